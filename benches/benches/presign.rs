@@ -109,7 +109,9 @@ fn read_back(subject: &Arc<Subject>, count: u64) {
     let dir = tempfile::tempdir().unwrap();
     let now = UnixTime::now();
     let form = &subject.forms(now)[0];
-    let Times { this_update, next_update, refresh_at } = Times::plan(now, DAY, UnixTime::MAX, 0).unwrap();
+    let policy = Policy { validity: DAY, ..Policy::DEFAULT };
+    let Times { signed_at: this_update, next_update, refresh_at } =
+        Times::plan(now, &policy, UnixTime::MAX, 0).unwrap();
     let mut store = AnswerStore::open(dir.path(), 1 << 40).unwrap();
     let mut run = Run::new(form.fingerprint);
     for place in 0..count {

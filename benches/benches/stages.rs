@@ -265,12 +265,12 @@ fn answering(c: &mut Criterion) {
     let single = Single {
         cert_id: id,
         status: CertStatus::Good,
-        this_update: kept.times.this_update,
+        this_update: kept.times.signed_at,
         next_update: kept.times.next_update,
         archive_cutoff: None,
     };
     let content =
-        Content { produced_at: kept.times.this_update, singles: &[single], extended_revoke: false, nonce: None };
+        Content { produced_at: kept.times.signed_at, singles: &[single], extended_revoke: false, nonce: None };
     signer.packing().unpack(&packed, &mut signature);
     assert_eq!(
         signer.template().response(&content, &signature),
@@ -284,8 +284,8 @@ fn answering(c: &mut Criterion) {
             let representation = Representation {
                 media_type: "application/ocsp-response",
                 length: 900,
-                validators: Validators { etag: etag.text(), modified: Some(kept.times.this_update), dated: true },
-                max_age: kept.times.max_age(now),
+                validators: Validators { etag: etag.text(), modified: Some(kept.times.signed_at), dated: true },
+                max_age: kept.times.max_age(&world.issuer.policy, now),
                 expires: Some(kept.times.refresh_at.max(now)),
                 may_be_transformed: false,
                 surrogate_keys: Some([world.issuer.surrogate(), &surrogate]),

@@ -201,7 +201,7 @@ impl Status {
                     "degraded: {tenant}/{name}: the writer no longer speaks of this issuer: what was told of it before is served on, and no revocation comes any more; see whether it is still in the configuration of the writer that leads"
                 );
             }
-            for complaint in report.complaints(now, issuer.policy.stale_after) {
+            for complaint in report.complaints(now, &issuer.policy) {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");
             }
             for fault in issuer.signer_faults(now) {

@@ -103,7 +103,7 @@ impl fmt::Display for EngineError {
             Self::Book(error) => error.fmt(f),
             Self::OutOfDate(issuer, files, end) => write!(
                 f,
-                "{issuer}: {files}: the CRL has been out of date since {end}: its CA, or what fetches it, has stopped; publish a new one; after `stale_after` nothing new is signed"
+                "{issuer}: {files}: the CRL has been out of date since {end}: its CA, or what fetches it, has stopped; publish a new one; what a CRL alone says ends with it, or `crl_grace` later, and beside an index nothing new is signed after `stale_after`"
             ),
             Self::Forgotten(issuer, forgotten) => write!(f, "{issuer}: {forgotten}"),
             Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),
@@ -206,7 +206,7 @@ impl Engine {
         let predecessors = self.predecessors(&issuer.id, lineage, configured)?;
         let opened = Ledger::open(&issuer.id, &issuer.name, &self.book, &self.saver)?;
         let ledger = opened.ledger;
-        ledger.state().health.verified_before(opened.verified, issuer.sources.is_crl_alone());
+        ledger.state().health.verified_before(opened.verified, issuer.sources.is_crl_alone(), UnixTime::now());
         if !opened.known {
             ledger.set_crl_marks(Predecessor::crl_marks(&predecessors));
         }

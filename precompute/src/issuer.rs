@@ -94,7 +94,7 @@ impl ActiveIssuer {
     /// The latest nextUpdate that its sources allow.
     #[inline]
     pub fn told_until(&self) -> UnixTime {
-        self.state.health.told_until(self.policy.stale_after)
+        self.state.health.told_until(self.policy.crl_grace)
     }
 
     /// The key under which its answer about a certificate is kept; `signer`: the place of the signer among its signers.

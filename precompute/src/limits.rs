@@ -1,6 +1,6 @@
 //! The bounds of this crate that an operator, a CA or a client may meet, each with its derivation.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 pub mod feed;
 pub mod sharing;
@@ -15,7 +15,7 @@ pub const KEY_FILE_OCTETS_MAX: u64 = 64 << 10;
 
 /// Bits of an RSA key whose signatures count, as in aws-lc-rs: below the range a signature can be forged (NIST SP
 /// 800-131A), above it one verification takes milliseconds.
-pub const RSA_BITS: std::ops::RangeInclusive<u64> = 2048..=8192;
+pub const RSA_BITS: RangeInclusive<u64> = 2048..=8192;
 /// Bits of its public exponent, as in aws-lc-rs: 65537 has 17, and a long one would make each verification slow.
 pub const RSA_EXPONENT_BITS_MAX: u64 = 33;
 
@@ -226,6 +226,23 @@ pub const ISSUERS_MAX: u32 = 1 << 24;
 /// daily, or an index copied nightly, the operator has a week to notice that this stopped.
 pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 
+/// From the signature to nextUpdate. Less than two minutes leaves no minute for a clock that is off, for the way to the
+/// client and for signing a million answers again; a month is what the CRLs of offline CAs have.
+pub const VALIDITY_RANGE: RangeInclusive<Duration> = Duration::from_secs(120)..=Duration::from_secs(30 * 86_400);
+
+/// How far thisUpdate may be set back. Windows sets CRLs back by 10 minutes, public CAs by an hour, and a clock that is a
+/// day slow fails at new certificates anyway.
+pub const BACKDATE_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long caches may keep an answer at most: less than a second would forbid it, which is 0.
+pub const MAX_AGE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=*VALIDITY_RANGE.end();
+
+/// How long after its signature an answer is given out at most: half of the least validity is time for a replacement.
+pub const SERVE_FOR_RANGE: RangeInclusive<Duration> = Duration::from_secs(60)..=*VALIDITY_RANGE.end();
+
+/// How long a CRL that is the only source may be followed after its end at most: as long as an answer may be valid.
+pub const CRL_GRACE_MAX: Duration = *VALIDITY_RANGE.end();
+
 /// How often it is told that contradictions between sources and what is kept have become more. Beside an index that comes
 /// nightly, each push is one until then.
 pub const CONTRADICTIONS_TOLD_INTERVAL: Duration = Duration::from_secs(3600);
@@ -368,6 +385,8 @@ const _: () = assert!(PRESIGN_WAIT_MAX.as_secs() * 10 <= PRESIGN_DEADLINE.as_sec
 /// How long an answer may wait for a pool with more urgent work, which lasts as long as clients keep it busy. It is
 /// submitted again before its times are stale.
 pub const PRESIGN_DEADLINE: Duration = Duration::from_secs(60);
+/// Or this part of its validity, if that is less.
+pub const PRESIGN_DEADLINE_SHARE: u32 = 8;
 
 /// Issuers whose pools are kept busy at once: each takes a thread, and a token serves several issuers.
 pub const PRESIGN_ISSUERS_AT_ONCE: usize = 16;
@@ -388,6 +407,10 @@ pub const PRESIGN_INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// See [`PRESIGN_PAUSE_FACTOR`].
 pub const PRESIGN_INTERVAL_MAX: Duration = Duration::from_secs(600);
 
+/// What part of the time from when an answer becomes due to its end a pause may take, and a pass while another issuer
+/// waits: two pauses and two passes fit, so one that fails is made up for.
+pub const PRESIGN_LEAD_SHARE: u32 = 4;
+
 /// How often to look for changed records that nobody reported: a net under the wake-up that comes with each change.
 pub const PRESIGN_CHANGES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -399,6 +422,10 @@ pub const ANSWER_RUN_OCTETS_MAX: usize = (256 << 10) - (8 << 10);
 /// How long an answer waits for others to be written with: what a crash loses is signed again. In ten days, the longest
 /// validity, there are at most 432,000 runs for each signing thread, which take two seconds to read.
 pub const ANSWER_RUN_AGE_MAX: Duration = Duration::from_secs(2);
+/// How seldom answers have to be replaced so that they are stored. A million P-256 answers an hour write 2.5 GB a day, which
+/// every disk bears for years; each minute it would be 150 GB. What is signed again within the hour anyway is also signed
+/// again soon after a restart.
+pub const ANSWER_STORED_MIN: Duration = Duration::from_secs(3600);
 /// Runs that wait for the disk; a thread that brings more waits. 64 MiB.
 pub const ANSWER_RUNS_WAITING_MAX: usize = 256;
 /// How often runs that have ended are removed from the store.

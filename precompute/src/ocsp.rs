@@ -6,6 +6,7 @@
 //! long.
 
 mod cert_id;
+mod freshness;
 mod identity;
 mod packing;
 mod policy;
@@ -13,6 +14,7 @@ pub mod profile;
 mod response;
 
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
+pub use freshness::{Doubt, Profile, Refresh, Share};
 pub(crate) use identity::EXPIRES_SOON;
 pub use identity::{Credential, IdentityError, SignerIdentity, Term};
 pub use packing::Packing;

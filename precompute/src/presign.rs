@@ -6,6 +6,7 @@
 //!
 //! - [`plan`]: what is due, in what order; pure.
 //! - [`Subject`]: an issuer, its drafts and what happens to their signatures.
+//! - [`rhythm`]: when which issuer is looked at again; pure.
 //! - [`PresignRunner`]: one pass over all issuers, on the signers' pools or on threads of its own.
 //! - [`store`]: answers on disk, read back at a start.
 //! - [`Received`]: answers that others have signed, and which ones count.
@@ -18,6 +19,7 @@ pub mod plan;
 mod presigner;
 mod progress;
 mod received;
+pub mod rhythm;
 pub mod store;
 mod store_writer;
 mod subject;

@@ -74,7 +74,7 @@ impl<'a> Assembler<'a> {
         let at = self.at(&config.place);
         let certificate = chain_of(&at, Some(&config.certificate)).and_then(|chain| chain.into_iter().next());
         if let Some(certificate) = &certificate {
-            self.check_ca(&at, tenant, certificate);
+            self.check_ca(&at, tenant, &tenant.policy_of(config), certificate);
         }
         let Sources { listings, crl, delta_crl, .. } = &config.sources;
         for listing in listings {
@@ -98,7 +98,7 @@ impl<'a> Assembler<'a> {
         })
     }
 
-    fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, certificate: &Certificate) {
+    fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, policy: &Policy, certificate: &Certificate) {
         // Without extensions, the certificate cannot say that it is a CA's; the configuration does.
         if certificate.is_version_1() {
             warn!(
@@ -126,7 +126,7 @@ impl<'a> Assembler<'a> {
                 ),
             );
         } else {
-            tell_of_ca(at, certificate, &tenant.policy, self.now);
+            tell_of_ca(at, certificate, policy, self.now);
         }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Assembler<'a> {
             );
         }
         if issuer.is_silent_of_valid() {
-            at.warning(
+            at.problem_where_checked(
                 "crl",
                 format_args!(
                     "lists revoked certificates only, and `unlisted` is not set for all others: each of them, valid or not, is answered `unauthorized`, as if this CA were unknown here. {CHOICES}"
@@ -168,7 +168,7 @@ impl<'a> Assembler<'a> {
 }
 
 /// The possible settings for an issuer that has only a CRL.
-const CHOICES: &str = "Set it here: `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued: BR 4.9.10 forbids it for TLS CAs); or name the CA's `index`, which lists them";
+const CHOICES: &str = "Name a list of what the CA has issued (its `index`): then good is proven. Or say here what the others get: `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued, such as forged ones: BR 4.9.10 forbids it for TLS CAs), `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it) or `unlisted = \"revoked\"` (signed; all refuse it)";
 
 /// Whoever may write a source decides who is revoked. A CRL is signed, and a wrong one is refused.
 pub(super) fn tell_of_mode(at: &At<'_>, key: &str, path: Option<&Path>) {

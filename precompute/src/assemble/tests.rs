@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use super::*;
 use crate::{
     config::{Config, Document},
-    ocsp::{NoncePolicy, SignedRequests, Unlisted},
+    ocsp::{NoncePolicy, Profile, Refresh, Share, SignedRequests, Unlisted},
     source::openssl::{Ca, KEYS},
 };
 
@@ -80,15 +80,22 @@ fn tenants_have_policies_of_their_own() {
 fn every_policy_can_be_set() {
     let ca = Ca::new("Policies", KEYS[1]);
     let text = format!(
-        "version = 1\nvalidity = \"9h\"\nunlisted = \"unknown\"\nstale_after = \"3d\"\nretain_expired = \"30d\"\narchive_cutoff = true\n\
+        "version = 1\nprofile = \"private\"\nvalidity = \"9h\"\nrefresh = 0.4\nbackdate = \"5m\"\nserve_for = \"8h\"\n\
+         max_age = \"2h\"\ncrl_grace = \"3h\"\nunlisted = \"unknown\"\nstale_after = \"3d\"\nretain_expired = \"30d\"\narchive_cutoff = true\n\
          nonce = \"require\"\nsigned_requests = \"require\"\nrequest_anchors = \"ca.pem\"\ncert_ids_max = 3\n\
          content_type = \"strict\"\ninternal_error_status = 503\nsurrogate_keys = false\n[[issuer]]\n{ISSUER}"
     );
     let config = read(&ca, &text).unwrap();
     let policy = Policy {
+        profile: Profile::Private,
         validity: 9 * HOUR,
+        refresh: Refresh::Share(Share::of_thousandths(400)),
+        backdate: HOUR / 12,
+        serve_for: 8 * HOUR,
+        max_age: 2 * HOUR,
         unlisted: Unlisted::Unknown,
         stale_after: 3 * DAY,
+        crl_grace: 3 * HOUR,
         retain_expired: 30 * DAY,
         archive_cutoff: true,
         nonce: NoncePolicy::Require,
@@ -106,8 +113,8 @@ fn every_policy_can_be_set() {
 fn a_policy_that_cannot_be_is_told() {
     let ca = Ca::new("Policies", KEYS[1]);
     for (line, problem) in [
-        ("validity = \"7h\"", "validity: "),
-        ("validity = \"11d\"", "validity: "),
+        ("validity = \"1m\"", "validity: "),
+        ("validity = \"31d\"", "validity: "),
         ("stale_after = \"1h\"", "stale_after: "),
         ("unlisted = \"no\"", "unlisted: is `no`; expected one of `unauthorized`"),
         ("nonce = \"yes\"", "nonce: is `yes`; expected one of `ignore`, `echo`, `require`"),

@@ -136,7 +136,17 @@ fn subjects(assembly: &Assembly, states: &States) -> Result<Vec<Arc<Subject>>, B
         let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
         let state = states.get(id)?.clone();
         let issuer = ActiveIssuer::new(id, name, *policy, certificate, state, signers.clone())?;
-        subjects.push(Arc::new(Subject { issuer: Arc::new(issuer), ahead: tenant.presign.clone() }));
+        let subject = Subject { issuer: Arc::new(issuer), ahead: tenant.presign.clone() };
+        if subject.is_stored() {
+            subjects.push(Arc::new(subject));
+        } else {
+            let tenant = &tenant.name;
+            tracing::info!(
+                tenant,
+                issuer = name,
+                "its answers are replaced too often to be stored; the service signs them ahead once it runs"
+            );
+        }
     }
     Ok(subjects)
 }

@@ -34,9 +34,9 @@ use self::{
     error::Problem,
     place::Named,
     unknown::{Known, Unknown},
-    values::{Wanted, as_i64, examples_in_words, parse_duration, shown, strings},
+    values::{Wanted, as_i64, as_share, examples_in_words, parse_duration, shown, strings},
 };
-use crate::{limits, output::may_be_secret, pki::read_bounded, sign::pkcs11::Uri};
+use crate::{limits, ocsp::Share, output::may_be_secret, pki::read_bounded, sign::pkcs11::Uri};
 
 /// The text of a configuration file.
 pub struct Document {
@@ -314,6 +314,14 @@ impl<'a> Section<'a> {
         let wanted = format!("a duration from {from} to {to}, such as {}", examples_in_words(&range));
         self.typed(key, Wanted::Length(range.clone()), &wanted, |value| {
             parse_duration(value.as_str()?).filter(|duration| range.contains(duration))
+        })
+    }
+
+    /// A part of a whole in `range`, written as a number such as 0.5.
+    pub fn share(&mut self, key: &'static str, range: RangeInclusive<Share>) -> Option<Share> {
+        let wanted = format!("a number from {} to {}, such as 0.5", range.start(), range.end());
+        self.typed(key, Wanted::Share(range.clone()), &wanted, |value| {
+            as_share(value).filter(|share| range.contains(share))
         })
     }
 

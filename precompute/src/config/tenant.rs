@@ -17,7 +17,7 @@ pub(crate) use tsa::shown_path;
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Place, Section};
+use super::{Place, Section, in_words};
 use crate::ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted};
 
 /// A customer: issuers, keys and policies, separate from those of other tenants.
@@ -31,7 +31,7 @@ pub struct TenantConfig {
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
-    /// How it answers, except for unlisted serials.
+    /// How it answers, except for unlisted serials; its issuers may differ.
     pub policy: Policy,
     /// Its own setting for unlisted serials, if any.
     pub unlisted: Option<Unlisted>,
@@ -64,7 +64,7 @@ impl TenantConfig {
     /// How it answers for one of its issuers.
     pub fn policy_of(&self, issuer: &IssuerConfig) -> Policy {
         let unlisted = issuer.unlisted.or_else(|| self.inherited(issuer));
-        Policy { unlisted: unlisted.unwrap_or(Policy::DEFAULT.unlisted), ..self.policy }
+        Policy { unlisted: unlisted.unwrap_or(Policy::DEFAULT.unlisted), ..issuer.policy }
     }
 }
 
@@ -150,7 +150,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, is_of_replica
     }
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     section.sections("issuer", |section| {
-        issuers.push(issuer::read(section, &issuers, is_of_replica));
+        issuers.push(issuer::read(section, (&policy, &issuers), is_of_replica));
         Some(())
     });
     let tsas = tsa::read_all(section);

@@ -1,7 +1,7 @@
 //! Every configuration that is written as a file reads back as the same: each key sets its value, and every value has a
 //! key.
 
-use std::{fmt::Write as _, path::Path, time::Duration};
+use std::{fmt::Write as _, ops::RangeInclusive, path::Path, time::Duration};
 
 use proptest::{collection::vec, prelude::*};
 
@@ -12,7 +12,10 @@ use crate::{
         redis::{Address, Master},
     },
     limits,
-    ocsp::{CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted},
+    ocsp::{
+        CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, Profile, Refresh, ResponseForm, Share,
+        SignedRequests, Unlisted,
+    },
     pki::Algorithm,
     sign::{
         Verify,
@@ -80,21 +83,41 @@ const UNLISTED: [(&str, Unlisted); 4] = [
     ("good", Unlisted::Good),
 ];
 
-fn any_policy(dice: &mut Dice) -> Policy {
+/// What is said about time, at a tenant or an issuer.
+fn any_times(dice: &mut Dice, above: Policy) -> Policy {
     let archive_cutoff = dice.coin();
     let retained = if archive_cutoff { HOUR } else { Duration::ZERO };
+    let ((_, profile), below) =
+        (dice.of(&Profile::WORDS), |range: RangeInclusive<Duration>| (*range.start(), *range.end()));
+    let (least, most) = below(limits::VALIDITY_RANGE);
+    let validity = dice.length(least, most);
+    let (serve_least, serve_most) = below(limits::SERVE_FOR_RANGE);
+    let shares = Share::MAX.thousandths() - Share::MIN.thousandths();
+    let share = Share::MIN.thousandths() + dice.below(u64::from(shares) + 1) as u16;
     Policy {
-        validity: dice.length(8 * HOUR, 10 * DAY),
-        unlisted: Policy::DEFAULT.unlisted,
+        profile,
+        validity,
+        refresh: Refresh::Share(Share::of_thousandths(share)),
+        backdate: dice.length(Duration::ZERO, limits::BACKDATE_MAX.min(validity / 2)),
+        serve_for: dice.length(serve_least, serve_most),
+        max_age: dice.length(Duration::ZERO, most),
         stale_after: dice.length(2 * HOUR, 3650 * DAY),
+        crl_grace: dice.length(Duration::ZERO, limits::CRL_GRACE_MAX),
         retain_expired: dice.length(retained, 36_500 * DAY),
         archive_cutoff,
+        ..above
+    }
+}
+
+fn any_policy(dice: &mut Dice) -> Policy {
+    Policy {
         nonce: dice.of(&[NoncePolicy::Ignore, NoncePolicy::Echo, NoncePolicy::Require]),
         signed_requests: dice.of(&[SignedRequests::Ignore, SignedRequests::Verify, SignedRequests::Require]),
         cert_ids_max: 1 + dice.below(u64::from(limits::CERT_IDS_MAX)) as u8,
         strict_content_type: dice.coin(),
         internal_error_503: dice.coin(),
         surrogate_keys: dice.coin(),
+        ..any_times(dice, Policy::DEFAULT)
     }
 }
 
@@ -204,7 +227,7 @@ fn any_listings(dice: &mut Dice) -> Vec<ListingFile> {
     listings
 }
 
-fn any_issuer(dice: &mut Dice, number: u64) -> IssuerConfig {
+fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
     let (listings, crl) = (any_listings(dice), dice.maybe(|dice| dice.path()));
     let pushes = dice.coin();
     let crl = crl.or_else(|| (listings.is_empty() && !pushes).then(|| dice.path()));
@@ -215,6 +238,7 @@ fn any_issuer(dice: &mut Dice, number: u64) -> IssuerConfig {
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
         sources: Sources { listings, crl, delta_crl, pushes },
+        policy: if dice.coin() { any_times(dice, above) } else { above },
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
     }
@@ -271,7 +295,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
             ]),
         },
         presign: if policy.nonce == NoncePolicy::Require { Vec::new() } else { dice.some_of(&hashes, 0) },
-        issuers: (0..issuers).map(|number| any_issuer(dice, number)).collect(),
+        issuers: (0..issuers).map(|number| any_issuer(dice, number, policy)).collect(),
         tsas: (0..tsas).map(|number| any_tsa(dice, number)).collect(),
     }
 }
@@ -350,15 +374,30 @@ fn write_unlisted(text: &mut String, unlisted: Option<Unlisted>) {
     maybe(text, "accept_unlisted_as_good", (unlisted == Some(Unlisted::Good)).then_some(true));
 }
 
+fn write_times(text: &mut String, policy: &Policy) {
+    key(text, "profile", word(&Profile::WORDS, policy.profile));
+    for (name, length) in [
+        ("validity", policy.validity),
+        ("backdate", policy.backdate),
+        ("serve_for", policy.serve_for),
+        ("max_age", policy.max_age),
+        ("stale_after", policy.stale_after),
+        ("crl_grace", policy.crl_grace),
+        ("retain_expired", policy.retain_expired),
+    ] {
+        key(text, name, quoted(&in_words(length)));
+    }
+    let Refresh::Share(share) = policy.refresh else { panic!("{policy:?}") };
+    key(text, "refresh", share);
+    key(text, "archive_cutoff", policy.archive_cutoff);
+}
+
 fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     let TenantConfig { hosts, policy, form, .. } = tenant;
     key(text, "hosts", list(hosts.clone()));
     key(text, "path", quoted(if tenant.path.is_empty() { "/" } else { &tenant.path }));
     write_unlisted(text, tenant.unlisted);
-    key(text, "validity", quoted(&in_words(policy.validity)));
-    key(text, "stale_after", quoted(&in_words(policy.stale_after)));
-    key(text, "retain_expired", quoted(&in_words(policy.retain_expired)));
-    key(text, "archive_cutoff", policy.archive_cutoff);
+    write_times(text, policy);
     let nonces = [("ignore", NoncePolicy::Ignore), ("echo", NoncePolicy::Echo), ("require", NoncePolicy::Require)];
     key(text, "nonce", word(&nonces, policy.nonce));
     let signed =
@@ -401,6 +440,9 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         maybe(text, "delta_crl", issuer.sources.delta_crl.as_deref().map(path));
         key(text, "pushes", issuer.sources.pushes);
         write_unlisted(text, issuer.unlisted);
+        if issuer.policy != *policy {
+            write_times(text, &issuer.policy);
+        }
         for signer in &issuer.signers {
             writeln!(text, "[[{above}issuer.signer]]").unwrap();
             key(text, "designated", signer.designated);
@@ -683,5 +725,97 @@ fn what_is_wrong_in_the_feed_is_told_with_the_remedy_and_all_at_once() {
         }
         assert!(error.lines().all(|line| line.contains("feed.") && line.contains("ostia.toml:")), "{lines}: {error}");
         assert!(!error.contains("7391") && !error.contains(&long), "{lines}: {error}");
+    }
+}
+
+/// The policy of the only issuer of a file, from what its tenant and the issuer itself say.
+fn policy_of_issuer(of_tenant: &str, of_issuer: &str) -> Result<Policy, String> {
+    let rest = "certificate = \"ca.pem\"\nindex = \"i\"\nsigner = { key = \"k\" }\n";
+    let config = read(&format!("version = 1\n{of_tenant}\n[[issuer]]\n{of_issuer}\n{rest}"))?;
+    Ok(config.tenants[0].policy_of(&config.tenants[0].issuers[0]))
+}
+
+#[test]
+fn an_issuers_word_counts_before_its_tenants_and_a_key_before_a_profile() {
+    let (tls, x_road) = (Policy::DEFAULT, Profile::XRoad.applied_to(Policy::DEFAULT));
+    let (private, microsoft) = (Profile::Private.applied_to(tls), Profile::Microsoft.applied_to(tls));
+    let half = Refresh::Share(Share::HALF);
+    for (of_tenant, of_issuer, expected) in [
+        ("", "", tls),
+        ("profile = \"tls\"", "", tls),
+        ("validity = \"9h\"", "", Policy { validity: 9 * HOUR, ..tls }),
+        ("", "validity = \"9h\"", Policy { validity: 9 * HOUR, ..tls }),
+        (
+            "validity = \"10h\"\nmax_age = \"1h\"",
+            "validity = \"9h\"",
+            Policy { validity: 9 * HOUR, max_age: HOUR, ..tls },
+        ),
+        ("profile = \"x-road\"", "", x_road),
+        ("", "profile = \"x-road\"", x_road),
+        ("profile = \"x-road\"", "serve_for = \"5m\"", Policy { serve_for: HOUR / 12, ..x_road }),
+        ("validity = \"2d\"\nrefresh = 0.9\nmax_age = \"3h\"", "profile = \"x-road\"", x_road),
+        ("profile = \"x-road\"", "profile = \"tls\"", tls),
+        (
+            "profile = \"x-road\"\nvalidity = \"2h\"",
+            "profile = \"private\"\nvalidity = \"3h\"",
+            Policy { validity: 3 * HOUR, ..private },
+        ),
+        (
+            "profile = \"microsoft\"",
+            "refresh = 0.25",
+            Policy { refresh: Refresh::Share(Share::of_thousandths(250)), ..microsoft },
+        ),
+        ("refresh = 0.5", "profile = \"microsoft\"", microsoft),
+        ("refresh = 0.5", "backdate = \"1h\"", Policy { refresh: half, backdate: HOUR, ..tls }),
+        ("crl_grace = \"1d\"\nstale_after = \"2d\"", "crl_grace = \"0s\"", Policy { stale_after: 2 * DAY, ..tls }),
+        (
+            "retain_expired = \"1d\"\narchive_cutoff = true",
+            "profile = \"private\"",
+            Policy { retain_expired: DAY, archive_cutoff: true, ..private },
+        ),
+        (
+            "retain_expired = \"1d\"",
+            "archive_cutoff = true",
+            Policy { retain_expired: DAY, archive_cutoff: true, ..tls },
+        ),
+        ("nonce = \"echo\"", "profile = \"private\"", Policy { nonce: NoncePolicy::Echo, ..private }),
+    ] {
+        assert_eq!(policy_of_issuer(of_tenant, of_issuer), Ok(expected), "{of_tenant:?} {of_issuer:?}");
+    }
+}
+
+#[test]
+fn what_an_issuer_says_of_time_is_checked_together_with_what_its_tenant_says() {
+    for (of_tenant, of_issuer, told) in [
+        ("", "nonce = \"echo\"", "issuer.nonce: is not a known key here; it belongs to the top of the file"),
+        ("", "archive_cutoff = true", "issuer.archive_cutoff: says how long"),
+        (
+            "retain_expired = \"1d\"\narchive_cutoff = true",
+            "retain_expired = \"0s\"",
+            "issuer.archive_cutoff: says how long",
+        ),
+        ("", "validity = \"119s\"", "issuer.validity: is `119s`; expected a duration from 2m to 30d"),
+        ("", "validity = \"31d\"", "issuer.validity: is `31d`; expected a duration from 2m to 30d"),
+        ("backdate = \"1h\"", "validity = \"90m\"", "issuer.validity: does not fit"),
+        ("", "validity = \"2m\"\nbackdate = \"61s\"", "issuer.backdate: does not fit"),
+        ("", "backdate = \"25h\"", "issuer.backdate: is `25h`; expected a duration from 0s to 1d"),
+        ("", "refresh = 0.95", "issuer.refresh: is 0.95; expected a number from 0.05 to 0.9, such as 0.5"),
+        (
+            "",
+            "refresh = \"50%\"",
+            "issuer.refresh: is `50%`; expected a number from 0.05 to 0.9, such as 0.5; write it without quotes: `refresh = 0.5`",
+        ),
+        ("", "refresh = nan", "issuer.refresh: is nan; expected a number"),
+        (
+            "",
+            "profile = \"x_road\"",
+            "issuer.profile: is `x_road`; expected one of `tls`, `microsoft`, `x-road`, `private`",
+        ),
+        ("serve_for = \"59s\"", "", "serve_for: is `59s`; expected a duration from 1m to 30d"),
+        ("max_age = \"31d\"", "", "max_age: is `31d`; expected a duration from 0s to 30d"),
+        ("crl_grace = \"31d\"", "", "crl_grace: is `31d`; expected a duration from 0s to 30d"),
+    ] {
+        let error = policy_of_issuer(of_tenant, of_issuer).expect_err(told);
+        assert!(error.contains(told), "{of_tenant:?} {of_issuer:?}: no `{told}` in {error}");
     }
 }

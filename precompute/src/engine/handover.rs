@@ -127,7 +127,7 @@ impl Handover {
         let mut stage = self.stage();
         let Stage::Held(waiting, outcome) = std::mem::replace(&mut *stage, Stage::Open) else { return };
         let health = &self.ledger.state().health;
-        health.verified_before(health.report().verified, self.issuer.sources.is_crl_alone());
+        health.verified_before(health.report().verified, self.issuer.sources.is_crl_alone(), UnixTime::now());
         self.ledger.forget_stamps();
         waiting.into_iter().for_each(|findings| self.take(findings));
         outcome.iter().for_each(|outcome| _ = self.note(outcome));

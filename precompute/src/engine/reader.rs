@@ -265,7 +265,8 @@ impl SourceReader {
             return;
         }
         let saved = self.verified_saved.unwrap_or(UnixTime(0));
-        if let Some(verified) = health.unchanged(now).filter(|verified| verified.since(saved) > interval) {
+        let is_news = |verified: &UnixTime| verified.since(saved) > interval || *verified < saved;
+        if let Some(verified) = health.unchanged(now).filter(is_news) {
             self.verified_saved = Some(verified);
             health.verified_saved(Some(verified));
             self.ledger.note_verified(verified);
@@ -428,7 +429,7 @@ impl SourceReader {
         let ended: Vec<_> = self.crl_ends.iter().filter(|(_, end)| *end <= now).cloned().collect();
         for (path, next_update) in ended.iter().filter(|ended| !self.out_of_date_told.contains(ended)) {
             let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
-            warn!(tenant, issuer, crl = %path.display(), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; answers follow it for `stale_after` longer");
+            warn!(tenant, issuer, crl = %path.display(), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what a CRL alone says ends with it, or `crl_grace` later, and beside an index answers are signed for `stale_after` longer");
         }
         self.out_of_date_told = ended;
     }

@@ -16,7 +16,7 @@ use super::{
     contradictions::{News, Told},
     reconcile::Contradiction,
 };
-use crate::{limits, pki::UnixTime, records::Counts};
+use crate::{limits, ocsp::Policy, pki::UnixTime, records::Counts};
 
 /// What one pass over an issuer's sources did.
 #[derive(Clone, Copy, Default, Debug)]
@@ -39,8 +39,8 @@ pub struct Pass {
 #[derive(Debug)]
 pub struct Health {
     report: Mutex<HealthReport>,
-    /// Until when the sources' statements are known, in seconds: [`HealthReport::known_until`].
-    known_until: AtomicU64,
+    /// From when on they grow stale, in seconds: [`HealthReport::fresh_until`].
+    fresh_until: AtomicU64,
     /// When the CRL ends, if it is the only source, in seconds: [`HealthReport::crl_alone_until`].
     crl_alone_until: AtomicU64,
     /// Whether anything was ever known of the issuer.
@@ -53,7 +53,7 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             report: Mutex::default(),
-            known_until: AtomicU64::new(0),
+            fresh_until: AtomicU64::new(0),
             crl_alone_until: AtomicU64::new(UnixTime::MAX.0),
             known: AtomicBool::new(false),
             told: Mutex::default(),
@@ -111,14 +111,18 @@ pub struct HealthReport {
 
 impl HealthReport {
     /// Until when the sources' statements are known: when they were last found in order, or when their CRL went out of
-    /// date.
-    pub fn known_until(&self) -> UnixTime {
+    /// date. Of a CRL that is the only source, until its end, which may be to come.
+    pub(crate) fn known_until(&self) -> UnixTime {
         let verified = self.verified.unwrap_or(UnixTime(0));
-        self.crl_next_update.map_or(verified, |end| end.min(verified))
+        match self.crl_next_update {
+            Some(end) if self.crl_alone => end,
+            Some(end) => end.min(verified),
+            None => verified,
+        }
     }
 
     /// When the CRL ends, if it is the only source; forever if there is another source or the CRL names no end. Before
-    /// the CRL is read: when it was last in order, since its end was no earlier.
+    /// the CRL is read: what the book has kept of [`HealthReport::known_until`].
     fn crl_alone_until(&self) -> UnixTime {
         match (self.crl_alone, self.last_read) {
             (false, _) => UnixTime::MAX,
@@ -127,26 +131,38 @@ impl HealthReport {
         }
     }
 
-    /// Whether that is longer ago than the tenant allows.
-    pub fn is_stale(&self, now: UnixTime, stale_after: Duration) -> bool {
-        now.since(self.known_until()) > stale_after
+    /// From when on the sources grow stale: the same, but a CRL that is the only source ends what it says by itself
+    /// ([`Health::told_until`]).
+    fn fresh_until(&self) -> UnixTime {
+        if self.crl_alone { self.verified.unwrap_or(UnixTime(0)) } else { self.known_until() }
     }
 
-    /// What is wrong `now`, one line each; `stale_after` is the tenant's.
-    pub fn complaints(&self, now: UnixTime, stale_after: Duration) -> Vec<String> {
+    /// Whether that is longer ago than the policy allows.
+    fn is_stale(&self, now: UnixTime, policy: &Policy) -> bool {
+        now.since(self.fresh_until()) > policy.stale_after
+    }
+
+    /// What is wrong `now`, one line each; `policy`: the issuer's.
+    pub fn complaints(&self, now: UnixTime, policy: &Policy) -> Vec<String> {
         let mut lines: Vec<String> = [&self.fault, &self.book_fault].into_iter().flatten().cloned().collect();
         if let Some(look) = self.last_look.filter(|look| now.since(*look) > limits::LOOK_OVERDUE) {
             lines.push(format!("the sources were last checked at {look}: reading one of them takes long, or hangs"));
         }
-        if self.is_stale(now, stale_after) {
+        let alone_until = self.crl_alone_until();
+        if self.is_stale(now, policy) {
             lines.push(if self.verified.is_some() {
-                let until = self.known_until();
+                let until = self.fresh_until();
                 format!(
                     "nothing new is signed: the sources were last in order at {until}, longer ago than `stale_after`"
                 )
             } else {
                 "nothing is signed: nobody here has heard yet that its sources are in order".to_owned()
             });
+        } else if alone_until.after(policy.crl_grace) <= now {
+            lines.push(format!(
+                "nothing is signed: the CRL is the only source, and what it says was known until {alone_until}; \
+                 publish a new one, or allow it for longer with `crl_grace`"
+            ));
         }
         if let Some(end) = self.crl_next_update.filter(|end| *end <= now) {
             lines.push(format!("the CRL has been out of date since {end}"));
@@ -162,15 +178,15 @@ impl HealthReport {
 }
 
 impl Health {
-    /// Like [`HealthReport::is_stale`], for every answer that is signed.
+    /// Whether the sources were last in order longer ago than is allowed; asked for every answer that is signed.
     pub fn is_stale(&self, now: UnixTime, stale_after: Duration) -> bool {
-        now.since(UnixTime(self.known_until.load(Relaxed))) > stale_after
+        now.since(UnixTime(self.fresh_until.load(Relaxed))) > stale_after
     }
 
     /// The latest nextUpdate for this issuer's certificates: the end of a CRL that is the only source, plus what the
-    /// tenant allows.
-    pub fn told_until(&self, stale_after: Duration) -> UnixTime {
-        UnixTime(self.crl_alone_until.load(Relaxed)).after(stale_after)
+    /// policy allows.
+    pub fn told_until(&self, crl_grace: Duration) -> UnixTime {
+        UnixTime(self.crl_alone_until.load(Relaxed)).after(crl_grace)
     }
 
     /// The report as of now.
@@ -190,9 +206,11 @@ impl Health {
         self.publish(&report);
     }
 
-    /// Sets what the book knows from before the start, and whether a CRL is the only source.
-    pub(crate) fn verified_before(&self, verified: Option<UnixTime>, crl_alone: bool) {
+    /// Sets what the book knows from before the start, and whether a CRL is the only source. Then it may be a time to come,
+    /// which counts for nothing else.
+    pub(crate) fn verified_before(&self, verified: Option<UnixTime>, crl_alone: bool, now: UnixTime) {
         let mut report = self.lock();
+        let verified = if crl_alone { verified } else { verified.map(|verified| verified.min(now)) };
         (report.verified, report.crl_alone) = (verified, crl_alone);
         self.publish(&report);
     }
@@ -209,7 +227,7 @@ impl Health {
 
     /// Publishes it for readers without a lock.
     fn publish(&self, report: &HealthReport) {
-        self.known_until.store(report.known_until().0, Relaxed);
+        self.fresh_until.store(report.fresh_until().0, Relaxed);
         self.crl_alone_until.store(report.crl_alone_until().0, Relaxed);
     }
 
@@ -338,7 +356,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let health = Health::default();
         assert!(health.is_stale(UnixTime(10_000), hour));
-        health.verified_before(Some(UnixTime(9_000)), false);
+        health.verified_before(Some(UnixTime(9_000)), false, UnixTime(9_000));
         assert!(!health.is_stale(UnixTime(12_600), hour) && health.is_stale(UnixTime(12_601), hour));
         health.read(UnixTime(20_000), &pass(None));
         health.unchanged(UnixTime(21_000));
@@ -348,10 +366,12 @@ mod tests {
         health.read(UnixTime(30_000), &pass(Some(UnixTime(25_000))));
         assert!(health.is_stale(UnixTime(30_000), hour), "the CRL ended long ago");
         assert_eq!(health.unchanged(UnixTime(30_000)), Some(UnixTime(25_000)), "which a restart is to know");
-        let complaints = health.report().complaints(UnixTime(30_000), hour);
-        assert!(complaints.iter().any(|line| line.contains("`stale_after`")), "{complaints:?}");
-        let day = Duration::from_secs(86_400);
-        assert!(!health.report().complaints(UnixTime(30_000), day).iter().any(|line| line.contains("stale_after")));
+        let said = |stale_after| {
+            let policy = Policy { stale_after, ..Policy::DEFAULT };
+            health.report().complaints(UnixTime(30_000), &policy).join("\n")
+        };
+        assert!(said(hour).contains("`stale_after`"), "{}", said(hour));
+        assert!(!said(Duration::from_secs(86_400)).contains("stale_after"));
     }
 
     #[test]
@@ -360,7 +380,7 @@ mod tests {
         let pass = |crl_next_update| Pass { crl_next_update, ..Pass::default() };
         let until = |crl_alone, passes: &[Pass]| {
             let health = Health::default();
-            health.verified_before(Some(UnixTime(9_000)), crl_alone);
+            health.verified_before(Some(UnixTime(9_000)), crl_alone, UnixTime(9_000));
             passes.iter().for_each(|pass| health.read(UnixTime(10_000), pass));
             health.told_until(hour)
         };
@@ -370,5 +390,42 @@ mod tests {
         assert_eq!(until(true, &[pass(end), pass(Some(UnixTime(30_000)))]), UnixTime(33_600));
         assert_eq!(until(true, &[pass(None)]), UnixTime::MAX, "it names no end");
         assert_eq!(until(false, &[pass(end)]), UnixTime::MAX, "an index says who is good");
+    }
+
+    /// Where a CRL alone could not be read after a restart, nothing was signed although it had days left.
+    #[test]
+    fn the_book_keeps_the_end_of_a_crl_alone_and_it_counts_for_nothing_else() {
+        let (now, end) = (UnixTime(10_000), UnixTime(90_000));
+        let before = Health::default();
+        before.verified_before(None, true, now);
+        before.read(now, &Pass { crl_next_update: Some(end), ..Pass::default() });
+        let kept = before.unchanged(now);
+        assert_eq!(kept, Some(end));
+        for (crl_alone, until, stale_from) in [(true, end, end), (false, UnixTime::MAX, now)] {
+            let again = Health::default();
+            again.verified_before(kept, crl_alone, now);
+            assert_eq!(again.told_until(Duration::ZERO), until);
+            let (last, first) = (stale_from, UnixTime(stale_from.0 + 1));
+            assert!(!again.is_stale(last, Duration::ZERO) && again.is_stale(first, Duration::ZERO), "{crl_alone}");
+        }
+    }
+
+    /// A CRL alone ends what it says, however long it is read without a fault, and however short the time for faults is.
+    #[test]
+    fn a_crl_alone_does_not_grow_stale_by_its_end_and_is_complained_of_by_its_own_rule() {
+        let (hour, now) = (Duration::from_secs(3600), UnixTime(100_000));
+        let health = Health::default();
+        health.verified_before(None, true, now);
+        health.read(now, &Pass { crl_next_update: Some(now.before(hour)), ..Pass::default() });
+        assert!(!health.is_stale(now, Duration::ZERO) && health.is_stale(now.after(hour), Duration::ZERO));
+        let said = |crl_grace| {
+            let policy = Policy { crl_grace, ..Policy::DEFAULT };
+            health.report().complaints(now, &policy).join("\n")
+        };
+        for (grace, nothing) in [(Duration::ZERO, true), (hour, true), (2 * hour, false)] {
+            let said = said(grace);
+            assert_eq!(said.contains("`crl_grace`"), nothing, "{said}");
+            assert!(said.contains("the CRL has been out of date since") && !said.contains("stale_after"), "{said}");
+        }
     }
 }

@@ -258,8 +258,10 @@ impl Ledgers {
         let is_new = !health.is_known();
         health.told(verified, crl_next_update, is_crl_alone);
         let saved = health.report().verified_saved;
+        // What a CRL alone says is known until its end, as where it is read.
+        let known = crl_next_update.filter(|_| is_crl_alone).or(verified);
         let is_due =
-            verified.is_some_and(|now| saved.is_none_or(|saved| now.since(saved) >= limits::VERIFIED_SAVE_INTERVAL));
+            known.is_some_and(|known| saved.is_none_or(|saved| known.since(saved) >= limits::VERIFIED_SAVE_INTERVAL));
         let mut shown = inner.shown();
         if is_new || shown.crl_marks != crl_marks {
             shown.crl_marks = crl_marks;
@@ -267,8 +269,8 @@ impl Ledgers {
         } else if !is_due {
             return true;
         }
-        shown.unsaved.of_sources.verified = verified.or(shown.unsaved.of_sources.verified);
-        health.verified_saved(verified.or(saved));
+        shown.unsaved.of_sources.verified = known.or(shown.unsaved.of_sources.verified);
+        health.verified_saved(known.or(saved));
         inner.bell.ring();
         true
     }

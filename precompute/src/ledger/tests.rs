@@ -118,7 +118,7 @@ fn where_the_book_cannot_be_written_nothing_shows_and_the_next_push_that_can_is_
     assert_eq!([1, 2].map(|number| world.status(number)), [Some(GOOD), None]);
     let report = world.ledger.state().health.report();
     assert_eq!((report.pushes_failed, report.push_fault.is_some()), (1, true));
-    let complaints = report.complaints(NOW, std::time::Duration::MAX);
+    let complaints = report.complaints(NOW, &crate::ocsp::Policy::DEFAULT);
     assert!(complaints.iter().any(|line| line.contains("pushes are refused")), "{complaints:?}");
     // A source's revocation shows all the same.
     world.ledger.take(&difference(vec![said(1, Some(LOST))]));

@@ -1,20 +1,35 @@
-//! How a tenant answers, as values: the answer for unlisted serials, validity, and the treatment of requests.
+//! How a tenant answers, or one of its issuers, as values: the answer for unlisted serials, validity, and the treatment of
+//! requests.
 //!
 //! Pure. It does not know where a policy is written, or who sends requests.
 
 use std::time::Duration;
 
+use super::freshness::{AS_LONG_AS_VALID, Profile, Refresh};
 use crate::limits;
 
-/// How a tenant answers.
+/// How a tenant answers, or one of its issuers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// From thisUpdate to nextUpdate.
+    /// Whose rules the times follow.
+    pub profile: Profile,
+    /// From the signature to nextUpdate.
     pub validity: Duration,
+    /// When the replacement of an answer is signed.
+    pub refresh: Refresh,
+    /// How long before the signature thisUpdate is, for clients whose clocks are slow.
+    pub backdate: Duration,
+    /// How long after its signature an answer is given out; nextUpdate may be later.
+    pub serve_for: Duration,
+    /// How long caches may keep an answer at most.
+    pub max_age: Duration,
     /// The answer for serials that no source lists.
     pub unlisted: Unlisted,
-    /// How long after the sources were last in order, or the CRL went out of date, answers are still signed.
+    /// How long after the sources were last in order, or a CRL beside other sources went out of date, answers are still
+    /// signed.
     pub stale_after: Duration,
+    /// How long after its end what a CRL alone says is still told.
+    pub crl_grace: Duration,
     /// How long after a certificate's end its status is still reported.
     pub retain_expired: Duration,
     /// Whether answers state that period (RFC 6960 section 4.4.4).
@@ -36,9 +51,15 @@ pub struct Policy {
 impl Policy {
     /// The policy of a file that sets nothing.
     pub const DEFAULT: Self = Self {
+        profile: Profile::Tls,
         validity: Duration::from_secs(4 * 86_400),
+        refresh: Refresh::BaselineRequirements,
+        backdate: Duration::ZERO,
+        serve_for: AS_LONG_AS_VALID,
+        max_age: AS_LONG_AS_VALID,
         unlisted: Unlisted::Unauthorized,
         stale_after: limits::STALE_AFTER_DEFAULT,
+        crl_grace: Duration::ZERO,
         retain_expired: Duration::ZERO,
         archive_cutoff: false,
         nonce: NoncePolicy::Ignore,

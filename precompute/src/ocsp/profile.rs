@@ -36,7 +36,7 @@ impl Statement {
 pub struct Entry {
     /// The state of the record when it was signed.
     pub state: StateWord,
-    /// thisUpdate, and producedAt.
+    /// When it was signed: [`Times::signed_at`].
     pub this_update: UnixTime,
     /// nextUpdate.
     pub next_update: UnixTime,
@@ -64,30 +64,35 @@ impl Kept {
         let Entry { state, this_update, next_update, refresh_at } = *entry;
         Some(Self {
             statement: Statement { state: Some(state), status, extended_revoke: false },
-            times: Times { this_update, next_update, refresh_at },
+            times: Times { signed_at: this_update, next_update, refresh_at },
         })
     }
 
     /// Whether it may be served `now` for the present statement. `told_until`: the latest nextUpdate that is allowed,
     /// which may be nearer than when it was signed.
     #[inline]
-    pub fn serves(&self, statement: &Statement, told_until: UnixTime, now: UnixTime) -> bool {
-        self.statement == *statement && self.times.hold(now) && self.times.next_update <= told_until
+    pub fn serves(&self, statement: &Statement, policy: &Policy, told_until: UnixTime, now: UnixTime) -> bool {
+        let Times { signed_at, next_update, .. } = self.times;
+        self.statement == *statement
+            // The clock of who signed it may be ahead; clients with such clocks are what `backdate` is for.
+            && signed_at.before(policy.backdate) <= now
+            && now < next_update.min(signed_at.after(policy.serve_for))
+            && next_update <= told_until
     }
 
     /// What the compact table keeps of it; `None` for unlisted serials.
     pub fn entry(&self) -> Option<Entry> {
         let Statement { state: Some(state), extended_revoke: false, .. } = self.statement else { return None };
-        let Times { this_update, next_update, refresh_at } = self.times;
-        Some(Entry { state, this_update, next_update, refresh_at })
+        let Times { signed_at, next_update, refresh_at } = self.times;
+        Some(Entry { state, this_update: signed_at, next_update, refresh_at })
     }
 }
 
 /// When an answer is valid, and when its replacement is signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Times {
-    /// thisUpdate, and producedAt.
-    pub this_update: UnixTime,
+    /// producedAt. thisUpdate is that, or as much earlier as the policy sets it back ([`single`]).
+    pub signed_at: UnixTime,
     /// nextUpdate.
     pub next_update: UnixTime,
     /// When it should be replaced; caches keep it no longer.
@@ -126,47 +131,40 @@ pub fn single<'a>(
     times: &Times,
 ) -> Single<'a> {
     let archived = policy.archive_cutoff && statement.state.is_some();
-    let cutoff = times.this_update.before(policy.retain_expired).max(issuer_not_before);
+    let cutoff = times.signed_at.before(policy.retain_expired).max(issuer_not_before);
     Single {
         cert_id,
         status: statement.status,
-        this_update: times.this_update,
+        this_update: times.signed_at.before(policy.backdate),
         next_update: times.next_update,
         archive_cutoff: archived.then_some(cutoff),
     }
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
-
 impl Times {
-    /// The times of an answer signed `now`: valid for `validity`, but not beyond `not_after` (of
-    /// the signer's certificate and the issuer's). `spread` is any number that differs between
-    /// answers, so that those signed together are not all replaced together. `None` where
-    /// `not_after` is past.
-    pub fn plan(now: UnixTime, validity: Duration, not_after: UnixTime, spread: u32) -> Option<Self> {
+    /// The times of an answer signed `now` under this policy: valid for its `validity`, but not beyond `not_after` (of
+    /// the signer's certificate, the issuer's and what the sources allow). `spread` is any number that differs between
+    /// answers, so that those signed together are not all replaced together. `None` where `not_after` is past.
+    pub fn plan(now: UnixTime, policy: &Policy, not_after: UnixTime, spread: u32) -> Option<Self> {
         if not_after <= now {
             return None;
         }
-        let next_update = now.after(validity).min(not_after);
-        let valid = next_update.since(now);
-        // BR 4.9.10: valid for less than 16 hours, replaced by half of that; else 8 hours before
-        // nextUpdate at the latest, and within 4 days.
-        let latest = if valid < 16 * HOUR { valid / 2 } else { (valid - 8 * HOUR).min(4 * DAY) };
+        let next_update = now.after(policy.validity).min(not_after);
+        let latest = policy.refresh_after(next_update.since(now)).as_secs();
         // Up to an eighth earlier.
-        let early = latest.as_secs() / 8 * u64::from(spread) / u64::from(u32::MAX);
-        let refresh_at = now.after(latest).before(Duration::from_secs(early));
-        Some(Self { this_update: now, next_update, refresh_at })
+        let early = latest / 8 * u64::from(spread) / u64::from(u32::MAX);
+        let refresh_at = now.after(Duration::from_secs(latest - early));
+        Some(Self { signed_at: now, next_update, refresh_at })
     }
 
-    /// Whether an answer may be served `now`.
+    /// Whether an answer is valid `now`.
     pub fn hold(&self, now: UnixTime) -> bool {
-        self.this_update <= now && now < self.next_update
+        self.signed_at <= now && now < self.next_update
     }
 
-    /// How long caches may keep it.
-    pub fn max_age(&self, now: UnixTime) -> Duration {
-        self.refresh_at.since(now)
+    /// How long caches may keep it under this policy: never longer than until it should be replaced.
+    pub fn max_age(&self, policy: &Policy, now: UnixTime) -> Duration {
+        self.refresh_at.since(now).min(policy.max_age)
     }
 }
 
@@ -178,12 +176,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        ocsp::HashAlgorithm,
+        ocsp::{HashAlgorithm, Profile},
         pki::{Record, Serial},
         records::{Change, Records, RecordsWriter},
     };
 
     const POLICY: Policy = Policy::DEFAULT;
+    const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(86_400);
     const NOW: UnixTime = UnixTime(1_800_000_000);
     const REVOKED: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
 
@@ -207,7 +207,7 @@ mod tests {
 
         fn answer(&self) -> Kept {
             let statement = statement(&POLICY, self.found(), NOW).unwrap();
-            Kept { statement, times: Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap() }
+            Kept { statement, times: Times::plan(NOW, &POLICY, UnixTime::MAX, 0).unwrap() }
         }
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let cert_id = CertId { hash: HashAlgorithm::Sha1, issuer_name_hash: &[], issuer_key_hash: &[], serial: &[] };
         let listed = statement(&POLICY, World::new(REVOKED).found(), NOW).unwrap();
         let unlisted = Statement { state: None, ..listed };
-        let times = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
+        let times = Times::plan(NOW, &POLICY, UnixTime::MAX, 0).unwrap();
         let old = UnixTime(NOW.0 - 1000);
         for (archive_cutoff, retain, statement, not_before, expected) in [
             (false, DAY, listed, UnixTime(0), None),
@@ -263,6 +263,80 @@ mod tests {
         assert_eq!(statement(&policy, found, UnixTime(end + 3601)), Err(OcspError::Unauthorized));
     }
 
+    #[test]
+    fn an_answer_is_given_out_from_this_update_until_the_policy_its_end_or_the_sources_end_it() {
+        let answer = World::new(Status::Good).answer();
+        let Times { signed_at, next_update, .. } = answer.times;
+        let (backdated, short) = (Policy { backdate: HOUR, ..POLICY }, Policy { serve_for: HOUR, ..POLICY });
+        let one = Duration::from_secs(1);
+        for (policy, told_until, now, expected) in [
+            (POLICY, UnixTime::MAX, signed_at, true),
+            (POLICY, UnixTime::MAX, signed_at.before(one), false),
+            (POLICY, UnixTime::MAX, next_update.before(one), true),
+            (POLICY, UnixTime::MAX, next_update, false),
+            (POLICY, next_update, signed_at, true),
+            (POLICY, next_update.before(one), signed_at, false),
+            (backdated, UnixTime::MAX, signed_at.before(HOUR), true),
+            (backdated, UnixTime::MAX, signed_at.before(HOUR + one), false),
+            (backdated, UnixTime::MAX, next_update, false),
+            (short, UnixTime::MAX, signed_at.after(HOUR - one), true),
+            (short, UnixTime::MAX, signed_at.after(HOUR), false),
+        ] {
+            let serves = answer.serves(&answer.statement, &policy, told_until, now);
+            assert_eq!(serves, expected, "{policy:?} {told_until} {now}");
+        }
+    }
+
+    #[test]
+    fn this_update_is_set_back_and_the_other_times_are_not() {
+        let cert_id = CertId { hash: HashAlgorithm::Sha1, issuer_name_hash: &[], issuer_key_hash: &[], serial: &[] };
+        let policy = Policy { backdate: HOUR, archive_cutoff: true, retain_expired: DAY, ..POLICY };
+        let answer = World::new(Status::Good).answer();
+        let times = Times::plan(NOW, &policy, UnixTime::MAX, 0).unwrap();
+        assert_eq!((times.signed_at, times.next_update), (NOW, NOW.after(POLICY.validity)));
+        let single = single(cert_id, &policy, UnixTime(0), &answer.statement, &times);
+        assert_eq!((single.this_update, single.next_update), (NOW.before(HOUR), times.next_update));
+        assert_eq!(single.archive_cutoff, Some(NOW.before(DAY)));
+    }
+
+    #[test]
+    fn caches_keep_an_answer_for_no_longer_than_the_policy_says_nor_until_after_its_replacement() {
+        let times = Times::plan(NOW, &POLICY, UnixTime::MAX, 0).unwrap();
+        let left = times.refresh_at.since(NOW);
+        for (max_age, now, expected) in [
+            (POLICY.max_age, NOW, left),
+            (HOUR, NOW, HOUR),
+            (Duration::ZERO, NOW, Duration::ZERO),
+            (HOUR, times.refresh_at.before(Duration::from_secs(7)), Duration::from_secs(7)),
+            (POLICY.max_age, times.refresh_at, Duration::ZERO),
+            (HOUR, times.next_update, Duration::ZERO),
+        ] {
+            assert_eq!(times.max_age(&Policy { max_age, ..POLICY }, now), expected, "{max_age:?} {now}");
+        }
+    }
+
+    /// A client of X-Road refuses what was signed more than an hour ago, and uses what it has for twice its 20 minutes
+    /// where the next request fails.
+    #[test]
+    fn an_answer_for_x_road_leaves_within_ten_minutes_and_stays_valid_for_an_hour() {
+        let policy = Profile::XRoad.applied_to(POLICY);
+        let (answer, minute) = (World::new(Status::Good).answer(), Duration::from_secs(60));
+        for spread in [0, u32::MAX] {
+            let kept = Kept { times: Times::plan(NOW, &policy, UnixTime::MAX, spread).unwrap(), ..answer };
+            let leaves = (0..7200).filter(|age| {
+                let now = NOW.after(Duration::from_secs(*age));
+                // As it leaves a cache at the latest, which took it at that moment.
+                let after_cache = now.after(kept.times.max_age(&policy, now));
+                let leaves = kept.serves(&answer.statement, &policy, UnixTime::MAX, now);
+                assert!(!leaves || after_cache.since(NOW) <= 10 * minute, "{age} s");
+                assert!(!leaves || kept.times.next_update.since(after_cache) >= 50 * minute, "{age} s");
+                leaves
+            });
+            assert_eq!(leaves.count(), 600);
+            assert!(kept.times.refresh_at.since(NOW) <= 5 * minute, "a new one is there long before");
+        }
+    }
+
     proptest! {
         #[test]
         fn replacement_keeps_to_the_baseline_requirements(
@@ -271,8 +345,9 @@ mod tests {
             spread in any::<u32>(),
         ) {
             let not_after = UnixTime(NOW.0 + signer_left);
-            let times = Times::plan(NOW, Duration::from_secs(validity), not_after, spread).unwrap();
-            prop_assert!(times.this_update <= times.refresh_at && times.refresh_at < times.next_update);
+            let policy = Policy { validity: Duration::from_secs(validity), ..POLICY };
+            let times = Times::plan(NOW, &policy, not_after, spread).unwrap();
+            prop_assert!(times.signed_at <= times.refresh_at && times.refresh_at < times.next_update);
             prop_assert!(times.next_update <= not_after);
             let valid = times.next_update.since(NOW);
             let refresh = times.refresh_at.since(NOW);
@@ -281,13 +356,13 @@ mod tests {
             } else {
                 prop_assert!(refresh <= valid - 8 * HOUR && refresh <= 4 * DAY);
             }
-            prop_assert!(times.max_age(NOW) <= refresh);
-            prop_assert_eq!(times.max_age(times.next_update), Duration::ZERO);
+            prop_assert!(times.max_age(&policy, NOW) <= refresh);
+            prop_assert_eq!(times.max_age(&policy, times.next_update), Duration::ZERO);
         }
     }
 
     #[test]
     fn nothing_is_signed_past_the_end_of_the_signer() {
-        assert_eq!(Times::plan(NOW, DAY, NOW, 0), None);
+        assert_eq!(Times::plan(NOW, &POLICY, NOW, 0), None);
     }
 }

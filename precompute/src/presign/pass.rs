@@ -25,6 +25,7 @@ use super::{
     Stop,
     plan::{Item, Plan, Question},
     progress::Progress,
+    rhythm::lead,
     store::Stored,
     store_writer::{Recorder, StoreWriter},
     subject::{Form, Outcome, Subject},
@@ -101,20 +102,33 @@ enum Work {
 }
 
 impl PresignRunner {
-    /// Signs what is due for all issuers: first what clients get now, then what they will get soon.
+    /// Signs what is due for these issuers: first what clients get now, then what they will get soon; the issuers whose
+    /// answers end soonest first.
     pub fn pass(&self, subjects: &[Arc<Subject>], stop: Stop<'_>) -> Passed {
+        self.pass_within(subjects, None, stop)
+    }
+
+    /// The same, which begins no signature later than `at_most` after it has planned: the next pass has the rest.
+    pub fn pass_within(&self, subjects: &[Arc<Subject>], at_most: Option<Duration>, stop: Stop<'_>) -> Passed {
         // Together they name no more than one alone may.
         let list_max = (limits::PRESIGN_LIST_MAX / subjects.len().max(1)).max(1024);
-        self.pass_with(subjects, list_max, stop)
+        self.pass_with(subjects, (list_max, at_most), stop)
     }
 
     /// A pass whose plans name at most `list_max` items each.
-    pub(super) fn pass_with(&self, subjects: &[Arc<Subject>], list_max: usize, stop: Stop<'_>) -> Passed {
+    pub(super) fn pass_with(
+        &self,
+        subjects: &[Arc<Subject>],
+        (list_max, at_most): (usize, Option<Duration>),
+        stop: Stop<'_>,
+    ) -> Passed {
         let began = Instant::now();
         let now = UnixTime::now();
+        let mut subjects: Vec<_> = subjects.iter().collect();
+        subjects.sort_by_key(|subject| lead(&subject.issuer.policy));
         let mut tasks = Vec::new();
         for forms in [Subject::forms as fn(&Subject, UnixTime) -> Vec<Form>, Subject::next_forms] {
-            for subject in subjects {
+            for subject in &subjects {
                 let forms = forms(subject, now);
                 // If the key is not here, another process signs.
                 if !forms.is_empty() && forms.iter().all(|form| form.signer.signing().is_some()) {
@@ -130,7 +144,9 @@ impl PresignRunner {
         }
         let due = tasks.iter().map(|task| task.plan.due()).sum();
         self.progress.begin(due);
-        let (again, end) = self.sign(tasks, stop);
+        // Planning does not count: a plan that is not signed at all would be made again and again.
+        let until = at_most.and_then(|at_most| Instant::now().checked_add(at_most));
+        let (again, end) = self.sign(tasks, stop, &|| until.is_some_and(|until| Instant::now() >= until));
         if end != End::Stopped {
             self.progress.full(end == End::Full);
         }
@@ -181,8 +197,9 @@ impl PresignRunner {
         subject.kept(&self.answers, forms.get(usize::from(form))?, serial, packed)
     }
 
-    /// Has the tasks signed, in order. Returns whether more is due now, and how it ended.
-    fn sign(&self, tasks: Vec<Task>, stop: Stop<'_>) -> (bool, End) {
+    /// Has the tasks signed, in order, until it is too `late` to begin another signature. Returns whether more is due now,
+    /// and how it ended.
+    fn sign(&self, tasks: Vec<Task>, stop: Stop<'_>, late: Stop<'_>) -> (bool, End) {
         let (mut again, mut here, mut pooled) = (false, Vec::new(), Vec::new());
         for Task { subject, forms, plan } in tasks {
             if plan.due() == 0 {
@@ -209,15 +226,21 @@ impl PresignRunner {
                     else {
                         return end;
                     };
-                    end = end.max(self.sign_pooled(&subject, &forms, work, Priority::Bulk, stop));
+                    end = end.max(self.sign_pooled(&subject, &forms, work, Priority::Bulk, (stop, late)));
                 }
             };
             let drivers: Vec<_> = (0..threads).map(|_| scope.spawn(drive)).collect();
-            let ends = here.into_iter().map(|(subject, forms, work)| self.sign_here(&subject, &forms, work, stop));
+            let ends_here = || stop() || late();
+            let ends = here.into_iter().map(|(subject, forms, work)| {
+                match self.sign_here(&subject, &forms, work, &ends_here) {
+                    End::Stopped if !stop() => End::Done,
+                    end => end,
+                }
+            });
             let end = ends.max().unwrap_or(End::Done);
             drivers.into_iter().map(|driver| driver.join().unwrap_or(End::Faulty)).fold(end, End::max)
         });
-        (again, end)
+        (again || late(), end)
     }
 
     /// Signs the answers that clients get for these changed certificates.
@@ -238,7 +261,7 @@ impl PresignRunner {
             self.sign_here(subject, &forms, Work::Listed(items), stop)
         } else {
             // Otherwise the next request would wait for it.
-            self.sign_pooled(subject, &forms, Work::Listed(items), Priority::Refresh, stop)
+            self.sign_pooled(subject, &forms, Work::Listed(items), Priority::Refresh, (stop, &|| false))
         }
     }
 
@@ -262,8 +285,9 @@ impl PresignRunner {
         self.spread.hash_one(serial) as u32
     }
 
-    fn recorder(&self) -> Option<Recorder> {
-        self.writer.as_ref().map(StoreWriter::recorder)
+    /// Where this issuer's answers are stored, if they are.
+    fn recorder(&self, subject: &Subject) -> Option<Recorder> {
+        self.writer.as_ref().filter(|_| subject.is_stored()).map(StoreWriter::recorder)
     }
 
     /// Counts the outcome of a signature, and stores the answer. False if there is no more room.

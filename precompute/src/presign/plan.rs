@@ -61,7 +61,7 @@ pub fn due(
     // A serial that is refused unsigned needs no answer.
     let statement = statement(policy, Some(found), now).ok()?;
     match kept.and_then(Kept::of) {
-        Some(kept) if kept.serves(&statement, told_until, now) => {
+        Some(kept) if kept.serves(&statement, policy, told_until, now) => {
             let next_update = kept.times.next_update;
             (kept.times.refresh_at <= now && next_update < lasts_until).then_some(Due::Refresh { next_update })
         }

@@ -27,7 +27,10 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing::{debug, error, info, warn};
 
-use super::{End, Hears, Passed, PresignRunner, Progress, Stop, StoreWriter, Subject};
+use super::{
+    End, Hears, Passed, PresignRunner, Progress, Stop, StoreWriter, Subject,
+    rhythm::{Rhythm, lead, pass_max},
+};
 use crate::{
     answers::Answers,
     engine::{Changed, Listener, Wake},
@@ -100,11 +103,11 @@ impl Signal {
         self.wake.notify_all();
     }
 
-    /// Waits for it, at most `at_most`, and takes it.
-    fn wait(&self, at_most: Duration) {
+    /// Waits for it, at most `at_most`, and takes it; whether it was given.
+    fn wait(&self, at_most: Duration) -> bool {
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.wake.wait_timeout_while(given, at_most, |given| !*given);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        std::mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 }
 
@@ -225,29 +228,29 @@ impl Shared {
 
     /// Passes over all issuers until told to stop.
     fn run(&self, runner: &PresignRunner) {
-        let mut restored = HashSet::new();
+        let (mut restored, mut rhythm) = (HashSet::new(), Rhythm::default());
         while !self.stops() {
             let generation = self.generation.load(Relaxed);
             let subjects: Vec<_> = self.subjects.load().iter().map(|followed| Arc::clone(&followed.subject)).collect();
             let stop = || self.stops() || self.generation.load(Relaxed) != generation;
+            let numbers = || subjects.iter().map(|subject| subject.issuer.number());
             let pass = catch_unwind(AssertUnwindSafe(|| {
                 self.restore(runner, &subjects, &mut restored, &stop);
                 if !stop() {
                     self.restored.store(generation, Release);
                 }
-                runner.pass(&subjects, &stop)
+                pass_over_due(runner, &subjects, &mut rhythm, &stop);
             }));
             let pause = match pass {
-                Ok(passed) => {
-                    tell(&passed, &runner.progress);
-                    pause(&passed)
-                }
+                Ok(()) => rhythm.left(numbers(), Instant::now()),
                 Err(_) => {
                     error!("signing ahead failed because of a bug in this program; it starts again");
                     limits::PRESIGN_INTERVAL_MAX
                 }
             };
-            self.wanted.wait(pause);
+            if self.wanted.wait(pause) {
+                rhythm.begin_anew();
+            }
         }
     }
 
@@ -341,14 +344,16 @@ fn sign_changed(runner: &PresignRunner, subject: &Subject, serials: Vec<Serial>,
     matches!(end, End::Done | End::Stopped)
 }
 
-/// The pause before the next pass.
-fn pause(passed: &Passed) -> Duration {
-    match passed.end {
-        End::Stopped => Duration::ZERO,
-        End::Faulty => limits::PRESIGN_RETRY_INTERVAL,
-        End::Done if passed.again => Duration::ZERO,
-        End::Done | End::Full => (passed.planning * limits::PRESIGN_PAUSE_FACTOR)
-            .clamp(limits::PRESIGN_INTERVAL_MIN, limits::PRESIGN_INTERVAL_MAX),
+/// One pass over the issuers whose time has come. It makes way for the next one in time for any issuer.
+fn pass_over_due(runner: &PresignRunner, subjects: &[Arc<Subject>], rhythm: &mut Rhythm, stop: Stop<'_>) {
+    let began = Instant::now();
+    let is_due = |subject: &&Arc<Subject>| rhythm.is_due(subject.issuer.number(), began);
+    let due: Vec<_> = subjects.iter().filter(is_due).cloned().collect();
+    let shortest = subjects.iter().map(|subject| lead(&subject.issuer.policy)).min();
+    let passed = runner.pass_within(&due, shortest.map(pass_max), stop);
+    tell(&passed, &runner.progress);
+    for subject in due {
+        rhythm.passed(subject.issuer.number(), &passed, lead(&subject.issuer.policy), Instant::now());
     }
 }
 

@@ -132,7 +132,7 @@ impl Received {
             form = %Hex(&form[..4]),
             "the writer's answers are of a signer or a policy that this replica does not have, and are not served: let both \
              configurations name the same certificate of the signer for this issuer, with the same `validity`, \
-             `retain_expired` and form of responses"
+             `refresh`, `backdate`, `serve_for`, `retain_expired` and form of responses"
         );
     }
 }

@@ -9,8 +9,9 @@ use super::store::Stored;
 use crate::{
     answers::{AnswerKey, Answers, Entry},
     issuer::ActiveIssuer,
+    limits,
     ocsp::{
-        CertId, Content, HashAlgorithm, Policy,
+        CertId, Content, HashAlgorithm, Policy, Refresh,
         profile::{Kept, Statement, Times, single, statement},
     },
     pki::{Serial, UnixTime},
@@ -80,11 +81,24 @@ impl Form {
         add(signer.algorithm().identifier());
         add(signer.template().fingerprint());
         add(&signer.not_after().0.to_be_bytes());
-        let Policy { validity, retain_expired, archive_cutoff, .. } = issuer.policy;
+        let Policy { validity, retain_expired, archive_cutoff, refresh, backdate, serve_for, .. } = issuer.policy;
         add(&validity.as_secs().to_be_bytes());
         if archive_cutoff {
             add(&retain_expired.as_secs().to_be_bytes());
             add(&issuer.not_before.0.to_be_bytes());
+        }
+        // What was signed before these could be set is as if they were not.
+        for (name, seconds, default) in
+            [("backdate", backdate, Policy::DEFAULT.backdate), ("serve_for", serve_for, Policy::DEFAULT.serve_for)]
+        {
+            if seconds != default {
+                add(name.as_bytes());
+                add(&seconds.as_secs().to_be_bytes());
+            }
+        }
+        if let Refresh::Share(share) = refresh {
+            add(b"refresh");
+            add(&share.thousandths().to_be_bytes());
         }
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(context.finish().as_ref());
@@ -123,6 +137,13 @@ impl Subject {
     pub(super) fn all_forms(&self) -> Vec<Form> {
         let all = self.issuer.signers.all().iter().enumerate();
         all.flat_map(|(place, signer)| self.forms_of(place as u8, signer)).collect()
+    }
+
+    /// Whether its answers are stored: not those that are replaced so often that the disk would do little else, and that a
+    /// restart signs again as fast as it did before.
+    pub fn is_stored(&self) -> bool {
+        let policy = &self.issuer.policy;
+        policy.refresh_after(policy.validity) >= limits::ANSWER_STORED_MIN
     }
 
     fn forms_of(&self, place: u8, signer: &Arc<OcspSigner>) -> Vec<Form> {
@@ -168,7 +189,7 @@ impl Subject {
 
     /// The times of an answer of this form signed `now`; `spread`: see [`Times::plan`].
     pub(super) fn times(&self, form: &Form, now: UnixTime, spread: u32) -> Option<Times> {
-        Times::plan(now, self.issuer.policy.validity, form.signer.not_after().min(self.issuer.told_until()), spread)
+        Times::plan(now, &self.issuer.policy, form.signer.not_after().min(self.issuer.told_until()), spread)
     }
 
     /// The bytes to be signed.
@@ -178,7 +199,7 @@ impl Subject {
             let cert_id = CertId { hash: form.hash, issuer_name_hash, issuer_key_hash, serial };
             let single = single(cert_id, &self.issuer.policy, self.issuer.not_before, statement, times);
             form.signer.template().response_data(&Content {
-                produced_at: times.this_update,
+                produced_at: times.signed_at,
                 singles: &[single],
                 extended_revoke: statement.extended_revoke,
                 nonce: None,

@@ -312,10 +312,60 @@ fn more_than_can_be_listed_is_signed_while_walking() {
     for subject in world.both() {
         let runner = runner(None);
         let subjects = [subject];
-        let passed = runner.pass_with(&subjects, 1000, NEVER);
+        let passed = runner.pass_with(&subjects, (1000, None), NEVER);
         assert_eq!((passed.end, passed.due, passed.again), (End::Done, 3000, true));
         assert_eq!((signed(&runner), runner.answers.len()), (3000, 3000));
         done(runner.pass(&subjects, NEVER), 0);
+    }
+}
+
+/// Ten million first signatures of one issuer kept another's answers for minutes from being replaced.
+#[test]
+fn a_pass_makes_way_for_issuers_whose_answers_end_soon_and_the_next_one_has_the_rest() {
+    let world = World::new(3000);
+    for subject in world.both() {
+        let runner = runner(None);
+        let subjects = [subject];
+        let passed = runner.pass_within(&subjects, Some(Duration::ZERO), NEVER);
+        let begun = signed(&runner);
+        assert_eq!((passed.end, passed.due, passed.again), (End::Done, 3000, true));
+        assert!(begun < 3000, "{begun}");
+        assert_eq!(runner.answers.len(), begun, "what was begun is kept");
+        done(runner.pass_within(&subjects, Some(Duration::from_secs(3600)), NEVER), 3000 - begun);
+    }
+}
+
+#[test]
+fn the_issuer_whose_answers_end_soonest_is_signed_for_first() {
+    let (long, short) = (World::new(2000), World::new(50));
+    let mut hasty = Arc::into_inner(short.here()).unwrap();
+    issuer(&mut hasty).policy = Policy { validity: Duration::from_secs(120), ..POLICY };
+    let hasty = numbered(hasty, 2);
+    let runner = runner(None);
+    // Stopped after the first signatures.
+    let passed = runner.pass(&[long.here(), Arc::new(hasty)], &|| signed(&runner) >= 50);
+    assert_eq!(passed.end, End::Stopped);
+    let now = UnixTime::now();
+    let short_lived = |number| {
+        let key = crate::answers::AnswerKey::new(2, HashAlgorithm::Sha1, 0, &serial(number));
+        let entry = runner.answers.get(&key, 64, &mut Vec::new());
+        entry.is_some_and(|entry| entry.next_update <= now.after(Duration::from_secs(120)))
+    };
+    assert_eq!((0..50).filter(|number| short_lived(*number)).count(), 50);
+}
+
+#[test]
+fn answers_that_are_replaced_within_the_hour_are_not_stored() {
+    let world = World::new(30);
+    for (validity, stored) in [(Duration::from_secs(2 * 3600), 30), (Duration::from_secs(2 * 3600 - 2), 0)] {
+        let mut subject = Arc::into_inner(world.here()).unwrap();
+        issuer(&mut subject).policy = Policy { validity, ..POLICY };
+        let dir = tempfile::tempdir().unwrap();
+        let runner = runner(Some(dir.path()));
+        done(runner.pass(&[Arc::new(subject)], NEVER), 30);
+        let progress = Arc::clone(&runner.progress);
+        drop(runner);
+        assert_eq!(progress.report().stored, stored, "{validity:?}");
     }
 }
 

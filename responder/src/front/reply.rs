@@ -72,7 +72,7 @@ impl Reply<'_> {
         let template = signer.template();
         let single = single(*id, &issuer.policy, issuer.not_before, statement, times);
         let content = Content {
-            produced_at: times.this_update,
+            produced_at: times.signed_at,
             singles: &[single],
             extended_revoke: statement.extended_revoke,
             nonce: None,
@@ -160,13 +160,15 @@ fn representation<'a>(
     surrogate: Option<&'a SurrogateKey>,
     now: UnixTime,
 ) -> Representation<'a> {
+    let max_age = times.max_age(&issuer.policy, now);
     Representation {
         media_type: OCSP_RESPONSE,
         length,
-        validators: Validators { etag: etag.text(), modified: Some(times.this_update), dated },
-        max_age: times.max_age(now),
+        // The clock of who signed it may be ahead (RFC 9110 section 8.8.2.1: never later than Date).
+        validators: Validators { etag: etag.text(), modified: Some(times.signed_at.min(now)), dated },
+        max_age,
         // Date + max-age.
-        expires: Some(times.refresh_at.max(now)),
+        expires: Some(now.after(max_age)),
         may_be_transformed: false,
         surrogate_keys: surrogate.map(|key| [issuer.surrogate(), &key.text[..key.length]]),
     }

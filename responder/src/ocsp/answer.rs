@@ -67,7 +67,7 @@ pub fn decide(
         Err(error) => return CertificateVerdict::Refuse(error),
     };
     match kept {
-        Some(kept) if kept.serves(&statement, told_until, now) => {
+        Some(kept) if kept.serves(&statement, policy, told_until, now) => {
             CertificateVerdict::Serve { refresh: kept.times.refresh_at <= now }
         }
         _ => CertificateVerdict::Sign(statement),
@@ -112,7 +112,7 @@ mod tests {
 
         fn answer(&self) -> Kept {
             let statement = statement(&POLICY, self.found(), NOW).unwrap();
-            Kept { statement, times: Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap() }
+            Kept { statement, times: Times::plan(NOW, &POLICY, UnixTime::MAX, 0).unwrap() }
         }
     }
 

@@ -261,7 +261,8 @@ impl Misses {
         let kept = self.store.compact(&key, packing, &mut packed)?;
         let told_until = request.may_be_signed(now).ok()?;
         let statements = request.statements(now).ok()?;
-        let is_it = matches!(*statements, [statement] if kept.serves(&statement, told_until, now));
+        let (issuer, _) = request.only()?;
+        let is_it = matches!(*statements, [statement] if kept.serves(&statement, &issuer.policy, told_until, now));
         packing.unpack(&packed, &mut signature);
         let unsigned = is_it.then(|| request.unsigned(statements, kept.times))?;
         request.complete(&unsigned, &signature, now).map(Arc::new)

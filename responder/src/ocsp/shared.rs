@@ -8,12 +8,15 @@
 //!   any other one an answer from before may say the same, and a hold that came and went voids what was said before.
 //! - What may be replaced by now is not used: the next one to sign replaces it.
 //!
-//! A value is: version (1), what the record says (8 bytes, as in the answer store), thisUpdate and nextUpdate (4 bytes each,
+//! A value is: version (1), what the record says (8 bytes, as in the answer store), when it was signed and nextUpdate (4 bytes each,
 //! seconds since 1970), and the packed signature. It does not know Redis, or who waits.
 
 use precompute::{
     feed::redis::{Offer, Stream, Wanted},
-    ocsp::profile::{Kept, Statement, Times},
+    ocsp::{
+        Policy,
+        profile::{Kept, Statement, Times},
+    },
     pki::{Status, UnixTime},
     presign::Form,
     records::StateWord,
@@ -39,7 +42,7 @@ pub enum Unfit {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Value<'a> {
     said: u64,
-    this_update: UnixTime,
+    signed_at: UnixTime,
     next_update: UnixTime,
     packed: &'a [u8],
 }
@@ -49,12 +52,12 @@ impl<'a> Value<'a> {
     fn read(value: &'a [u8], packed_length: usize) -> Option<Self> {
         let (version, rest) = value.split_first()?;
         let (said, rest) = rest.split_first_chunk()?;
-        let (this_update, rest) = rest.split_first_chunk()?;
+        let (signed_at, rest) = rest.split_first_chunk()?;
         let (next_update, packed) = rest.split_first_chunk()?;
         let time = |octets: &[u8; 4]| UnixTime(u32::from_be_bytes(*octets).into());
         let value = Self {
             said: u64::from_be_bytes(*said),
-            this_update: time(this_update),
+            signed_at: time(signed_at),
             next_update: time(next_update),
             packed,
         };
@@ -66,7 +69,7 @@ impl<'a> Value<'a> {
         let mut value = Vec::with_capacity(HEAD + self.packed.len());
         value.push(VERSION);
         value.extend_from_slice(&self.said.to_be_bytes());
-        for time in [self.this_update, self.next_update] {
+        for time in [self.signed_at, self.next_update] {
             value.extend_from_slice(&u32::try_from(time.0).ok()?.to_be_bytes());
         }
         value.extend_from_slice(self.packed);
@@ -96,8 +99,8 @@ impl SignRequest {
     pub fn offer(&self, answer: &Answer, signature: &[u8], now: UnixTime) -> Option<Offer> {
         let kept = answer.kept().filter(|_| self.signer.is_apart())?;
         let packed = self.signer.packing().pack(signature)?;
-        let Times { this_update, next_update, .. } = kept.times;
-        let value = Value { said: kept.statement.state?.said(), this_update, next_update, packed: &packed };
+        let Times { signed_at, next_update, .. } = kept.times;
+        let value = Value { said: kept.statement.state?.said(), signed_at, next_update, packed: &packed };
         Some(Offer { key: self.shared_key()?, value: value.write()?, lasts: next_update.since(now) })
     }
 
@@ -111,7 +114,8 @@ impl SignRequest {
             return Err(Unfit::Outdated);
         }
         let times = self.times_of(&value, spread)?;
-        if !(Kept { statement, times }).serves(&statement, told_until, now) || times.refresh_at <= now {
+        let (issuer, _) = self.only().ok_or(Unfit::Refused)?;
+        if !(Kept { statement, times }).serves(&statement, &issuer.policy, told_until, now) || times.refresh_at <= now {
             return Err(Unfit::Outdated);
         }
         let unsigned = self.unsigned(statements, times);
@@ -127,13 +131,14 @@ impl SignRequest {
 
     /// Its times, if an answer of this form may have such.
     fn times_of(&self, value: &Value<'_>, spread: u32) -> Result<Times, Unfit> {
-        let validity = value.next_update.since(value.this_update);
+        let validity = value.next_update.since(value.signed_at);
         let (issuer, _) = self.only().ok_or(Unfit::Refused)?;
         if validity > issuer.policy.validity || self.signer.not_after() < value.next_update {
             return Err(Unfit::Refused);
         }
         // When it should be replaced is decided here.
-        Times::plan(value.this_update, validity, value.next_update, spread).ok_or(Unfit::Refused)
+        Times::plan(value.signed_at, &Policy { validity, ..issuer.policy }, value.next_update, spread)
+            .ok_or(Unfit::Refused)
     }
 
     fn shared_key(&self) -> Option<String> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use precompute::{
     answers::AnswerKey,
     ocsp::{
-        CertId, Content, HashAlgorithm, OcspError,
+        CertId, Content, HashAlgorithm, OcspError, Policy,
         profile::{Statement, Times, single, statement},
     },
     pki::UnixTime,
@@ -112,9 +112,12 @@ impl SignRequest {
         let told_until = self.may_be_signed(now)?;
         let statements = self.statements(now)?;
         let lasting = statements.iter().all(Statement::may_be_kept);
-        let validity = self.ids.first().map_or(limits::UNLISTED_VALIDITY, |id| id.issuer.policy.validity);
-        let validity = if lasting { validity } else { validity.min(limits::UNLISTED_VALIDITY) };
-        let times = Times::plan(now, validity, self.signer.not_after().min(told_until), spread);
+        // Of several issuers, the one whose answers end first.
+        let policies = self.ids.iter().map(|id| &id.issuer.policy);
+        let policy = *policies.min_by_key(|policy| policy.validity).ok_or(OcspError::MalformedRequest)?;
+        let at_most = if lasting { policy.validity } else { limits::UNLISTED_VALIDITY };
+        let policy = Policy { validity: policy.validity.min(at_most), ..policy };
+        let times = Times::plan(now, &policy, self.signer.not_after().min(told_until), spread);
         let times = times.ok_or(OcspError::InternalError)?;
         Ok(self.unsigned(statements, times))
     }
@@ -160,7 +163,7 @@ impl SignRequest {
             singles.push(single(id.cert_id(), &id.issuer.policy, id.issuer.not_before, statement, times));
         }
         then(&Content {
-            produced_at: times.this_update,
+            produced_at: times.signed_at,
             singles: &singles,
             extended_revoke: statements.iter().any(|statement| statement.extended_revoke),
             nonce: self.nonce.as_deref(),

@@ -81,8 +81,9 @@ impl Issuer {
     /// The signer of one answer for certificates of all these issuers, which belong to one tenant; `None` if no signer
     /// is authorised for each of them.
     pub fn choose_for_all<'i>(issuers: impl Iterator<Item = &'i Self>, now: UnixTime) -> Option<Arc<OcspSigner>> {
-        let mut validity = Duration::ZERO;
-        let lists = issuers.inspect(|issuer| validity = issuer.policy.validity).map(|issuer| &issuer.signers);
+        let mut validity = Duration::MAX;
+        let lists =
+            issuers.inspect(|issuer| validity = validity.min(issuer.policy.validity)).map(|issuer| &issuer.signers);
         let lists: Vec<_> = lists.collect();
         Signers::shared(lists, now, validity)
     }

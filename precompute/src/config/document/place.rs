@@ -117,6 +117,10 @@ impl Problems {
         self.is_checked
     }
 
+    pub(super) fn note_where_checked(&self, key: Named<'_>, text: impl fmt::Display) {
+        if self.is_checked { self.note(key, text, false) } else { self.warn(key, text) }
+    }
+
     pub(super) fn warn(&self, key: Named<'_>, text: impl fmt::Display) {
         let (file, name) = (self.path.display(), key.name());
         let line = key.offset.map(|offset| self.line(offset));
@@ -178,6 +182,12 @@ impl<'p> At<'p> {
     /// which is so if the document is only checked.
     pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) -> bool {
         self.problems.note_that_may_pass(self.named(key), text)
+    }
+
+    /// Notes a problem of `key` that a start only warns of: an installation that has it goes on serving. If the document
+    /// is only checked, it counts.
+    pub fn problem_where_checked(&self, key: &str, text: impl fmt::Display) {
+        self.problems.note_where_checked(self.named(key), text);
     }
 
     /// Logs a doubt about `key` that does not prevent a start: a warning with file, line and key.

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use toml::de::DeValue;
 
-use crate::output::may_be_secret;
+use crate::{ocsp::Share, output::may_be_secret};
 
 pub(super) fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {
     match value {
@@ -17,6 +17,21 @@ pub(super) fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {
 pub(super) fn as_i64(value: &DeValue<'_>) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// A part of a whole, to a thousandth.
+pub(super) fn as_share(value: &DeValue<'_>) -> Option<Share> {
+    let number = match value {
+        DeValue::Float(number) => number.as_str(),
+        DeValue::Integer(number) => number.as_str(),
+        _ => return None,
+    };
+    share_of(number)
+}
+
+fn share_of(text: &str) -> Option<Share> {
+    let number: f64 = text.parse().ok().filter(|number| (0.0..=1.0).contains(number))?;
+    Some(Share::of_thousandths((number * 1000.0).round() as u16))
 }
 
 /// A value as a problem shows it. Text with several lines, with a key, or of unusual length is not shown.
@@ -32,6 +47,7 @@ pub(super) fn shown(value: &DeValue<'_>) -> String {
             format!("`{}`", text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
         }
         DeValue::Integer(_) if as_i64(value).is_some() => as_i64(value).unwrap_or_default().to_string(),
+        DeValue::Float(number) => number.as_str().to_owned(),
         other => format!("{} {}", article(other.type_str()), other.type_str()),
     }
 }
@@ -47,6 +63,7 @@ pub(super) enum Wanted {
     Boolean,
     Whole(RangeInclusive<i64>),
     Length(RangeInclusive<Duration>),
+    Share(RangeInclusive<Share>),
     Table,
     Tables,
     Other,
@@ -71,6 +88,12 @@ impl Wanted {
             (Self::Whole(range), _, Some(text)) => {
                 let number = text.parse().ok().or_else(|| size(text)).filter(|number| range.contains(number))?;
                 format!("write it without quotes and unit: `{last} = {number}`")
+            }
+            (Self::Share(range), _, Some(text)) => {
+                let parts = |text: &str, whole| Some(text.trim().parse::<f64>().ok()? / whole);
+                let part = text.strip_suffix('%').map_or_else(|| parts(text, 1.0), |percent| parts(percent, 100.0))?;
+                let share = share_of(&part.to_string()).filter(|share| range.contains(share))?;
+                format!("write it without quotes: `{last} = {share}`")
             }
             (Self::Length(range), DeValue::Integer(_), _) => {
                 format!("give it a unit, such as `{last} = \"{}\"`", examples(range).first()?)

@@ -4,11 +4,16 @@ use std::path::{Path, PathBuf};
 
 use super::{
     super::{Place, Section},
-    read_name,
+    policy, read_name,
     signer::{self, SignerConfig},
     unlisted,
 };
-use crate::{limits, ocsp::Unlisted, pki::written::Radix, source::Form};
+use crate::{
+    limits,
+    ocsp::{Policy, Unlisted},
+    pki::written::Radix,
+    source::Form,
+};
 
 /// A CA certificate for which answers are given.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +26,8 @@ pub struct IssuerConfig {
     pub certificate: PathBuf,
     /// Where its records come from.
     pub sources: Sources,
+    /// How it answers: the tenant's policy with what it says itself, except for unlisted serials.
+    pub policy: Policy,
     /// Its own setting for unlisted serials; `None` for the tenant's.
     pub unlisted: Option<Unlisted>,
     /// The signers of its answers; at least one.
@@ -142,9 +149,13 @@ fn listings(section: &mut Section<'_>) -> Vec<ListingFile> {
     listings
 }
 
-/// Reads an issuer's section. `given`: the tenant's issuers before it. `is_of_replica`: as in [`super::read_all`].
-pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig], is_of_replica: bool) -> IssuerConfig {
-    let unlisted = unlisted::read(section);
+/// Reads an issuer's section. `above`: its tenant's policy; `given`: the tenant's issuers before it. `is_of_replica`: as in [`super::read_all`].
+pub(super) fn read(
+    section: &mut Section<'_>,
+    (above, given): (&Policy, &[IssuerConfig]),
+    is_of_replica: bool,
+) -> IssuerConfig {
+    let (unlisted, policy) = (unlisted::read(section), policy::read_times(section, above));
     let certificate = section.path("certificate");
     if !section.has("certificate") {
         section.problem("certificate", "is missing; name the CA certificate (PEM or DER)");
@@ -178,6 +189,7 @@ pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig], is_of_repl
         name,
         certificate: certificate.unwrap_or_default(),
         sources,
+        policy,
         unlisted,
         signers,
     }

@@ -57,7 +57,8 @@ impl PresignRunner {
             Work::Absent => cores(),
         };
         on_threads(threads, &|| {
-            let mut hand = Hand { runner: self, subject, forms, stop, shared: &shared, recorder: self.recorder() };
+            let mut hand =
+                Hand { runner: self, subject, forms, stop, shared: &shared, recorder: self.recorder(subject) };
             match &work {
                 Work::Listed(items) => hand.sign_listed(items),
                 Work::Absent => hand.sign_absent(),

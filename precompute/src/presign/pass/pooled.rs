@@ -55,14 +55,15 @@ struct Errand<'a> {
 }
 
 impl PresignRunner {
-    /// Has the work of one issuer signed by its signers' pools.
+    /// Has the work of one issuer signed by its signers' pools. What is in a pool when it is too `late` to begin another
+    /// signature is waited for.
     pub(super) fn sign_pooled(
         &self,
         subject: &Subject,
         forms: &[Form],
         work: Work,
         priority: Priority,
-        stop: Stop<'_>,
+        (stop, late): (Stop<'_>, Stop<'_>),
     ) -> End {
         let (back, coming) = mpsc::channel();
         let errand = Errand {
@@ -71,7 +72,7 @@ impl PresignRunner {
             forms,
             priority,
             stop,
-            recorder: self.recorder(),
+            recorder: self.recorder(subject),
             back,
             coming,
             retry: Vec::new(),
@@ -83,8 +84,11 @@ impl PresignRunner {
             packed: Vec::new(),
         };
         match work {
-            Work::Listed(items) => errand.run(items.into_iter()),
-            Work::Absent => errand.run((0..SEGMENTS).flat_map(|segment| self.absent(subject, forms, segment))),
+            Work::Listed(items) => errand.run(items.into_iter().take_while(|_| !late())),
+            Work::Absent => {
+                let absent = (0..SEGMENTS).flat_map(|segment| self.absent(subject, forms, segment));
+                errand.run(absent.take_while(|_| !late()))
+            }
         }
     }
 
@@ -158,7 +162,8 @@ impl Errand<'_> {
             let _ = back.send(Signed { item, since, draft, outcome });
         });
         self.outstanding += 1;
-        let deadline = since + limits::PRESIGN_DEADLINE;
+        let deadline =
+            since + limits::PRESIGN_DEADLINE.min(self.subject.issuer.policy.validity / limits::PRESIGN_DEADLINE_SHARE);
         signing.submit(Job { message, priority: self.priority, deadline, done });
     }
 

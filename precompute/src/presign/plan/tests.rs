@@ -60,8 +60,8 @@ proptest! {
             for (form, hours) in case.signed.iter().enumerate() {
                 let signed = hours.map(|hours| {
                     let then = NOW.before(Duration::from_secs(u64::from(hours) * HOUR));
-                    let Times { this_update, next_update, refresh_at } =
-                        Times::plan(then, POLICY.validity, UnixTime::MAX, u32::from(number)).unwrap();
+                    let Times { signed_at: this_update, next_update, refresh_at } =
+                        Times::plan(then, &POLICY, UnixTime::MAX, u32::from(number)).unwrap();
                     Entry { state, this_update, next_update, refresh_at }
                 });
                 if let Some(entry) = signed {
@@ -119,8 +119,8 @@ proptest! {
             plan.into_order().0
         };
         let sign = |kept: &mut BTreeMap<Serial, Entry>, serial: Serial| {
-            let Times { this_update, next_update, refresh_at } =
-                Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
+            let Times { signed_at: this_update, next_update, refresh_at } =
+                Times::plan(NOW, &POLICY, UnixTime::MAX, 0).unwrap();
             let state = records.get(&serial).unwrap().state;
             assert!(kept.insert(serial, Entry { state, this_update, next_update, refresh_at }).is_none(), "signed once");
         };
@@ -138,8 +138,8 @@ fn a_replacement_that_would_end_no_later_is_none() {
     let (records, mut writer) = Records::new();
     let state = set(&mut writer, 1, false, None);
     let end = UnixTime(NOW.0 + HOUR);
-    let times = Times::plan(NOW, POLICY.validity, end, 0).unwrap();
-    let Times { this_update, next_update, refresh_at } = times;
+    let times = Times::plan(NOW, &POLICY, end, 0).unwrap();
+    let Times { signed_at: this_update, next_update, refresh_at } = times;
     let entry = Entry { state, this_update, next_update, refresh_at };
     let found = records.get(&serial(1)).unwrap();
     let late = UnixTime(end.0 - 60);
@@ -155,7 +155,8 @@ fn a_replacement_that_would_end_no_later_is_none() {
 fn a_hold_that_came_and_went_makes_the_answer_from_before_absent() {
     let (records, mut writer) = Records::new();
     let state = set(&mut writer, 1, false, None);
-    let Times { this_update, next_update, refresh_at } = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
+    let Times { signed_at: this_update, next_update, refresh_at } =
+        Times::plan(NOW, &POLICY, UnixTime::MAX, 0).unwrap();
     let entry = Entry { state, this_update, next_update, refresh_at };
     let lasts_until = NOW.after(POLICY.validity);
     let ask = || due((&POLICY, UnixTime::MAX), records.get(&serial(1)).unwrap(), Some(&entry), lasts_until, NOW);

@@ -232,7 +232,8 @@ pub(super) fn kept(runner: &PresignRunner, subject: &Subject, number: u64) -> Op
     let entry = subject.kept(&runner.answers, &forms[0], &serial, &mut packed)?;
     let kept = Kept::of(&entry)?;
     let found = subject.issuer.state.records.get(&serial);
-    if !kept.serves(&crate::ocsp::profile::statement(&subject.issuer.policy, found, now).ok()?, UnixTime::MAX, now) {
+    let policy = &subject.issuer.policy;
+    if !kept.serves(&crate::ocsp::profile::statement(policy, found, now).ok()?, policy, UnixTime::MAX, now) {
         return None;
     }
     // Made again from what is kept of it, it is what was signed.

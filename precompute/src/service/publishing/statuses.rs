@@ -112,10 +112,10 @@ mod tests {
 
         let opened = open();
         let health = opened.ledger.state().health.clone();
-        health.verified_before(opened.verified, false);
+        health.verified_before(opened.verified, false, UnixTime(9));
         assert!(health.is_known() && opened.ledger.is_all_told().unwrap());
         assert_eq!(status_of(&opened.ledger), None);
-        health.verified_before(Some(UnixTime(9)), false);
+        health.verified_before(Some(UnixTime(9)), false, UnixTime(9));
         assert!(status_of(&opened.ledger).is_some());
     }
 

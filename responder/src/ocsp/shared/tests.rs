@@ -4,7 +4,7 @@ use super::*;
 
 const VALUE: Value<'_> = Value {
     said: 0x0102_0304_0506_0708,
-    this_update: UnixTime(1_800_000_000),
+    signed_at: UnixTime(1_800_000_000),
     next_update: UnixTime(1_800_345_600),
     packed: &[7; 64],
 };

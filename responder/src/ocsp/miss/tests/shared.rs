@@ -32,7 +32,7 @@ impl World {
 
     /// The value with other times, signed anew: what somebody with the key could do, and nobody else.
     fn with_times(&self, this_update: u64, next_update: u64) -> Vec<u8> {
-        let times = Times { this_update: UnixTime(this_update), next_update: UnixTime(next_update), refresh_at: *NOW };
+        let times = Times { signed_at: UnixTime(this_update), next_update: UnixTime(next_update), refresh_at: *NOW };
         let request = self.request();
         let unsigned = request.unsigned(request.statements(*NOW).unwrap(), times);
         let signature = self.gate.key.sign(&unsigned.response_data).unwrap();
