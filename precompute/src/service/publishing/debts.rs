@@ -20,9 +20,9 @@ use crate::{
     feed::https::{self, Https},
     ledger::Ledgers,
     limits::feed as limits,
+    log::remarks::{Lasting, News},
     pki::{Serial, Status, hex},
     records::Change,
-    service::remarks::{Lasting, News},
 };
 
 /// Submits debts.

@@ -48,12 +48,12 @@ use crate::{
     issuer_id::IssuerId,
     ledger::{Ledger, Ledgers},
     limits::feed as limits,
+    log::remarks::News,
     pki::UnixTime,
     service::{
         change::{Handle, Order},
         engine_thread::tell,
         noted::{Noted, Noting},
-        remarks::News,
         rim,
     },
     state_dir::ServerId,
