@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub mod feed;
+pub mod fetch;
 pub mod sharing;
 pub mod shelf;
 

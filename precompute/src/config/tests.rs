@@ -198,7 +198,7 @@ fn any_issuer(dice: &mut Dice, number: u64) -> IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { index, crl, delta_crl, pushes },
+        sources: Sources { index, crl, delta_crl, pushes, fetched: Vec::new() },
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
     }

@@ -53,7 +53,7 @@ fn serial(number: u32) -> Serial {
 impl Follow {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { index: Some(dir.path().join("index.txt")), crl: None, delta_crl: None, pushes: false };
+        let sources = Sources { index: Some(dir.path().join("index.txt")), ..Sources::default() };
         let certificate = certificate();
         let id = IssuerId::of("tenant", &certificate);
         let issuer = FollowedIssuer { id, name: "issuer".into(), certificate, sources, unlisted_good: false };

@@ -31,7 +31,7 @@ fn sources(dir: &tempfile::TempDir, index: bool, delta: bool) -> Sources {
         index: path("index.txt").filter(|_| index),
         crl: path("ca.crl"),
         delta_crl: path("delta.crl").filter(|_| delta),
-        pushes: false,
+        ..Sources::default()
     }
 }
 

@@ -137,7 +137,7 @@ fn submit(leader: &str, token: &Path, https: &Https, debts: &[([u8; 32], Change)
         .build()
         .new_agent();
     let fail = |url: &str, error: ureq::Error| {
-        let remedy = https::remedy(&error.to_string(), "its `feed.api_url`");
+        let remedy = https::remedy(&error.to_string(), "its `feed.api_url`", "`feed.https_ca`");
         format!("{url}: {error}{remedy}")
     };
     let mut outcome = Ok(());
