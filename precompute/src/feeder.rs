@@ -31,9 +31,9 @@ pub use self::{
     http::CrlAtUrl,
     mirror::DIRECTORY,
     origin::{Problem, Spec},
-    trial::{Trial, look},
+    trial::{Trial, fetch_once, look},
     url::{SourceUrl, UrlError},
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! Feeders against a server that does as it is told, with CRLs made byte by byte.
 
-pub(super) mod server;
+pub(crate) mod server;
 
 use std::{
     fs,

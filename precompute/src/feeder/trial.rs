@@ -3,14 +3,22 @@
 //! Invariant: nothing is kept in the state directory; what came is in a temporary file for as long as it is looked at. It
 //! does not know what is done with it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
+    http::CrlAtUrl,
     mirror::{Draft, Last, Mirror},
     origin::{Answer, Problem, Question, Spec},
     stop::Stop,
+    url::SourceUrl,
 };
-use crate::{limits::fetch as limits, pki::UnixTime};
+use crate::{
+    limits::fetch as limits,
+    pki::{Certificate, UnixTime},
+};
 
 /// What a source says now, as a file.
 #[derive(Debug)]
@@ -23,7 +31,7 @@ pub struct Trial {
 #[derive(Debug)]
 enum Content {
     /// It is what the mirror has.
-    Mirror(std::path::PathBuf),
+    Mirror(PathBuf),
     /// It is something else.
     New(Draft),
 }
@@ -36,6 +44,20 @@ impl Trial {
             Content::New(draft) => draft.path(),
         }
     }
+}
+
+/// Asks for a CRL that nobody has configured.
+pub fn fetch_once(
+    url: SourceUrl,
+    issuer: Certificate,
+    tls_ca: Option<PathBuf>,
+    now: UnixTime,
+) -> Result<Trial, Problem> {
+    let mirror = PathBuf::from(url.mirror_name(b""));
+    let spec = Spec::Crl(CrlAtUrl { url, mirror, issuer, tls_ca });
+    let unasked = || Problem::new(format!("{spec}: says that nothing has changed, and nothing of it is here"));
+    let draft = ask(&spec, None, now, limits::TRIED_WITHIN)?.ok_or_else(unasked)?;
+    Ok(Trial { content: Content::New(draft), missed: None })
 }
 
 /// Asks the origin; where it gives nothing, the mirror counts, if there is one.
