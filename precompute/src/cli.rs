@@ -12,6 +12,7 @@ mod restore;
 mod run;
 mod server;
 mod snapshot;
+mod source;
 mod status;
 
 use std::{
@@ -85,6 +86,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Look at what a source says.
+    #[command(subcommand)]
+    Source(source::Source),
     /// Check the signing keys, or make one.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -166,6 +170,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Relay { config } => relay::run(&config),
         Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),
+        Command::Source(command) => source::run(command),
         Command::Presign { config } => {
             let (config, assembly) = read_config(config)?;
             if config.feed.is_some() {

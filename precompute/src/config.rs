@@ -23,7 +23,7 @@ pub use feed::{Feed, TlsTrust};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
-pub use tenant::{IssuerConfig, KeyConfig, ListingFile, SignerConfig, Sources, TenantConfig, TsaConfig};
+pub use tenant::{Fetched, IssuerConfig, KeyConfig, ListingFile, SignerConfig, Sources, TenantConfig, TsaConfig};
 
 use std::path::PathBuf;
 
@@ -57,7 +57,7 @@ impl Config {
         let state_dir = root.path("state_dir").unwrap_or_else(|| root.resolve("state"));
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
-        let tenants = tenant::read_all(root, is_of_replica);
+        let tenants = tenant::read_all(root, is_of_replica, &state_dir);
         Self { place: root.place(), state_dir, cache, admin, feed, tenants }
     }
 

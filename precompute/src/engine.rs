@@ -42,7 +42,7 @@ use reader::SourceReader;
 pub use survey::{Survey, survey};
 
 pub use crate::ledger::{
-    Changed, Changes, Health, HealthReport, IssuerState, Listener, NotFollowed, Pass, States, Wake,
+    Changed, Changes, FetchReport, Health, HealthReport, IssuerState, Listener, NotFollowed, Pass, States, Wake,
 };
 
 use std::{
@@ -58,6 +58,7 @@ use tracing::{error, info};
 use crate::{
     assemble::Assembly,
     book::{Book, Lineage},
+    feeder::{self, Feeders},
     issuer_id::IssuerId,
     ledger::{Ledger, Ledgers, Saver, SharedBook},
     limits,
@@ -148,6 +149,8 @@ pub struct Engine {
     book: Arc<SharedBook>,
     /// Their sources are no longer read when the saver ends.
     followers: Vec<Follower>,
+    /// What is fetched for them.
+    feeders: Feeders,
     notifier: Notifier,
     saver: Saver,
     ledgers: Ledgers,
@@ -180,6 +183,7 @@ impl Engine {
             state_dir: state_dir.to_owned(),
             book: Arc::new(SharedBook::new(book)),
             followers: Vec::new(),
+            feeders: Feeders::default(),
             notifier: Notifier::start(),
             saver,
             ledgers: Ledgers::default(),
@@ -268,6 +272,7 @@ impl Engine {
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
         self.follow_ledgers();
+        self.feed()?;
         follower::start(&mut self.followers, &self.notifier, terms, |follower, pass| {
             follower.ledger.serve(&follower.issuer.name);
             if let Some(pass) = pass {
@@ -275,6 +280,17 @@ impl Engine {
             }
         })?;
         self.followers.iter().for_each(|follower| follower.ledger.serve(&follower.issuer.name));
+        Ok(())
+    }
+
+    /// Has fetched what the sources of the present issuers are mirrors of. What was fetched for others before is removed.
+    fn feed(&mut self) -> Result<(), EngineError> {
+        let wanted: Vec<_> = self.followers.iter().flat_map(|follower| follower.issuer.fetched()).collect();
+        Feeders::tidy(&self.state_dir.join(feeder::DIRECTORY), &wanted);
+        for follower in &mut self.followers {
+            follower.feed(&self.feeders).map_err(|error| follower.lost_feed(&error))?;
+            follower.tell_of_feeds();
+        }
         Ok(())
     }
 

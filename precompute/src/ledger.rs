@@ -18,6 +18,7 @@
 mod changes;
 mod comparing;
 mod contradictions;
+mod fetching;
 mod health;
 mod leading;
 mod of_feed;
@@ -48,6 +49,7 @@ pub(crate) use self::steps::Step;
 pub use self::{
     changes::{Changed, Changes, Listener, Wake},
     comparing::{Compared, NotCompared, Walk},
+    fetching::{FetchReport, Fetching},
     health::{Health, HealthReport, Pass},
     of_feed::{Applied, Section},
     push::{Order, Outcome, Push, PushError, Refusal},

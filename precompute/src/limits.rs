@@ -3,6 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 pub mod feed;
+pub mod fetch;
 pub mod sharing;
 pub mod shelf;
 

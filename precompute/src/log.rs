@@ -4,6 +4,8 @@
 //! needs the warnings counted and listed at the end instead of among other lines: [`gather`]. It does not know what is
 //! logged.
 
+pub(crate) mod remarks;
+
 use std::{
     env,
     ffi::OsString,

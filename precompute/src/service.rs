@@ -16,7 +16,6 @@ pub mod following;
 mod noted;
 mod notify;
 mod publishing;
-pub(crate) mod remarks;
 mod rim;
 pub mod sharing;
 mod signer_watch;

@@ -212,7 +212,7 @@ fn summary(path: &Path, Checked { config, assembly, listed, feed }: &Checked, wa
     }
     lines.extend(feed.iter().map(|fact| format!("    {fact}")));
     for (place, (tenant, issuer)) in assembly.common.issuers().enumerate() {
-        let mut sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();
+        let mut sources = issuer.sources.names();
         if issuer.sources.is_none() {
             sources.push("the feed".into());
         }

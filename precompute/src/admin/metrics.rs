@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     answers::Answers,
-    engine::HealthReport,
+    engine::{FetchReport, HealthReport},
     issuer::ActiveIssuer,
     pki::UnixTime,
     presign::{Progress, Report},
@@ -118,6 +118,25 @@ const SOURCE_TOTALS: [Family<HealthReport>; 5] = [
     ("pushes_failed", "Requests whose pushes could not be made durable", |report| report.pushes_failed),
 ];
 
+/// Gauges of a source that is fetched.
+const FETCHES: [FetchGauge; 3] = [
+    (
+        "source_fetch_last_success_seconds",
+        "When the origin of a source was last heard, Unix time; 0 if it never was",
+        |report, _| report.confirmed.map_or(0, |time| time.0),
+    ),
+    (
+        "source_fetch_age_seconds",
+        "How long ago the origin of a source was last heard; 0 if it never was",
+        FetchReport::age,
+    ),
+    ("source_fetch_faulty", "Whether a source cannot be fetched now, or never was", |report, _| {
+        (report.fault.is_some() || report.confirmed.is_none()).into()
+    }),
+];
+
+type FetchGauge = (&'static str, &'static str, fn(&FetchReport, UnixTime) -> u64);
+
 /// Gauges of pre-signing.
 const PRESIGN: [Family<Report>; 5] = [
     ("presign_due", "Answers that the present pass still has to sign", |report| report.due),
@@ -190,7 +209,23 @@ fn per_issuer(encoder: &mut DescriptorEncoder<'_>, tenants: &Tenants, now: UnixT
     for (name, help, read) in SOURCE {
         gauges(encoder, name, help, each(read))?;
     }
-    SOURCE_TOTALS.iter().try_for_each(|(name, help, read)| counters(encoder, name, help, each(*read)))
+    SOURCE_TOTALS.iter().try_for_each(|(name, help, read)| counters(encoder, name, help, each(*read)))?;
+    let fetches = reports.iter().flat_map(|(labels, report)| report.fetches.iter().map(move |fetch| (labels, fetch)));
+    let fetches: Vec<_> = fetches
+        .map(|(labels, fetch)| {
+            let url = [("url", fetch.origin.clone())];
+            (labels.iter().cloned().chain(url).collect::<Labels>(), fetch)
+        })
+        .collect();
+    let each = |read: &dyn Fn(&FetchReport) -> u64| {
+        fetches.iter().map(|(labels, fetch)| (labels.clone(), read(fetch))).collect::<Vec<_>>()
+    };
+    for (name, help, read) in FETCHES {
+        gauges(encoder, name, help, each(&|fetch| read(fetch, now)))?;
+    }
+    let help = "Questions to the origin of a source that gave nothing";
+    counters(encoder, "source_fetch_failures", help, each(&|fetch| fetch.failed))?;
+    counters(encoder, "source_fetches", "Questions to the origin of a source", each(&|fetch| fetch.asked))
 }
 
 fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {

@@ -15,11 +15,11 @@ use crate::{
     config::{At, Feed, Problems, SecretFile, TlsTrust},
     feed::{
         Cluster, PublicKey, Trusted, WriterKey,
-        https::Https,
+        https::{Https, cas},
         redis::{Login, Server, Trust},
     },
     limits::{self, feed as bounds},
-    pki::{FileError, certificates, pem, read_bounded, read_secret},
+    pki::{FileError, pem, read_bounded, read_secret},
     sign::read_private_key,
 };
 
@@ -204,16 +204,6 @@ fn read_password(path: &Path, of: &str) -> Result<Zeroizing<String>, FileError> 
             format!("holds something else than one line of text; write the password of {of} alone into it"),
         )),
     }
-}
-
-/// The certificates of a file as PEM, whatever form they have there.
-fn cas(path: &Path) -> Result<Vec<u8>, FileError> {
-    let mut text = Vec::new();
-    for certificate in certificates(path)? {
-        let pem = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der());
-        text.extend_from_slice(pem.map_err(|error| FileError::new(path, error))?.as_bytes());
-    }
-    Ok(text)
 }
 
 /// Reads the key of a writer.

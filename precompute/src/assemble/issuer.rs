@@ -1,12 +1,13 @@
 //! An issuer: its certificate, and the modes of its source files. It does not know what the sources say.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use tracing::warn;
 
 use super::{Assembler, chain_of};
 use crate::{
     config::{At, IssuerConfig, Sources, TenantConfig},
+    feed::https,
     issuer_id::IssuerId,
     ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
     pki::{Certificate, UnixTime, hex::Hex},
@@ -82,6 +83,11 @@ impl<'a> Assembler<'a> {
         }
         for (key, path) in [("crl", crl), ("delta_crl", delta_crl)] {
             tell_of_mode(&at, key, path.as_deref());
+        }
+        let cas: BTreeSet<_> = config.sources.fetched.iter().filter_map(|fetched| fetched.tls_ca.as_deref()).collect();
+        for path in cas {
+            let at = if at.has("tls_ca") { self.at(&config.place) } else { self.at(&tenant.place) };
+            at.noted("tls_ca", https::cas(path));
         }
         let name = config.name.clone().or_else(|| Some(certificate.as_ref()?.subject())).unwrap_or_default();
         let signers = self.signers(&format!("{}/{name}", tenant.name), tenant.form, config, certificate.as_ref());

@@ -85,7 +85,7 @@ const TAKEOVERS: [(&str, bool); 2] = [("by_itself", true), ("by_hand", false)];
 const SYSTEM: &str = "system";
 
 impl TlsTrust {
-    fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
+    pub(super) fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
         match section.string(key)? {
             written if written == SYSTEM => Some(Self::System),
             written if written.is_empty() => {

@@ -10,14 +10,18 @@ mod signer;
 mod tsa;
 mod unlisted;
 
-pub use issuer::{IssuerConfig, ListingFile, Sources};
+use issuer::Around;
+pub use issuer::{Fetched, IssuerConfig, ListingFile, Sources};
 pub use signer::{KeyConfig, SignerConfig};
 pub use tsa::TsaConfig;
 pub(crate) use tsa::shown_path;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::{Place, Section, in_words};
+use super::{Place, Section, TlsTrust, in_words};
 use crate::ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted};
 
 /// A customer: issuers, keys and policies, separate from those of other tenants.
@@ -73,7 +77,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every tenant of the file: those of `[[tenant]]`, or one tenant with the `[[issuer]]` tables of the root.
 /// `is_of_replica`: the records and answers come from a feed, so that issuers need no sources and their signers no keys.
-pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool) -> Vec<TenantConfig> {
+pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &Path) -> Vec<TenantConfig> {
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
         root.problem(key, format_args!("stands beside [[tenant]]; move it into one of them as [[tenant.{key}]]"));
@@ -81,7 +85,7 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool) -> Vec<Tenan
         return Vec::new();
     }
     if bare.is_some() {
-        let tenants = vec![read_tenant(root, Some(BARE), is_of_replica)];
+        let tenants = vec![read_tenant(root, Some(BARE), is_of_replica, state_dir)];
         tsa::check_reachable(root, &tenants);
         return tenants;
     }
@@ -92,7 +96,7 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool) -> Vec<Tenan
         );
         return Vec::new();
     }
-    let tenants = root.sections("tenant", |section| Some(read_tenant(section, None, is_of_replica)));
+    let tenants = root.sections("tenant", |section| Some(read_tenant(section, None, is_of_replica, state_dir)));
     for (number, tenant) in tenants.iter().enumerate().filter(|(_, tenant)| !tenant.name.is_empty()) {
         for other in &tenants[..number] {
             if tenant.name == other.name {
@@ -118,7 +122,12 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool) -> Vec<Tenan
 /// The tenant's name in a file without `[[tenant]]`.
 const BARE: &str = "default";
 
-fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, is_of_replica: bool) -> TenantConfig {
+fn read_tenant(
+    section: &mut Section<'_>,
+    bare_name: Option<&str>,
+    is_of_replica: bool,
+    state_dir: &Path,
+) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),
         None => read_name(section),
@@ -148,9 +157,12 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, is_of_replica
     if !section.has("issuer") && !section.has("tsa") {
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
+    let tls_ca = TlsTrust::read(section, "tls_ca");
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     section.sections("issuer", |section| {
-        issuers.push(issuer::read(section, (&policy, &issuers), is_of_replica));
+        let around = Around { above: &policy, given: &issuers, is_of_replica, state_dir, tls_ca: tls_ca.as_ref() };
+        let issuer = issuer::read(section, around);
+        issuers.push(issuer);
         Some(())
     });
     let tsas = tsa::read_all(section);

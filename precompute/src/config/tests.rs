@@ -237,7 +237,7 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { listings, crl, delta_crl, pushes },
+        sources: Sources { listings, crl, delta_crl, pushes, fetched: Vec::new() },
         policy: if dice.coin() { any_times(dice, above) } else { above },
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
@@ -817,5 +817,69 @@ fn what_an_issuer_says_of_time_is_checked_together_with_what_its_tenant_says() {
     ] {
         let error = policy_of_issuer(of_tenant, of_issuer).expect_err(told);
         assert!(error.contains(told), "{of_tenant:?} {of_issuer:?}: no `{told}` in {error}");
+    }
+}
+
+fn crl_issuer(lines: &str) -> String {
+    format!(
+        "version = 1\nstate_dir = \"/state\"\n[[issuer]]\ncertificate = \"ca.pem\"\nsigner = {{ key = \"k\" }}\n{lines}\n"
+    )
+}
+
+#[test]
+fn a_crl_may_be_at_a_url_which_becomes_a_file_of_the_state_directory() {
+    let config =
+        read(&crl_issuer("crl = \"https://user:7391@a/ca.crl\"\ndelta_crl = \"file:///ca/delta%201.crl\"")).unwrap();
+    let sources = &config.tenants[0].issuers[0].sources;
+    assert_eq!(sources.delta_crl.as_deref(), Some(Path::new("/ca/delta 1.crl")));
+    let [fetched] = &sources.fetched[..] else { panic!("{sources:?}") };
+    assert_eq!(sources.crl.as_ref(), Some(&fetched.mirror));
+    assert!(fetched.mirror.starts_with("/state/fetched") && fetched.tls_ca.is_none(), "{fetched:?}");
+    assert_eq!(sources.names(), ["https://a/ca.crl", "/ca/delta 1.crl"]);
+    assert!(!format!("{config:?}").contains("7391"));
+
+    // Of the same URL, each issuer has its own.
+    let two = crl_issuer("crl = \"http://a/ca.crl\"")
+        + "[[issuer]]\ncertificate = \"other.pem\"\nsigner = { key = \"k\" }\ncrl = \"http://a/ca.crl\"\n";
+    let config = read(&two).unwrap();
+    let mirrors: Vec<_> = config.tenants[0].issuers.iter().map(|issuer| issuer.sources.crl.clone()).collect();
+    assert_ne!(mirrors[0], mirrors[1]);
+}
+
+#[test]
+fn whose_certificates_count_for_a_url_is_the_tenants_or_the_issuers_own() {
+    let tls_ca = |top: &str, own: &str| {
+        let text = crl_issuer(&format!("crl = \"https://a/ca.crl\"\n{own}"))
+            .replace("version = 1", &format!("version = 1\n{top}"));
+        read(&text).unwrap().tenants[0].issuers[0].sources.fetched[0].tls_ca.clone()
+    };
+    let file = |name: &str| Some(Path::new("/etc/ostia").join(name));
+    assert_eq!(tls_ca("", ""), None);
+    assert_eq!(tls_ca("tls_ca = \"a.pem\"", ""), file("a.pem"));
+    assert_eq!(tls_ca("tls_ca = \"a.pem\"", "tls_ca = \"b.pem\""), file("b.pem"));
+    assert_eq!(tls_ca("tls_ca = \"a.pem\"", "tls_ca = \"system\""), None);
+}
+
+#[test]
+fn problems_with_a_url_of_a_crl_are_reported_without_its_secrets() {
+    for (lines, told) in [
+        (
+            "crl = \"ldap://user:7391@dc/CN=CA?certificateRevocationList\"",
+            "crl: is `ldap://dc/CN=CA?certificateRevocationList`, which is an LDAP URL",
+        ),
+        ("crl = \"ftp://user:7391@a/ca.crl\"", "crl: is `ftp://a/ca.crl`, which does not begin with `http://`"),
+        ("crl = \"http://user:7391@/ca.crl\"", "crl: is `http:///ca.crl`, which names no host"),
+        (
+            "crl = \"ca.crl\"\ndelta_crl = \"file://host/d\"",
+            "delta_crl: is `file://host/d`, which names a file of another machine",
+        ),
+        ("crl = \"ca.crl\"\ntls_ca = \"ca.pem\"", "tls_ca: has no effect: no source of this issuer is at a URL"),
+        ("crl = \"http://a/ca.crl\"\ntls_ca = \"\"", "tls_ca: is empty"),
+        ("crl = 7", "crl: is 7; expected a path"),
+        ("crl = \"\"", "expected a path"),
+    ] {
+        let error = read(&crl_issuer(lines)).expect_err(lines);
+        assert!(error.contains(told) && error.contains("ostia.toml:"), "{lines}: {error}");
+        assert!(!error.contains("7391") && error.lines().count() == 1, "{lines}: {error}");
     }
 }

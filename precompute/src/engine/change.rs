@@ -51,17 +51,20 @@ impl Engine {
         for issuer in &issuers {
             let former = running.get(&issuer.id);
             if let Some(same) = former.filter(|former| *former.issuer == *issuer) {
+                // Whoever reloads wants what there is now.
+                same.fetch_now();
                 states.push(same.ledger.state().clone());
                 continue;
             }
             let is_back = || self.saver.leaving(&issuer.id);
-            let follower = if let Some(ledger) = former.map(|former| former.ledger.clone()) {
+            let mut follower = if let Some(ledger) = former.map(|former| former.ledger.clone()) {
                 self.follow_on(issuer, ledger, Vec::new())
             } else if let Some(ledger) = is_back() {
                 self.follow_on(issuer, ledger, self.predecessors(&issuer.id, &lineage, &configured)?)
             } else {
                 self.open_one(issuer.clone(), &lineage, &configured)?
             };
+            follower.feed(&self.feeders).map_err(|error| follower.lost_feed(&error))?;
             states.push(follower.ledger.state().clone());
             fresh.push(follower);
         }
@@ -124,6 +127,7 @@ impl Engine {
             // From here on only the new reader changes anything.
             drop(former.remove(id));
             follower.handover.open();
+            follower.tell_of_feeds();
             follower.ledger.serve(&follower.issuer.name);
             followers.push(follower);
         }

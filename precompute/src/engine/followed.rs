@@ -4,10 +4,12 @@ use std::fmt;
 
 use crate::{
     assemble::{AssembledIssuer, Assembly},
-    config::Sources,
+    config::{Fetched, Sources},
+    feeder::Spec,
     issuer_id::IssuerId,
     ocsp::Unlisted,
     pki::Certificate,
+    source::SourceError,
     state_dir::StateError,
 };
 
@@ -38,6 +40,25 @@ impl FollowedIssuer {
     /// lost a line says nothing, and where unlisted serials are good, the certificate would be.
     pub(super) fn releases_by_leaving_out(&self) -> bool {
         self.sources.crl.is_some() && !(self.sources.list() && self.unlisted_good)
+    }
+
+    /// Its sources that are fetched.
+    pub(super) fn fetched(&self) -> Vec<Spec> {
+        self.sources.specs(&self.certificate)
+    }
+
+    /// Says of a fault of a mirror where that is from.
+    pub(super) fn with_origin(&self, fault: SourceError) -> SourceError {
+        let Some(Fetched { url, mirror, .. }) =
+            self.sources.fetched.iter().find(|fetched| fetched.mirror == fault.path)
+        else {
+            return fault;
+        };
+        let problem = match mirror.exists() {
+            true => format!("{} (fetched from {url})", fault.problem),
+            false => format!("is fetched from {url}, and has not come yet"),
+        };
+        SourceError { problem, ..fault }
     }
 
     /// The name of its tenant, for logs.

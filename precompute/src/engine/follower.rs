@@ -6,6 +6,7 @@
 
 use std::{
     fmt, io,
+    path::Path,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -14,10 +15,14 @@ use std::{
 use tracing::{debug, error, warn};
 
 use super::{
-    Accepted, EngineError, FollowedIssuer, Pass, handover::Handover, notifier::Notifier, progress::Progress,
+    Accepted, EngineError, Faults, FollowedIssuer, Pass, handover::Handover, notifier::Notifier, progress::Progress,
     reader::SourceReader, stop::Stop,
 };
-use crate::{ledger::Ledger, limits};
+use crate::{
+    feeder::{Feed, Feeders},
+    ledger::Ledger,
+    limits::{self, fetch},
+};
 
 /// An issuer and the thread that follows its sources.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) struct Follower {
     pub(super) reader: Option<SourceReader>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
+    /// Its sources that are fetched, once it is [fed](Follower::feed).
+    feeds: Vec<Arc<Feed>>,
 }
 
 impl Follower {
@@ -45,7 +52,32 @@ impl Follower {
             reader: Some(reader),
             stop: Arc::default(),
             thread: None,
+            feeds: Vec::new(),
         }
+    }
+
+    /// Has its sources fetched from now on, as far as they are elsewhere.
+    pub(super) fn feed(&mut self, feeders: &Feeders) -> io::Result<()> {
+        if self.feeds.is_empty() {
+            self.feeds = self.issuer.fetched().iter().map(|spec| feeders.subscribe(spec)).collect::<Result<_, _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with what `former` has fetched, of the same issuer.
+    pub(super) fn feed_as(&mut self, former: &Self) {
+        self.feeds.clone_from(&former.feeds);
+    }
+
+    /// Has them fetched now.
+    pub(super) fn fetch_now(&self) {
+        self.feeds.iter().for_each(|feed| feed.ask_now());
+    }
+
+    /// Has the health of its issuer tell how they fare.
+    pub(super) fn tell_of_feeds(&self) {
+        let fetches = self.feeds.iter().map(|feed| Arc::clone(feed.fetching())).collect();
+        self.ledger.state().health.set_fetches(fetches);
     }
 
     /// Starts the thread. It reports the outcome of its first pass with `place`, and continues if the outcome is good
@@ -53,7 +85,7 @@ impl Follower {
     fn start(&mut self, notifier: &Notifier, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
         let Some(mut reader) = self.reader.take() else { return Ok(()) };
         let (stop, tell) = (Arc::clone(&self.stop), tell.clone());
-        let woken = Arc::clone(&stop);
+        let (woken, feeds) = (Arc::clone(&stop), self.feeds.clone());
         let mut watching = notifier.watch(self.issuer.sources.paths(), move || woken.wake());
         // As the book says, not by what a refused pass has taken.
         let known = self.known || terms.goes_on;
@@ -62,9 +94,12 @@ impl Follower {
             if let Err(error) = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY) {
                 debug!(%error, "the priority of reading sources cannot be lowered");
             }
+            wait_for(&feeds, terms, &stop);
             watching.renew();
             let outcome = match reader.first_pass(terms, &stop) {
-                Err(EngineError::Source(faults)) if terms.from_book && known => {
+                Err(EngineError::Source(faults))
+                    if terms.from_book && known || !terms.whole && are_awaited(&faults, &feeds) =>
+                {
                     reader.refused(&faults);
                     Ok(None)
                 }
@@ -89,6 +124,11 @@ impl Follower {
         self.stop.stop();
     }
 
+    /// Nothing can be fetched for it.
+    pub(super) fn lost_feed(&self, error: &io::Error) -> EngineError {
+        self.lost(format_args!("has none beside it that fetches them: {error}"))
+    }
+
     fn lost(&self, problem: impl fmt::Display) -> EngineError {
         EngineError::Thread(self.issuer.to_string(), problem.to_string())
     }
@@ -99,6 +139,21 @@ impl Drop for Follower {
         self.handover.close();
         self.stop();
     }
+}
+
+/// Waits for what is fetched: what was never there, within a bound; where a pass has to be `whole`, what the origins say now.
+fn wait_for(feeds: &[Arc<Feed>], terms: Terms, stop: &Stop) {
+    let begun = Instant::now();
+    let bound = if terms.whole { fetch::WHOLE_WITHIN } else { fetch::FIRST_WAIT };
+    let is_awaited = |feed: &Arc<Feed>| (terms.whole || !feed.is_here()) && !feed.fetching().was_asked();
+    while feeds.iter().any(is_awaited) && begun.elapsed() < bound && !stop.pause(fetch::FIRST_LOOK) {}
+}
+
+/// Whether the sources are refused because of nothing but mirrors that are not there yet: an issuer waits for these, and
+/// stops nobody.
+fn are_awaited(faults: &Faults, feeds: &[Arc<Feed>]) -> bool {
+    let is_awaited = |path: &Path| feeds.iter().any(|feed| feed.mirror() == path && !feed.is_here());
+    faults.0.iter().all(|fault| is_awaited(&fault.path))
 }
 
 type Tell = mpsc::Sender<(usize, Result<Option<Pass>, EngineError>)>;

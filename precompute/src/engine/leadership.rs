@@ -16,12 +16,15 @@ use crate::issuer_id::IssuerId;
 
 impl Engine {
     /// Stands by from the start: no source is read until [`Self::lead`]. What changes from then on is owed to the feed.
-    pub fn join(&mut self) {
+    pub fn join(&mut self) -> Result<(), EngineError> {
         self.leads = false;
         self.book.owe(true);
         self.book.stand_by();
         self.follow_ledgers();
+        // What is fetched is there when it begins to lead.
+        self.feed()?;
         self.followers.iter().for_each(|follower| follower.ledger.serve(&follower.issuer.name));
+        Ok(())
     }
 
     /// Reads every source, and follows it from then on, if the ledgers take what is read
@@ -57,7 +60,10 @@ impl Engine {
                 self.book.read(|book| Predecessor::all(book, &former.issuer.id, &lineage, &configured))?;
             let verified = former.ledger.state().health.report().verified;
             let (issuer, ledger) = ((*former.issuer).clone(), former.ledger.clone());
-            Ok(Follower::new(SourceReader::new(issuer, ledger, false, verified, predecessors, &self.state_dir)))
+            let reader = SourceReader::new(issuer, ledger, false, verified, predecessors, &self.state_dir);
+            let mut follower = Follower::new(reader);
+            follower.feed_as(former);
+            Ok(follower)
         };
         let followers = self.followers.iter().map(anew).collect::<Result<_, EngineError>>()?;
         self.followers = followers;

@@ -398,7 +398,7 @@ impl SourceReader {
                 let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
                 info!(tenant, issuer, changed, "doubtful changes wait; revocations and new certificates were taken");
             }
-            return Err(Faults(comparison.faults));
+            return Err(Faults(comparison.faults.into_iter().map(|fault| self.issuer.with_origin(fault)).collect()));
         }
         Ok(Pass {
             listed: comparison.listed,

@@ -4,9 +4,10 @@
 //! not know how the findings are shown.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashSet, VecDeque},
     fmt::Display,
     path::Path,
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -22,12 +23,13 @@ use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
     book::{Book, BookReader, Lineage},
     config::ListingFile,
+    feeder::{self, Problem, Spec, Trial},
     issuer_id::IssuerId,
     ledger::reconcile::{self, FINAL, strictness},
-    limits,
+    limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records},
-    source::CrlMarks,
+    source::{CrlMarks, SourceError},
     state_dir::StateError,
 };
 
@@ -45,15 +47,66 @@ pub struct Survey {
 pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let mut look = Look { state_dir: &config.state_dir, configured, open: None };
-    let survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
-        let followed = FollowedIssuer::new(issuer);
-        let outcome = look
-            .known(&issuer.id)
-            .map_err(EngineError::Book)
-            .and_then(|known| survey_one(&followed, issuer, &known, now));
+    let mut trials = try_all(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer).fetched()).collect(), now);
+    let mut survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
+        let mut followed = FollowedIssuer::new(issuer);
+        let tried = trials.pop_front().unwrap_or_default();
+        let outcome = look.known(&issuer.id).map_err(EngineError::Book).and_then(|known| {
+            // The files are there for as long as they are looked at.
+            let _files = followed.as_tried(tried)?;
+            survey_one(&followed, issuer, &known, now)
+        });
         (tenant.name.clone(), issuer.name.clone(), outcome)
     };
-    config.issuers().map(survey).collect()
+    config.issuers().map(&mut survey).collect()
+}
+
+/// Asks for what is fetched, several at once: of each issuer what came of it, in its order.
+fn try_all(wanted: Vec<Vec<Spec>>, now: UnixTime) -> VecDeque<Vec<Result<Trial, Problem>>> {
+    let mut tried: VecDeque<Vec<_>> =
+        wanted.iter().map(|specs| specs.iter().map(|spec| Err(Problem::untried(spec))).collect()).collect();
+    let places = wanted.iter().enumerate();
+    let places: Vec<_> =
+        places.flat_map(|(issuer, specs)| (0..specs.len()).map(move |number| (issuer, number))).collect();
+    let (next, done) = (Mutex::new(places.into_iter()), Mutex::new(&mut tried));
+    let one = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let ask = || {
+        while let Some((issuer, number)) = one() {
+            let trial = feeder::look(&wanted[issuer][number], now);
+            done.lock().unwrap_or_else(PoisonError::into_inner)[issuer][number] = trial;
+        }
+    };
+    thread::scope(|scope| (0..fetch::TRIED_AT_ONCE).for_each(|_| _ = scope.spawn(ask)));
+    tried
+}
+
+impl FollowedIssuer {
+    /// Reads what was tried in place of the mirrors. What is as old as its mirror is warned of; what is not there at all
+    /// is an error.
+    fn as_tried(&mut self, tried: Vec<Result<Trial, Problem>>) -> Result<Vec<Trial>, Faults> {
+        let (mut trials, mut faults) = (Vec::new(), Vec::new());
+        for (fetched, tried) in self.sources.fetched.clone().into_iter().zip(tried) {
+            let trial = match tried {
+                Ok(trial) => trial,
+                Err(problem) => {
+                    let wait = "a start does not wait for it, and its certificates get `tryLater` until it comes";
+                    faults.push(SourceError::file(&fetched.mirror, format_args!("{problem}; {wait}")));
+                    continue;
+                }
+            };
+            if let Some((problem, confirmed)) = &trial.missed {
+                let confirmed = confirmed.map_or("an unknown time".to_owned(), |confirmed| confirmed.to_string());
+                warn!(
+                    tenant = self.tenant(),
+                    issuer = self.name,
+                    "{problem}; what it said last, at {confirmed}, is looked at in its place"
+                );
+            }
+            self.sources.replace(&fetched.mirror, trial.path());
+            trials.push(trial);
+        }
+        if faults.is_empty() { Ok(trials) } else { Err(Faults(faults)) }
+    }
 }
 
 fn survey_one(

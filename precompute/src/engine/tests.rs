@@ -1,6 +1,7 @@
 //! What a pass does with the sources, on a real book and with CRLs from the real `openssl`.
 
 mod doubt;
+mod fetched;
 mod holds;
 mod mapped;
 

@@ -1,10 +1,13 @@
 //! How others are asked over HTTP, and whose certificates count there.
 //!
-//! Purpose: one client for debts and snapshots. Invariants: no proxy of the environment is asked, no redirect is followed, and
+//! Purpose: one client for debts, snapshots and sources. Invariants: no proxy of the environment is asked, no redirect is followed, and
 //! over `https://` nobody is trusted but the CAs that are named, or else those of the system. It does not know what is
 //! asked for, or how long that may take.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use rustls::crypto::aws_lc_rs;
 use tracing::warn;
@@ -16,6 +19,7 @@ use ureq::{
 };
 
 use super::redis::{NAME_REMEDY, Trust, is_of_name};
+use crate::pki::{FileError, certificates};
 
 /// Whose certificates count for `https://` URLs. A copy shares what was read.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +71,16 @@ pub(crate) fn is_over_tls(url: &str) -> bool {
     !url.starts_with("http:")
 }
 
+/// The certificates of a file as PEM, whatever form they have there.
+pub(crate) fn cas(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut text = Vec::new();
+    for certificate in certificates(path)? {
+        let pem = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der());
+        text.extend_from_slice(pem.map_err(|error| FileError::new(path, error))?.as_bytes());
+    }
+    Ok(text)
+}
+
 fn of_pem(pem: &[u8]) -> RootCerts {
     // The file was read and its certificates written again as PEM by this program.
     parse_pem(pem).filter_map(|item| if let Ok(PemItem::Certificate(ca)) = item { Some(ca) } else { None }).into()
@@ -76,14 +90,16 @@ fn of_system() -> RootCerts {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let problem = found.errors.first().map_or_else(|| "it has none".to_owned(), ToString::to_string);
-        warn!("the CAs that the system trusts cannot be read ({problem}); `feed.https_ca` names a file with others");
+        warn!(
+            "the CAs that the system trusts cannot be read ({problem}); `feed.https_ca`, and `tls_ca` for sources, name a file with others"
+        );
     }
     found.certs.iter().map(|ca| Certificate::from_der(ca).to_owned()).into()
 }
 
 /// What to do where a name, a certificate or TLS itself keeps an answer away; empty for any other fault. `names`: the key
-/// with the URL.
-pub(crate) fn remedy(error: &str, names: &str) -> String {
+/// with the URL; `ca`: the key with the CAs.
+pub(crate) fn remedy(error: &str, names: &str, ca: &str) -> String {
     let says = |what: &str| error.contains(what);
     if is_of_name(error) {
         NAME_REMEDY.to_owned()
@@ -93,7 +109,7 @@ pub(crate) fn remedy(error: &str, names: &str) -> String {
     } else if says("not valid for name") || says("not valid for any names") {
         format!("; its certificate has other names: {names} has to say one that stands in it")
     } else if says("UnknownIssuer") || says("BadSignature") {
-        "; `feed.https_ca` here has to name the CA of its certificate".to_owned()
+        format!("; {ca} here has to name the CA of its certificate")
     } else if says("certificate expired") || says("certificate not valid yet") {
         "; renew its certificate, and look at the clocks of both machines".to_owned()
     } else if says("certificate") {

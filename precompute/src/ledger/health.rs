@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     contradictions::{News, Told},
+    fetching::{FetchReport, Fetching},
     reconcile::Contradiction,
 };
 use crate::{limits, ocsp::Policy, pki::UnixTime, records::Counts};
@@ -47,6 +48,8 @@ pub struct Health {
     known: AtomicBool,
     /// What was told of each kind of contradiction.
     told: Mutex<[Told; Contradiction::KINDS]>,
+    /// Its sources that are fetched.
+    fetches: Mutex<Vec<Arc<Fetching>>>,
 }
 
 impl Default for Health {
@@ -57,6 +60,7 @@ impl Default for Health {
             crl_alone_until: AtomicU64::new(UnixTime::MAX.0),
             known: AtomicBool::new(false),
             told: Mutex::default(),
+            fetches: Mutex::default(),
         }
     }
 }
@@ -107,6 +111,8 @@ pub struct HealthReport {
     /// What was read differently from how the sources write it at the last read, or is kept although they do not say
     /// so.
     pub warnings: Vec<String>,
+    /// Its sources that are fetched.
+    pub fetches: Vec<FetchReport>,
 }
 
 impl HealthReport {
@@ -145,6 +151,7 @@ impl HealthReport {
     /// What is wrong `now`, one line each; `policy`: the issuer's.
     pub fn complaints(&self, now: UnixTime, policy: &Policy) -> Vec<String> {
         let mut lines: Vec<String> = [&self.fault, &self.book_fault].into_iter().flatten().cloned().collect();
+        lines.extend(self.fetches.iter().filter_map(FetchReport::complaint));
         if let Some(look) = self.last_look.filter(|look| now.since(*look) > limits::LOOK_OVERDUE) {
             lines.push(format!("the sources were last checked at {look}: reading one of them takes long, or hangs"));
         }
@@ -191,7 +198,14 @@ impl Health {
 
     /// The report as of now.
     pub fn report(&self) -> HealthReport {
-        self.lock().clone()
+        let fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        let fetches = fetches.iter().map(|fetching| fetching.report()).collect();
+        HealthReport { fetches, ..self.lock().clone() }
+    }
+
+    /// Names the sources that are fetched.
+    pub(crate) fn set_fetches(&self, fetches: Vec<Arc<Fetching>>) {
+        *self.fetches.lock().unwrap_or_else(PoisonError::into_inner) = fetches;
     }
 
     pub(crate) fn read(&self, now: UnixTime, pass: &Pass) {

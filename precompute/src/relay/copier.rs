@@ -26,7 +26,7 @@ use crate::{
         transport::{Appended, Transport as _},
     },
     limits::feed as limits,
-    service::remarks::{Lasting, News, Repeated},
+    log::remarks::{Lasting, News, Repeated},
 };
 
 /// Which server did not do what it was asked to.

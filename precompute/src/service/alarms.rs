@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 
-use super::remarks::Repeated;
-use crate::feed::reader::Event;
+use crate::{feed::reader::Event, log::remarks::Repeated};
 
 /// What was told so far.
 #[derive(Default, Debug)]

@@ -27,7 +27,7 @@ pub(super) fn read(assembly: &Assembly) -> Result<Engine, EngineError> {
 /// Opens the book, and reads nothing until it is told to lead.
 pub(super) fn stand_by(assembly: &Assembly) -> Result<Engine, EngineError> {
     let mut engine = Engine::open(assembly)?;
-    engine.join();
+    engine.join()?;
     Ok(engine)
 }
 

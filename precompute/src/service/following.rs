@@ -10,7 +10,7 @@
 //! here. It does not know sockets for relying parties, or who asks.
 //!
 //! `follower` is the thread that reads, `loading` takes the answers of a snapshot beside it, `speaking` knows of which
-//! issuers the writer goes on speaking, `told` is what operators hear, and [`remarks`](super::remarks) when the log does.
+//! issuers the writer goes on speaking, `told` is what operators hear, and [`remarks`](crate::log::remarks) when the log does.
 
 mod follower;
 mod loading;

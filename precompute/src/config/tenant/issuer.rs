@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    super::{Place, Section},
+    super::{Place, Section, TlsTrust},
     policy, read_name,
     signer::{self, SignerConfig},
     unlisted,
 };
 use crate::{
+    feeder::{self, CrlAtUrl, SourceUrl, Spec},
     limits,
     ocsp::{Policy, Unlisted},
-    pki::written::Radix,
+    pki::{Certificate, written::Radix},
     source::Form,
 };
 
@@ -70,6 +71,19 @@ pub struct Sources {
     pub delta_crl: Option<PathBuf>,
     /// Whether pushes alone are a source. They are taken for every issuer; this says that it needs no file.
     pub pushes: bool,
+    /// Those of its files that mirror something at a URL.
+    pub fetched: Vec<Fetched>,
+}
+
+/// A file that mirrors what is at a URL.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fetched {
+    /// Where it is fetched from.
+    pub url: SourceUrl,
+    /// The file, which is among the issuer's CRLs.
+    pub mirror: PathBuf,
+    /// The file with the CAs whose certificates count over TLS; `None` for those that the system trusts.
+    pub tls_ca: Option<PathBuf>,
 }
 
 impl Sources {
@@ -95,6 +109,37 @@ impl Sources {
             [listing] if self.crl.is_none() => Some(listing),
             _ => None,
         }
+    }
+
+    /// What is fetched for it. `issuer`: its certificate.
+    pub fn specs(&self, issuer: &Certificate) -> Vec<Spec> {
+        let spec = |Fetched { url, mirror, tls_ca }: Fetched| {
+            Spec::Crl(CrlAtUrl { url, mirror, issuer: issuer.clone(), tls_ca })
+        };
+        self.fetched.iter().cloned().map(spec).collect()
+    }
+
+    /// All its files as they are written: those at a URL by that, without its secrets.
+    pub fn names(&self) -> Vec<String> {
+        let name = |path: PathBuf| {
+            let fetched = self.fetched.iter().find(|fetched| fetched.mirror == path);
+            fetched.map_or_else(|| path.display().to_string(), |fetched| fetched.url.to_string())
+        };
+        self.paths().into_iter().map(name).collect()
+    }
+
+    /// Names `other` in place of a file.
+    pub fn replace(&mut self, file: &Path, other: &Path) {
+        let listings = self.listings.iter_mut().map(|listing| &mut listing.path);
+        for path in listings.chain([&mut self.crl, &mut self.delta_crl].into_iter().flatten()) {
+            if path == file {
+                *path = other.to_owned();
+            }
+        }
+        self.fetched
+            .iter_mut()
+            .filter(|fetched| fetched.mirror == file)
+            .for_each(|fetched| fetched.mirror = other.to_owned());
     }
 
     /// Its CRLs.
@@ -149,23 +194,45 @@ fn listings(section: &mut Section<'_>) -> Vec<ListingFile> {
     listings
 }
 
-/// Reads an issuer's section. `above`: its tenant's policy; `given`: the tenant's issuers before it. `is_of_replica`: as in [`super::read_all`].
-pub(super) fn read(
-    section: &mut Section<'_>,
-    (above, given): (&Policy, &[IssuerConfig]),
-    is_of_replica: bool,
-) -> IssuerConfig {
+/// What an issuer's section is read with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    /// The tenant's policy.
+    pub(super) above: &'a Policy,
+    /// The tenant's issuers before it.
+    pub(super) given: &'a [IssuerConfig],
+    /// As in [`super::read_all`].
+    pub(super) is_of_replica: bool,
+    pub(super) state_dir: &'a Path,
+    /// The tenant's own.
+    pub(super) tls_ca: Option<&'a TlsTrust>,
+}
+
+/// Reads an issuer's section.
+pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfig {
+    let Around { above, given, is_of_replica, .. } = around;
     let (unlisted, policy) = (unlisted::read(section), policy::read_times(section, above));
     let certificate = section.path("certificate");
     if !section.has("certificate") {
         section.problem("certificate", "is missing; name the CA certificate (PEM or DER)");
     }
+    let own = TlsTrust::read(section, "tls_ca");
+    let places = Places {
+        certificate: certificate.as_deref(),
+        state_dir: around.state_dir,
+        tls_ca: own.as_ref().or(around.tls_ca),
+    };
+    let mut fetched = Vec::new();
     let sources = Sources {
         listings: listings(section),
-        crl: section.path("crl"),
-        delta_crl: section.path("delta_crl"),
+        crl: places.crl(section, "crl", &mut fetched),
+        delta_crl: places.crl(section, "delta_crl", &mut fetched),
         pushes: section.boolean("pushes").unwrap_or(false),
+        fetched,
     };
+    if own.is_some() && sources.fetched.is_empty() {
+        section.problem("tls_ca", "has no effect: no source of this issuer is at a URL; remove it");
+    }
     let has_file = section.has("index") | section.has("issued") | section.has("crl");
     if !has_file && !sources.pushes && !is_of_replica {
         section.problem(
@@ -192,5 +259,41 @@ pub(super) fn read(
         policy,
         unlisted,
         signers,
+    }
+}
+
+/// What it takes to make a URL a file.
+struct Places<'a> {
+    /// The issuer's certificate, by which its mirrors are told from those of others.
+    certificate: Option<&'a Path>,
+    state_dir: &'a Path,
+    tls_ca: Option<&'a TlsTrust>,
+}
+
+impl Places<'_> {
+    /// A CRL: a path, or a URL, of which there is a mirror. What is fetched is added to `fetched`.
+    fn crl(&self, section: &mut Section<'_>, key: &'static str, fetched: &mut Vec<Fetched>) -> Option<PathBuf> {
+        let path = section.path(key)?;
+        let written = section.string(key)?;
+        self.entry(&written, path, fetched).map_err(|problem| section.problem(key, problem)).ok()
+    }
+
+    /// One entry: `written` in the file, which is `path` if it is one. The error completes the name of its key.
+    fn entry(&self, written: &str, path: PathBuf, fetched: &mut Vec<Fetched>) -> Result<PathBuf, feeder::UrlError> {
+        if let Some(path) = SourceUrl::file_path(written) {
+            return path.map(PathBuf::from);
+        }
+        if !SourceUrl::is_meant(written) {
+            return Ok(path);
+        }
+        let url: SourceUrl = written.parse()?;
+        let of = self.certificate.map(|path| path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+        let mirror = self.state_dir.join(feeder::DIRECTORY).join(url.mirror_name(of));
+        let tls_ca = match self.tls_ca {
+            Some(TlsTrust::File(path)) => Some(path.clone()),
+            Some(TlsTrust::System) | None => None,
+        };
+        fetched.push(Fetched { url, mirror: mirror.clone(), tls_ca });
+        Ok(mirror)
     }
 }

@@ -50,7 +50,7 @@ fn sources_are_read_by_who_leads_alone_and_whole_each_time_that_it_begins() {
     };
     fs::write(&file, index(&[1])).unwrap();
     let mut engine = Engine::open_for(state.path(), vec![issuer]).unwrap();
-    engine.join();
+    engine.join().unwrap();
     std::thread::sleep(2 * limits::SOURCE_POLL_INTERVAL);
     assert_eq!(revoked(&engine), [0; 0], "it stands by");
     let ledgers = engine.ledgers();
@@ -88,7 +88,7 @@ fn a_source_that_is_refused_keeps_nobody_from_leading() {
     fs::write(ca.path("good.txt"), index(&[4])).unwrap();
     let mut engine =
         Engine::open_for(state.path(), vec![of("missing", "nowhere.txt"), of("there", "good.txt")]).unwrap();
-    engine.join();
+    engine.join().unwrap();
     engine.ledgers().lead();
     engine.lead(|_, _, _| ()).unwrap();
     let healths: Vec<_> = engine.followers.iter().map(|follower| follower.ledger.state().health.clone()).collect();
@@ -112,7 +112,7 @@ fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
     };
     fs::write(&file, index(&[1])).unwrap();
     let mut engine = Engine::open_for(state.path(), vec![issuer(false)]).unwrap();
-    engine.join();
+    engine.join().unwrap();
     let of_a_standby = engine.prepare_for(vec![issuer(true)]).unwrap();
     engine.ledgers().lead();
     engine.lead(|_, _, _| ()).unwrap();

@@ -31,7 +31,7 @@ fn sources(dir: &tempfile::TempDir, index: bool, delta: bool) -> Sources {
         listings: path("index.txt").filter(|_| index).map(ListingFile::database).into_iter().collect(),
         crl: path("ca.crl"),
         delta_crl: path("delta.crl").filter(|_| delta),
-        pushes: false,
+        ..Sources::default()
     }
 }
 

@@ -161,7 +161,7 @@ impl fmt::Display for SourceFault {
             Answer::TooSlow { octets } => {
                 write!(f, "{url}: took too long; {octets} bytes came; look after that machine and the way to it")
             }
-            Answer::Unreachable(error) => match https::remedy(error, "`feed.snapshot_from`") {
+            Answer::Unreachable(error) => match https::remedy(error, "`feed.snapshot_from`", "`feed.https_ca`") {
                 remedy if remedy.is_empty() => write!(f, "{url}: gives no answer: {error}; {not_ours}"),
                 remedy => write!(f, "{url}: gives no answer: {error}{remedy}"),
             },

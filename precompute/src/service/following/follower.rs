@@ -40,13 +40,13 @@ use crate::{
     issuer_id::in_a_line,
     ledger::IssuerState,
     limits::{SOURCE_PRIORITY, feed as limits},
+    log::remarks::{Lasting, News},
     pki::UnixTime,
     presign::Received,
     records::{Change, Digest, RecordsWriter},
     service::{
         alarms::Alarms,
         noted::{Noted, Noting},
-        remarks::{Lasting, News},
         rim,
     },
 };

@@ -20,9 +20,9 @@ use crate::{
     feed::https::{self, Https},
     ledger::Ledgers,
     limits::feed as limits,
+    log::remarks::{Lasting, News},
     pki::{Serial, Status, hex},
     records::Change,
-    service::remarks::{Lasting, News},
 };
 
 /// Submits debts.
@@ -137,7 +137,7 @@ fn submit(leader: &str, token: &Path, https: &Https, debts: &[([u8; 32], Change)
         .build()
         .new_agent();
     let fail = |url: &str, error: ureq::Error| {
-        let remedy = https::remedy(&error.to_string(), "its `feed.api_url`");
+        let remedy = https::remedy(&error.to_string(), "its `feed.api_url`", "`feed.https_ca`");
         format!("{url}: {error}{remedy}")
     };
     let mut outcome = Ok(());

@@ -10,9 +10,10 @@ use tracing::{error, info, warn};
 
 use crate::{
     feed::{Body, ledgers::LedgerBook, reader::Event, store::Fault},
+    log::remarks::Repeated,
     pki::UnixTime,
     presign::Received,
-    service::{alarms::Alarms, noted::Noted, remarks::Repeated},
+    service::{alarms::Alarms, noted::Noted},
 };
 
 /// What was told so far.

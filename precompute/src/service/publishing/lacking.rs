@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     feed::{reader::Condition, shelf, store::Place},
     limits::feed as limits,
-    service::remarks::{Lasting, News},
+    log::remarks::{Lasting, News},
 };
 
 /// What is lacking.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     limits::feed as limits,
-    service::remarks::{Lasting, News},
+    log::remarks::{Lasting, News},
     state_dir::ServerId,
 };
 

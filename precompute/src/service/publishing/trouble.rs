@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::service::remarks::{Lasting, News};
+use crate::log::remarks::{Lasting, News};
 
 /// What Redis did not do.
 #[derive(Debug, Default)]

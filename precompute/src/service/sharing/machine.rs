@@ -18,7 +18,7 @@ use super::{Question, Reply, SharingState, SharingStatus, allowance::Allowance, 
 use crate::{
     feed::redis::{Cause, Fault, Offer},
     limits::sharing as limits,
-    service::remarks::{Lasting, News, Repeated},
+    log::remarks::{Lasting, News, Repeated},
 };
 
 /// What happens to the machine.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     feed::{Moment, store::Store as _, writer::Role},
     limits::feed as limits,
-    service::remarks::News,
+    log::remarks::News,
 };
 
 impl Work {

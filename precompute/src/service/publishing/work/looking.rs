@@ -11,7 +11,7 @@ use super::Work;
 use crate::{
     feed::{Issuer, Moment, store::Store as _, writer::Role},
     limits::feed as limits,
-    service::remarks::News,
+    log::remarks::News,
 };
 
 impl Work {

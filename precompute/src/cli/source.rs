@@ -1,0 +1,320 @@
+//! `ostia-precompute source try`: what one source says.
+//!
+//! Invariant: nothing is kept and no key is opened, so it may run beside a service. It does not know what follows from
+//! what a source says.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+
+use super::asked::read_serial;
+use crate::{
+    config::Sources,
+    feeder::{self, SourceUrl, Trial},
+    output::say,
+    pki::{Certificate, Serial, Status, UnixTime, certificates, open_regular, written::Radix},
+    source::{Change, Crl, CrlHeader, Entry, Form, Listed, Listing, SourceError},
+};
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Source {
+    /// Read a source once and show what it says: which kind it is, how many it lists, its times, what is odd in it.
+    Try(Try),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Try {
+    /// A CRL, an index or a list of what was issued: its file, or the http:// or https:// URL of a CRL.
+    #[arg(value_name = "FILE|URL", required_unless_present = "config")]
+    sources: Vec<String>,
+    /// The certificate of the CA, which CRLs are verified with.
+    #[arg(long, value_name = "FILE")]
+    issuer: Option<PathBuf>,
+    /// A file with the CAs whose certificates count for https:// URLs; those of the system without it.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Try the sources of all issuers of this configuration.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sources", "issuer", "tls_ca"])]
+    config: Option<PathBuf>,
+    /// Look this serial number up, in hexadecimal as `openssl x509 -serial` prints it. May be repeated.
+    #[arg(long = "serial", value_name = "SERIAL")]
+    serials: Vec<String>,
+    /// Serial numbers are in decimal, here and in lists of what was issued.
+    #[arg(long)]
+    decimal: bool,
+}
+
+pub(super) fn run(command: Source) -> Result<(), Box<dyn Error>> {
+    let Source::Try(wanted) = command;
+    let now = UnixTime::now();
+    let serials = wanted.serials.iter().map(|text| read_serial(text, wanted.decimal)).collect::<Result<Vec<_>, _>>()?;
+    let mut tried = match &wanted.config {
+        Some(config) => of_config(config, now)?,
+        None => wanted.named(now)?,
+    };
+    let mut failed = 0;
+    let count = tried.len();
+    for one in &mut tried {
+        match one.told(&serials, now) {
+            Ok(lines) => say(lines.join("\n"))?,
+            Err(problem) => {
+                failed += 1;
+                say(format_args!("{problem}"))?;
+            }
+        }
+    }
+    if failed > 0 { Err(format!("{failed} of {count} sources cannot be used").into()) } else { Ok(()) }
+}
+
+/// A source that was asked for.
+struct Tried {
+    /// What it is called, without secrets.
+    name: String,
+    issuer: Option<Certificate>,
+    content: Result<Content, String>,
+    /// How it lists certificates, if it is no CRL and no database of `openssl ca`.
+    issued: Form,
+}
+
+enum Content {
+    File(PathBuf),
+    Fetched(Trial),
+}
+
+impl Content {
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Fetched(trial) => trial.path(),
+        }
+    }
+}
+
+impl Try {
+    fn named(&self, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>> {
+        let issuer = self.issuer.as_deref().map(certificates).transpose()?.and_then(|chain| chain.into_iter().next());
+        let issued = Form::Issued(if self.decimal { Radix::Decimal } else { Radix::Hexadecimal });
+        let one = |text: &String| -> Result<Tried, Box<dyn Error>> {
+            if let Some(path) = SourceUrl::file_path(text) {
+                let path = PathBuf::from(path.map_err(|problem| format!("the source {problem}"))?);
+                return Ok(Tried::file(path, issuer.clone(), issued));
+            }
+            if !SourceUrl::is_meant(text) {
+                return Ok(Tried::file(PathBuf::from(text), issuer.clone(), issued));
+            }
+            let url: SourceUrl = text.parse().map_err(|problem| format!("the source {problem}"))?;
+            let Some(ca) = issuer.clone() else {
+                return Err(format!(
+                    "{url}: a CRL is verified with the certificate of its CA; name its file by --issuer"
+                )
+                .into());
+            };
+            let name = url.to_string();
+            let trial = feeder::fetch_once(url, ca, self.tls_ca.clone(), now);
+            let content = trial.map(Content::Fetched).map_err(|problem| problem.to_string());
+            Ok(Tried { name, issuer: issuer.clone(), content, issued })
+        };
+        self.sources.iter().map(one).collect()
+    }
+}
+
+impl Tried {
+    fn file(path: PathBuf, issuer: Option<Certificate>, issued: Form) -> Self {
+        Self { name: path.display().to_string(), issuer, content: Ok(Content::File(path)), issued }
+    }
+
+    /// What it says, in lines.
+    fn told(&self, serials: &[Serial], now: UnixTime) -> Result<Vec<String>, String> {
+        let name = &self.name;
+        let content = self.content.as_ref().map_err(Clone::clone)?;
+        let mut lines = match content {
+            Content::Fetched(trial) => trial
+                .missed
+                .iter()
+                .map(|(problem, confirmed)| {
+                    let confirmed = confirmed.map_or("an unknown time".to_owned(), |confirmed| confirmed.to_string());
+                    format!("{problem}; this is what it said at {confirmed}:")
+                })
+                .collect(),
+            Content::File(_) => Vec::new(),
+        };
+        let path = content.path();
+        let of_it = |error: SourceError| match error.line {
+            Some(line) => format!("{name}:{line}: {}", error.problem),
+            None => format!("{name}: {}", error.problem),
+        };
+        let kind = Kind::of(path).map_err(of_it)?;
+        if kind == Kind::Crl {
+            let Some(issuer) = &self.issuer else {
+                return Err(format!(
+                    "{name}: is a CRL, which is verified with the certificate of its CA; name its file by --issuer"
+                ));
+            };
+            let crl = Crl::read(path, issuer).map_err(of_it)?;
+            lines.extend(of_crl(name, &crl, issuer, serials, now));
+        } else {
+            let form = if kind == Kind::Database { Form::Database } else { self.issued };
+            let listing = Listing::open(path, form).map_err(of_it)?;
+            lines.extend(of_listing(name, listing, form, serials).map_err(of_it)?);
+        }
+        Ok(lines)
+    }
+}
+
+/// The sources of a configuration. No key is opened for it.
+fn of_config(config: &Path, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>> {
+    let config = super::read(config)?.finish()?;
+    let mut tried = Vec::new();
+    for issuer in config.tenants.iter().flat_map(|tenant| &tenant.issuers) {
+        let certificate = certificates(&issuer.certificate)?.into_iter().next();
+        let Sources { listings, crl, delta_crl, .. } = &issuer.sources;
+        for listing in listings {
+            tried.push(Tried::file(listing.path.clone(), certificate.clone(), listing.form));
+        }
+        let specs = certificate.as_ref().map(|certificate| issuer.sources.specs(certificate)).unwrap_or_default();
+        for path in [crl, delta_crl].into_iter().flatten() {
+            let Some(spec) = specs.iter().find(|spec| spec.mirror() == path) else {
+                tried.push(Tried::file(path.clone(), certificate.clone(), Form::Database));
+                continue;
+            };
+            let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
+            tried.push(Tried { name: spec.to_string(), issuer: certificate.clone(), content, issued: Form::Database });
+        }
+    }
+    Ok(tried)
+}
+
+/// What a file has, by how it begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// DER longer than 127 bytes, or PEM.
+    Crl,
+    /// A line of the database of `openssl ca`, or nothing.
+    Database,
+    /// Anything else: its first line says what is wrong if it is no list.
+    Issued,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Result<Self, SourceError> {
+        let unreadable = |error| SourceError::file(path, format_args!("cannot be read: {error}"));
+        let mut begin = Vec::new();
+        open_regular(path).and_then(|file| file.take(5).read_to_end(&mut begin)).map_err(unreadable)?;
+        Ok(match *begin {
+            [0x30, 0x80..=0xff, ..] | [b'-', b'-', b'-', b'-', b'-'] => Self::Crl,
+            [] | [b'V' | b'R' | b'E' | b'S', b'\t', ..] => Self::Database,
+            _ => Self::Issued,
+        })
+    }
+}
+
+fn of_crl(name: &str, crl: &Crl, issuer: &Certificate, serials: &[Serial], now: UnixTime) -> Vec<String> {
+    let CrlHeader { number, base, this_update, next_update, coverage } = *crl.header();
+    let kind = base.map_or("a complete CRL".to_owned(), |base| format!("a delta CRL to CRL {base}"));
+    let mut lines = vec![format!("{name}: {kind} with {} entries", crl.entries().len())];
+    lines.push(format!("  issuer: {}, whose key has signed it", issuer.subject()));
+    lines.push(format!("  number: {}", number.map_or("none".to_owned(), |number| number.to_string())));
+    lines.push(format!("  thisUpdate: {this_update} ({} ago)", length(now.since(this_update).as_secs())));
+    lines.push(match next_update {
+        None => "  nextUpdate: none, so nothing says when it is too old".to_owned(),
+        Some(end) if end <= now => format!("  nextUpdate: {end}, OUT OF DATE for {}", length(now.since(end).as_secs())),
+        Some(end) => format!("  nextUpdate: {end} (in {})", length(end.since(now).as_secs())),
+    });
+    let scope = if coverage.is_complete() {
+        "all certificates of the issuer".to_owned()
+    } else {
+        format!("a part: {coverage}")
+    };
+    lines.push(format!("  scope: {scope}"));
+    let mut kinds = BTreeMap::<&str, u64>::new();
+    for Entry { change, .. } in crl.entries() {
+        let kind = match change {
+            Change::Revoked { reason, .. } => reason.name(),
+            Change::Remove => "removeFromCRL",
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    lines.extend(counted("reasons", &kinds));
+    let ends = (crl.entries().next(), crl.entries().last());
+    lines.extend(ends_told(ends.0.map(|entry| entry.serial), ends.1.map(|entry| entry.serial)));
+    lines.extend(odd(crl.passed_over() as u64, crl.oddities()));
+    for serial in serials {
+        let found: Vec<_> = crl.entries().filter(|entry| entry.serial == *serial).collect();
+        lines.push(looked_up(
+            serial,
+            found
+                .into_iter()
+                .map(|entry| match entry.change {
+                    Change::Revoked { time, reason } => Status::Revoked { time, reason }.to_string(),
+                    Change::Remove => "removed from the complete CRL (a hold that has ended)".to_owned(),
+                })
+                .collect(),
+        ));
+    }
+    lines
+}
+
+fn of_listing(name: &str, mut index: Listing, form: Form, serials: &[Serial]) -> Result<Vec<String>, SourceError> {
+    let (mut kinds, mut ends) = (BTreeMap::<&str, u64>::new(), (None, None));
+    let mut found = vec![Vec::new(); serials.len()];
+    let mut count = 0u64;
+    for listed in &mut index {
+        let Listed { serial, record, .. } = listed?;
+        count += 1;
+        let kind = match record.status {
+            Status::Good => "good",
+            Status::Revoked { reason, .. } => reason.name(),
+        };
+        *kinds.entry(kind).or_default() += 1;
+        ends = (ends.0.or(Some(serial)), Some(serial));
+        let wanted = serials.iter().zip(&mut found).filter(|(wanted, _)| **wanted == serial);
+        wanted.for_each(|(_, found)| {
+            let end = record.not_after.map_or("an unknown time".to_owned(), |end| end.to_string());
+            found.push(format!("{}, valid until {end}", record.status));
+        });
+    }
+    let kind = match form {
+        Form::Database => "an index of `openssl ca`",
+        Form::Issued(Radix::Hexadecimal) => "a list of what was issued, in hexadecimal,",
+        Form::Issued(Radix::Decimal) => "a list of what was issued, in decimal,",
+    };
+    let mut lines = vec![format!("{name}: {kind} with {count} certificates")];
+    lines.extend(counted("status", &kinds));
+    lines.extend(ends_told(ends.0, ends.1));
+    lines.extend(odd(index.passed_over(), index.oddities()));
+    lines.extend(index.doubt().map(|doubt| format!("  odd: {doubt}")));
+    lines.extend(serials.iter().zip(found).map(|(serial, found)| looked_up(serial, found)));
+    Ok(lines)
+}
+
+fn counted(what: &str, kinds: &BTreeMap<&str, u64>) -> Option<String> {
+    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    Some(format!("  {what}: {}", kinds.join(", "))).filter(|_| !kinds.is_empty())
+}
+
+fn ends_told(first: Option<Serial>, last: Option<Serial>) -> Option<String> {
+    first.zip(last).map(|(first, last)| format!("  first and last serial number: {first}, {last}"))
+}
+
+fn odd(passed_over: u64, oddities: Option<&crate::source::Oddities>) -> Vec<String> {
+    let skipped = (passed_over > 0).then(|| {
+        format!("  skipped: {passed_over} serial numbers that are 0, negative or over 20 bytes, which no certificate can have")
+    });
+    skipped.into_iter().chain(oddities.map(|oddities| format!("  odd: {oddities}"))).collect()
+}
+
+fn looked_up(serial: &Serial, found: Vec<String>) -> String {
+    if found.is_empty() { format!("  {serial}: not listed") } else { format!("  {serial}: {}", found.join("; and ")) }
+}
+
+/// A length in the largest unit that fits.
+fn length(seconds: u64) -> String {
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let fitting = units.iter().find(|(length, _)| seconds >= 2 * length);
+    fitting.map_or_else(|| format!("{seconds} seconds"), |(length, unit)| format!("{} {unit}", seconds / length))
+}

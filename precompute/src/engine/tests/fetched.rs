@@ -1,0 +1,162 @@
+//! Issuers whose CRLs are fetched, with a server that does as it is told.
+
+use std::time::Instant;
+
+use super::*;
+use crate::{
+    config::Fetched,
+    feeder::tests::server::{Server, crl},
+    limits::fetch,
+    ocsp::Policy,
+    pki::Serial,
+};
+
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An issuer whose CRL is at a server, as the tenant `far`.
+fn far(state: &Path, url: &str) -> FollowedIssuer {
+    let mirror = state.join("fetched/ca.crl");
+    let fetched = vec![Fetched { url: url.parse().unwrap(), mirror: mirror.clone(), tls_ca: None }];
+    issuer("far", draft::issuer(), Sources { crl: Some(mirror), fetched, ..Sources::default() })
+}
+
+/// An issuer with an index, as the tenant `near`.
+fn near(dir: &Path) -> FollowedIssuer {
+    fs::write(dir.join("index.txt"), good(1) + &revoked(2, "")).unwrap();
+    issuer("near", draft::issuer(), Sources::of_index(dir.join("index.txt")))
+}
+
+/// Which of the first nine serials are revoked.
+fn revoked_of(engine: &Engine, place: usize) -> Vec<u8> {
+    let records = &engine.followers[place].ledger.state().records;
+    (1..10).filter(|serial| records.is_revoked(&Serial::from_magnitude(&[*serial]).unwrap())).collect()
+}
+
+fn report(engine: &Engine, place: usize) -> HealthReport {
+    engine.followers[place].ledger.state().health.report()
+}
+
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_first_start_has_what_is_fetched_and_a_restart_has_it_without_the_origin() {
+    let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
+    server.answers_with(200, "", &crl(3));
+    let start = || {
+        let mut engine = Engine::open_for(state.path(), vec![far(state.path(), &server.url("ca.crl"))]).unwrap();
+        let mut read = 0;
+        engine.read_all(|_, _, _| read += 1).unwrap();
+        assert_eq!(read, 1);
+        engine
+    };
+    let engine = start();
+    assert_eq!(revoked_of(&engine, 0), [3]);
+    assert_eq!(report(&engine, 0).fetches.len(), 1);
+    drop(engine);
+
+    // Another CRL is at the server, which does not answer: what is here counts, at once.
+    fs::write(state.path().join("fetched/no-more-configured.crl"), "").unwrap();
+    server.holds("ca.crl");
+    let begun = Instant::now();
+    let engine = start();
+    assert_eq!(revoked_of(&engine, 0), [3]);
+    assert!(begun.elapsed() < fetch::SILENCE_MAX / 2, "{:?}", begun.elapsed());
+    assert!(!state.path().join("fetched/no-more-configured.crl").exists());
+    server.answers_with(200, "", &crl(4));
+    server.lets_go();
+    until("the next one is taken", || revoked_of(&engine, 0) == [3, 4]);
+}
+
+#[test]
+fn an_origin_that_is_dead_at_the_very_first_start_stops_nobody_and_counts_when_it_comes() {
+    let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
+    server.answers_with(502, "", b"");
+    let issuers = vec![far(state.path(), &server.url("ca.crl")), near(state.path())];
+    let mut engine = Engine::open_for(state.path(), issuers).unwrap();
+    let begun = Instant::now();
+    engine.read_all(|_, _, _| ()).unwrap();
+    assert!(begun.elapsed() < limits::START_READ_MAX / 2, "{:?}", begun.elapsed());
+    assert_eq!(revoked_of(&engine, 1), [2]);
+    let health = &engine.followers[0].ledger.state().health;
+    assert!(!health.is_known(), "its certificates get `tryLater`");
+    let complaints = health.report().complaints(UnixTime::now(), &Policy::DEFAULT).join("\n");
+    for told in ["has not come yet", "answers 502", "nothing of it is here yet", &server.url("ca.crl")] {
+        assert!(complaints.contains(told), "{told}: {complaints}");
+    }
+    server.answers_with(200, "", &crl(3));
+    until("it is taken", || revoked_of(&engine, 0) == [3]);
+    assert!(health.is_known());
+    until("nothing is wrong any more", || {
+        let report = health.report();
+        report.fault.is_none() && report.fetches[0].fault.is_none()
+    });
+}
+
+#[test]
+fn a_reload_adds_and_removes_a_url_and_waits_for_no_origin() {
+    let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
+    let (far, near) = (far(state.path(), &server.url("ca.crl")), near(state.path()));
+    let mut engine = Engine::open_for(state.path(), vec![near.clone()]).unwrap();
+    engine.read_all(|_, _, _| ()).unwrap();
+    server.holds("ca.crl");
+    let prepared = engine.prepare_for(vec![near.clone(), far.clone()]).unwrap();
+    engine.adopt(prepared).unwrap();
+    assert!(report(&engine, 1).complaints(UnixTime::now(), &Policy::DEFAULT).join(" ").contains("for the first time"));
+    server.answers_with(200, "", &crl(3));
+    server.lets_go();
+    until("it is taken", || revoked_of(&engine, 1) == [3]);
+
+    // The same once more asks for what there is now.
+    server.answers_with(200, "", &crl(4));
+    let prepared = engine.prepare_for(vec![near.clone(), far]).unwrap();
+    engine.adopt(prepared).unwrap();
+    until("the next one is taken", || revoked_of(&engine, 1) == [3, 4]);
+
+    let asked = server.requests().len();
+    let prepared = engine.prepare_for(vec![near]).unwrap();
+    engine.adopt(prepared).unwrap();
+    assert_eq!((engine.followers.len(), server.requests().len()), (1, asked), "nobody wants it any more");
+}
+
+#[test]
+fn what_an_origin_gives_for_another_counts_for_nobody_and_a_pass_by_hand_says_so() {
+    let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
+    server.answers_with(200, "", b"<html>");
+    let mut engine = Engine::open_for(state.path(), vec![far(state.path(), &server.url("ca.crl"))]).unwrap();
+    let error = engine.sync(|_, _, _| ()).unwrap_err().to_string();
+    assert!(error.contains("has not come yet") && error.contains(&server.url("ca.crl")), "{error}");
+    drop(engine);
+    server.answers_with(200, "", &crl(3));
+    let mut engine = Engine::open_for(state.path(), vec![far(state.path(), &server.url("ca.crl"))]).unwrap();
+    engine.sync(|_, _, _| ()).unwrap();
+    assert_eq!(revoked_of(&engine, 0), [3]);
+    drop(engine);
+    // By hand, what the origin says now is waited for.
+    server.answers_with(200, "", &crl(4));
+    let mut engine = Engine::open_for(state.path(), vec![far(state.path(), &server.url("ca.crl"))]).unwrap();
+    engine.sync(|_, _, _| ()).unwrap();
+    assert_eq!(revoked_of(&engine, 0), [3, 4]);
+}
+
+#[test]
+fn a_standby_fetches_and_reads_once_it_leads() {
+    let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
+    server.answers_with(200, "", &crl(3));
+    let mut engine = Engine::open_for(state.path(), vec![far(state.path(), &server.url("ca.crl"))]).unwrap();
+    engine.join().unwrap();
+    until("it is fetched", || state.path().join("fetched/ca.crl").exists());
+    assert!(revoked_of(&engine, 0).is_empty());
+    engine.ledgers().lead();
+    engine.lead(|_, _, _| ()).unwrap();
+    assert_eq!(revoked_of(&engine, 0), [3]);
+    assert_eq!(report(&engine, 0).fetches.len(), 1);
+    assert_eq!(server.requests().len(), 1, "by the same feeder");
+}

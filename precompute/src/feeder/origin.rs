@@ -1,0 +1,163 @@
+//! What can be asked for a source, and what it answers.
+//!
+//! Invariant: what an origin writes counts only if it says that it is new and whole; every fault names the origin without
+//! its secrets, and says what to do. It does not know when it is asked, or where what it writes goes.
+
+use std::{fmt, path::Path, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    http::CrlAtUrl,
+    mirror::{Draft, Last},
+    stop::Stop,
+};
+use crate::{pki::UnixTime, source::CrlMark};
+
+/// A source that is no file here: what to ask, and which file mirrors it. Two that are equal are the same source.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Spec {
+    /// A CRL at an HTTP or HTTPS URL.
+    Crl(CrlAtUrl),
+}
+
+impl Spec {
+    /// The file that mirrors it.
+    pub fn mirror(&self) -> &Path {
+        match self {
+            Self::Crl(crl) => &crl.mirror,
+        }
+    }
+
+    /// Of whom too much must not be asked at once: the host.
+    pub(super) fn host(&self) -> String {
+        match self {
+            Self::Crl(crl) => crl.url.host(),
+        }
+    }
+
+    pub(super) fn origin(&self) -> Box<dyn Origin> {
+        match self {
+            Self::Crl(crl) => Box::new(crl.clone()),
+        }
+    }
+}
+
+/// What it is called, without secrets.
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crl(crl) => crl.url.fmt(f),
+        }
+    }
+}
+
+/// Something that can be asked again and again.
+pub(super) trait Origin: Send + fmt::Debug {
+    /// Asks it once, and writes what is new into `draft`. `last`: what the mirror has, if that is whole. Ends soon after
+    /// `stop`, and within a bound of its own.
+    fn ask(&mut self, question: &Question<'_>, draft: &mut Draft) -> Result<Answer, Problem>;
+}
+
+/// One question to an origin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'q> {
+    /// What the mirror has of it.
+    pub(super) last: Option<&'q Last>,
+    pub(super) now: UnixTime,
+    /// How long the answer may take in all.
+    pub(super) within: Duration,
+    pub(super) stop: &'q Stop,
+}
+
+/// What an origin says.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What the mirror has still holds. With other validators, if it gave some.
+    Same(Option<Validators>),
+    /// What is in the draft now.
+    New(Box<Facts>),
+}
+
+/// What HTTP says of a body: with these the same question is asked conditionally the next time (RFC 9110 section 13).
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub(super) struct Validators {
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    /// How long caches may keep it, in seconds.
+    pub(super) fresh_for: Option<u64>,
+}
+
+/// What is known of something new, as far as its kind says it.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub(super) struct Facts {
+    pub(super) validators: Validators,
+    /// When it was issued, and when the next one comes at the latest, in seconds since 1970.
+    pub(super) this_update: Option<u64>,
+    pub(super) next_update: Option<u64>,
+    /// Which CRL it is.
+    pub(super) crl: Option<CrlFacts>,
+}
+
+/// A [`CrlMark`] and what else must not change from one CRL to the next.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct CrlFacts {
+    /// Padded, as [`CrlNumber::padded`](crate::source::CrlNumber::padded).
+    pub(super) number: Option<[u8; 20]>,
+    pub(super) this_update: u64,
+    pub(super) digest: [u8; 32],
+    pub(super) is_delta: bool,
+}
+
+impl CrlFacts {
+    pub(super) fn new(mark: CrlMark, is_delta: bool) -> Self {
+        let CrlMark { number, this_update, digest } = mark;
+        Self { number: number.map(|number| *number.padded()), this_update: this_update.0, digest, is_delta }
+    }
+
+    pub(super) fn mark(&self) -> CrlMark {
+        CrlMark {
+            number: self.number.map(crate::source::CrlNumber::from_padded),
+            this_update: UnixTime(self.this_update),
+            digest: self.digest,
+        }
+    }
+}
+
+/// Why an origin gave nothing that counts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Which origin, what is wrong, and the remedy.
+    pub text: String,
+    /// How long it wants to be left alone.
+    pub wait: Option<Duration>,
+}
+
+impl Problem {
+    /// Nobody has asked for it.
+    pub fn untried(spec: &Spec) -> Self {
+        Self::new(format!("{spec}: was not asked"))
+    }
+
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), wait: None }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// A problem of the file that mirrors a source.
+pub(super) fn of_file(path: &Path, what: &str, error: &std::io::Error) -> Problem {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "make room there",
+        _ => "give `state_dir` and what is in it to the user that runs this program",
+    };
+    let path: PathBuf = path.to_owned();
+    Problem::new(format!("{}: {what}: {error}; {remedy}", path.display()))
+}

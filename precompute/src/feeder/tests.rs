@@ -1,0 +1,210 @@
+//! Feeders against a server that does as it is told, with CRLs made byte by byte.
+
+pub(crate) mod server;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::server::{Server, crl};
+use super::*;
+use crate::{limits::fetch as limits, source::draft};
+
+/// Long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory with mirrors of what a server has.
+struct World {
+    server: Server,
+    dir: tempfile::TempDir,
+    feeders: Feeders,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { server: Server::start(), dir: tempfile::tempdir().unwrap(), feeders: Feeders::default() }
+    }
+
+    fn mirror(&self, name: &str) -> PathBuf {
+        self.dir.path().join(DIRECTORY).join(name)
+    }
+
+    fn spec(&self, name: &str) -> Spec {
+        let url = self.server.url(name).parse().unwrap();
+        Spec::Crl(CrlAtUrl { url, mirror: self.mirror(name), issuer: draft::issuer(), tls_ca: None })
+    }
+
+    fn subscribe(&self, name: &str) -> Arc<Feed> {
+        self.feeders.subscribe(&self.spec(name)).unwrap()
+    }
+}
+
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Until the origin was asked so often.
+#[track_caller]
+fn asked(feed: &Feed, count: u64) {
+    until("it is asked", || feed.fetching().report().asked >= count);
+}
+
+#[test]
+fn a_source_is_mirrored_and_asked_conditionally_also_after_a_restart() {
+    let mut world = World::new();
+    world.server.answers_with(200, "ETag: \"one\"\r\n", &crl(1));
+    let feed = world.subscribe("ca.crl");
+    asked(&feed, 1);
+    assert_eq!(fs::read(world.mirror("ca.crl")).unwrap(), crl(1));
+    assert_eq!(feed.fetching().report().complaint(), None);
+    assert!(!world.server.requests()[0].contains("If-None-Match"), "nothing is here");
+
+    // The server is asked whether it is still that, by the same process and by the next one.
+    world.server.answers_with(304, "", b"");
+    feed.ask_now();
+    asked(&feed, 2);
+    drop(feed);
+    world.feeders = Feeders::default();
+    let feed = world.subscribe("ca.crl");
+    assert!(feed.fetching().report().confirmed.is_some(), "by the notes");
+    asked(&feed, 1);
+    assert_eq!(feed.fetching().report().fault, None);
+    for request in &world.server.requests()[1..] {
+        assert!(request.contains("if-none-match: \"one\""), "{request}");
+    }
+
+    world.server.answers_with(200, "ETag: \"two\"\r\n", &crl(2));
+    feed.ask_now();
+    asked(&feed, 2);
+    assert_eq!(fs::read(world.mirror("ca.crl")).unwrap(), crl(2));
+}
+
+#[test]
+fn what_an_origin_said_last_stays_while_it_is_broken_and_it_is_asked_again_until_it_is_well() {
+    let world = World::new();
+    world.server.answers_with(200, "", &crl(5));
+    let feed = world.subscribe("ca.crl");
+    asked(&feed, 1);
+    for (body, told) in [
+        (b"<html>sign in</html>".to_vec(), "it begins like HTML"),
+        (crl(4), "is older than the CRL taken before"),
+        (crl(6)[..90].to_vec(), "is not a CRL in DER"),
+        (Vec::new(), "an empty body"),
+    ] {
+        world.server.answers_with(200, "Content-Type: text/x\r\n", &body);
+        let before = feed.fetching().report().asked;
+        feed.ask_now();
+        asked(&feed, before + 1);
+        let complaint = feed.fetching().report().complaint().unwrap_or_default();
+        assert!(complaint.contains(told) && complaint.contains("200 (text/x)"), "{complaint}");
+        assert!(complaint.contains(&world.server.url("ca.crl")) && complaint.contains("stays in use"), "{complaint}");
+        assert_eq!(fs::read(world.mirror("ca.crl")).unwrap(), crl(5));
+    }
+    world.server.answers_with(200, "", &crl(6));
+    // It is asked again without a word.
+    until("it is taken", || fs::read(world.mirror("ca.crl")).unwrap() == crl(6));
+    until("it is well", || feed.fetching().report().complaint().is_none());
+}
+
+#[test]
+fn who_removes_a_mirror_has_whatever_comes_taken() {
+    let world = World::new();
+    world.server.answers_with(200, "ETag: \"one\"\r\n", &crl(5));
+    let feed = world.subscribe("ca.crl");
+    asked(&feed, 1);
+    world.server.answers_with(200, "", &crl(4));
+    fs::remove_file(world.mirror("ca.crl")).unwrap();
+    feed.ask_now();
+    asked(&feed, 2);
+    assert_eq!(fs::read(world.mirror("ca.crl")).unwrap(), crl(4));
+    assert!(!world.server.requests()[1].contains("if-none-match"), "{:?}", world.server.requests());
+}
+
+#[test]
+fn an_origin_that_hangs_delays_neither_others_of_its_host_nor_the_end() {
+    let world = World::new();
+    world.server.holds("slow.crl");
+    let slow = world.subscribe("slow.crl");
+    until("it hangs", || world.server.requests().len() == 1);
+    world.server.answers_with(200, "", &crl(1));
+    let quick = world.subscribe("quick.crl");
+    asked(&quick, 1);
+    assert!(!slow.fetching().was_asked() && quick.is_here());
+    let begun = Instant::now();
+    drop(world.feeders);
+    drop(slow);
+    assert!(begun.elapsed() < limits::SILENCE_MAX / 2, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn of_one_host_so_many_are_asked_at_once_and_the_rest_waits_its_turn() {
+    let world = World::new();
+    let count = limits::ASKED_AT_ONCE_OF_HOST + 2;
+    let names: Vec<_> = (0..count).map(|number| format!("slow{number}.crl")).collect();
+    names.iter().for_each(|name| world.server.holds(name));
+    let feeds: Vec<_> = names.iter().map(|name| world.subscribe(name)).collect();
+    until("as many as may", || world.server.requests().len() == limits::ASKED_AT_ONCE_OF_HOST);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(world.server.requests().len(), limits::ASKED_AT_ONCE_OF_HOST);
+    world.server.answers_with(200, "", &crl(1));
+    world.server.lets_go();
+    feeds.iter().for_each(|feed| asked(feed, 1));
+    assert_eq!(world.server.requests().len(), count);
+}
+
+#[test]
+fn a_source_is_fetched_once_for_all_and_no_more_when_the_last_has_gone() {
+    let world = World::new();
+    world.server.answers_with(200, "", &crl(1));
+    let (one, two) = (world.subscribe("ca.crl"), world.subscribe("ca.crl"));
+    assert!(Arc::ptr_eq(&one, &two));
+    asked(&one, 1);
+    drop(one);
+    two.ask_now();
+    asked(&two, 2);
+    drop(two);
+    // What is under way for nobody changes nothing.
+    world.server.holds("ca.crl");
+    let three = world.subscribe("ca.crl");
+    until("it is under way", || world.server.requests().len() == 3);
+    drop(three);
+    world.server.answers_with(200, "", &crl(2));
+    world.server.lets_go();
+    let other = world.subscribe("other.crl");
+    asked(&other, 1);
+    assert_eq!(fs::read(world.mirror("ca.crl")).unwrap(), crl(1));
+}
+
+#[test]
+fn a_trial_keeps_nothing_and_falls_back_on_the_mirror() {
+    let world = World::new();
+    let (spec, now) = (world.spec("ca.crl"), crate::pki::UnixTime::now());
+    world.server.answers_with(500, "", b"");
+    let problem = look(&spec, now).unwrap_err().text;
+    assert!(problem.contains("answers 500") && problem.contains(&world.server.url("ca.crl")), "{problem}");
+
+    world.server.answers_with(200, "", &crl(1));
+    let trial = look(&spec, now).unwrap();
+    assert_eq!(fs::read(trial.path()).unwrap(), crl(1));
+    assert!(trial.missed.is_none() && !world.mirror("ca.crl").exists());
+    let path = trial.path().to_owned();
+    drop(trial);
+    assert!(!path.exists());
+
+    let feed = world.subscribe("ca.crl");
+    asked(&feed, 1);
+    world.server.answers_with(500, "", b"");
+    let trial = look(&spec, now).unwrap();
+    assert_eq!(trial.path(), world.mirror("ca.crl"));
+    assert!(trial.missed.as_ref().unwrap().1.is_some());
+    drop(trial);
+    assert!(world.mirror("ca.crl").exists());
+}
