@@ -88,17 +88,17 @@ mod tests {
     #[test]
     fn a_promoted_site_that_was_emptied_is_left_to_its_writer_for_half_a_minute_each_time() {
         let at = |seconds| Duration::from_secs(seconds);
-        let last = Some(Position { epoch: 9, sequence: 1 });
+        let own = Position { epoch: 9, sequence: 1 };
         let mut missing = Missing::default();
-        let mut place = |last, now| {
-            let gone = missing.look(last == None, at(now));
+        let mut place = |last: Option<Position>, now| {
+            let gone = missing.look(last.is_none(), at(now));
             There { last, mark: None, is_shared: false, gone }.place()
         };
-        assert_eq!(place(last, 0), Place::Foreign(last.unwrap()));
+        assert_eq!(place(Some(own), 0), Place::Foreign(own));
         assert_eq!(place(None, 100), Place::Awaited);
         assert_eq!(place(None, 129), Place::Awaited);
         // It began anew, and long afterwards the stream is removed once more.
-        assert_eq!(place(last, 129), Place::Foreign(last.unwrap()));
+        assert_eq!(place(Some(own), 129), Place::Foreign(own));
         assert_eq!(place(None, 1000), Place::Awaited);
         assert_eq!(place(None, 1029), Place::Awaited);
         assert_eq!(place(None, 1030), Place::FromTheStart, "nobody has begun");
