@@ -26,6 +26,7 @@ mod doubt;
 mod drain;
 mod epoll;
 mod feed;
+mod freshness;
 mod hostile;
 mod http;
 mod keys;
