@@ -355,6 +355,10 @@ fn pass_over_due(runner: &PresignRunner, subjects: &[Arc<Subject>], rhythm: &mut
     for subject in due {
         rhythm.passed(subject.issuer.number(), &passed, lead(&subject.issuer.policy), Instant::now());
     }
+    // A pass knows of its own issuers alone.
+    if passed.end != End::Stopped {
+        runner.progress.full(rhythm.is_full());
+    }
 }
 
 fn tell(passed: &Passed, progress: &Progress) {

@@ -34,28 +34,34 @@ pub(super) fn pass_max(lead: Duration) -> Duration {
     lead / limits::PRESIGN_LEAD_SHARE
 }
 
-/// When each issuer, by number, is looked at again. One that is not there is looked at now.
+/// When each issuer, by number, is looked at again, and whether there was room for its answers. One that is not there is
+/// looked at now.
 #[derive(Debug, Default)]
 pub(super) struct Rhythm {
-    at: HashMap<u32, Instant>,
+    at: HashMap<u32, (Instant, bool)>,
 }
 
 impl Rhythm {
     /// Whether it is time for an issuer.
     pub(super) fn is_due(&self, issuer: u32, now: Instant) -> bool {
-        self.at.get(&issuer).is_none_or(|at| *at <= now)
+        self.at.get(&issuer).is_none_or(|(at, _)| *at <= now)
     }
 
     /// The pass over an issuer has ended `now`.
     pub(super) fn passed(&mut self, issuer: u32, passed: &Passed, lead: Duration, now: Instant) {
-        self.at.insert(issuer, now + pause(passed, lead));
+        self.at.insert(issuer, (now + pause(passed, lead), passed.end == End::Full));
     }
 
     /// How long it is from `now` until the first of these is due; for ever if there is none.
     pub(super) fn left(&self, issuers: impl Iterator<Item = u32>, now: Instant) -> Duration {
-        let left =
-            issuers.map(|issuer| self.at.get(&issuer).map_or(Duration::ZERO, |at| at.saturating_duration_since(now)));
+        let left = issuers
+            .map(|issuer| self.at.get(&issuer).map_or(Duration::ZERO, |(at, _)| at.saturating_duration_since(now)));
         left.min().unwrap_or(limits::PRESIGN_INTERVAL_MAX)
+    }
+
+    /// Whether the answers of some issuer found no room when it was looked at last.
+    pub(super) fn is_full(&self) -> bool {
+        self.at.values().any(|(_, is_full)| *is_full)
     }
 
     /// All of them are due.
@@ -121,5 +127,10 @@ mod tests {
         assert_eq!(rhythm.left([2].into_iter(), later), 485 * SECOND);
         rhythm.begin_anew();
         assert!(rhythm.is_due(2, now));
+        let full = Passed { end: End::Full, ..DONE };
+        for (issuer, passed, is_full) in [(1, &full, true), (2, &DONE, true), (1, &DONE, false)] {
+            rhythm.passed(issuer, passed, MINUTE, now);
+            assert_eq!(rhythm.is_full(), is_full, "{issuer} {passed:?}");
+        }
     }
 }

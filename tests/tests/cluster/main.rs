@@ -13,6 +13,7 @@
 
 mod backup;
 mod balancers;
+mod freshness;
 mod https;
 mod issuers;
 mod keys;

@@ -285,7 +285,7 @@ fn what_is_older_than_the_tenant_allows_is_told_to_nobody_new() {
 
 /// An expired CRL went on giving good with four days of validity from now.
 #[test]
-fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives() {
+fn what_a_crl_alone_says_ends_with_that_crl_or_so_much_later_as_is_allowed() {
     let ca = Ca::new("CA");
     let leaf = ca.issue();
     let crl = |next_update: &str| {
@@ -298,7 +298,7 @@ fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives(
     };
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
     let sources = format!("crl = {:?}", ca.file("ca.crl"));
-    let policy = "unlisted = \"good\"\naccept_unlisted_as_good = true\nstale_after = \"3h\"";
+    let policy = "unlisted = \"good\"\naccept_unlisted_as_good = true";
     crl("+1 hour");
     let site = Site::new(&[Tenant::new("alone").set(policy).issuer("ca", &ca, &sources, &signer.lines())]);
     assert!(site.check().status.success());
@@ -309,7 +309,13 @@ fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives(
         let left: u64 = run(Command::new("bash").args(["-c", &script])).text.trim().parse().unwrap();
         assert!(wanted.contains(&left), "{what}: {left} s");
     };
-    left(&responder, "an hour of the CRL and three of grace", 4 * 3600 - 120..=4 * 3600);
+    left(&responder, "the hour that the CRL has left", 3600 - 120..=3600);
+    // What it says counts until its end, also where it cannot be read at a start.
+    let hidden = ca.file("hidden.crl");
+    fs::rename(ca.file("ca.crl"), &hidden).unwrap();
+    let responder = responder.kill_and_start_again();
+    left(&responder, "what is left of the hour, as the book knows", 3600 - 240..=3600);
+    fs::rename(&hidden, ca.file("ca.crl")).unwrap();
     // Its end comes while nobody reads it again.
     crl("+3 seconds");
     until("the end is told", PATIENCE, || responder.log().contains("the CRL is out of date").then_some(()));
@@ -319,8 +325,45 @@ fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives(
         !checked.status.success() && checked.text.contains("ca.crl: the CRL has been out of date since"),
         "{checked:?}"
     );
+    let later = Status::error("trylater");
+    turns(&responder, &ca, &leaf, &later);
+    degraded(&responder, "nothing is signed: the CRL is the only source");
+    // What was revoked by it is no exception: a newer CRL may say something else.
     let responder = responder.kill_and_start_again();
-    left(&responder, "three hours after the CRL's end", 3 * 3600 - 120..=3 * 3600);
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(later);
+    responder.reload(|text| text.replacen("crl = ", "crl_grace = \"3h\"\ncrl = ", 1));
+    turns(&responder, &ca, &leaf, &Status::Good);
+    left(&responder, "three hours after the CRL's end", 3 * 3600 - 240..=3 * 3600);
+    degraded(&responder, "the CRL has been out of date");
+    // A new CRL ends all of that.
+    crl("+1 hour");
+    until("it is in order", PATIENCE, || (responder.readiness().1 == "ready\n").then_some(()));
+}
+
+/// Beside an index a CRL vouches for nobody, so its end ends nothing at once, and what it revoked stays.
+#[test]
+fn the_end_of_a_crl_beside_an_index_ends_no_answer_and_takes_nothing_back() {
+    let ca = Ca::new("CA");
+    let (leaf, revoked) = (ca.issue(), ca.issue());
+    let index = fs::read_to_string(ca.index()).unwrap();
+    ca.revoke(&revoked, &[]);
+    let script = "openssl ca -config openssl.cnf -gencrl -crl_lastupdate $(date -u -d '-2 hours' +%Y%m%d%H%M%SZ) \
+         -crl_nextupdate $(date -u -d '-1 hour' +%Y%m%d%H%M%SZ) -out ca.crl";
+    let ended = run(Command::new("bash").args(["-c", script]).current_dir(ca.dir()));
+    assert!(ended.status.success(), "{ended:?}");
+    ca.replace_index(&index);
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let sources = format!("index = {:?}\ncrl = {:?}", ca.index(), ca.file("ca.crl"));
+    let site = Site::new(&[Tenant::new("both").issuer("ca", &ca, &sources, &signer.lines())]);
+    let checked = site.check();
+    assert!(!checked.status.success() && checked.text.contains("the CRL has been out of date since"), "{checked:?}");
+    let responder = site.start();
+    let answer = Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    let script = format!("echo $(( $(date -d '{}' +%s) - $(date +%s) ))", answer.next_update.as_ref().unwrap());
+    let left: u64 = run(Command::new("bash").args(["-c", &script])).text.trim().parse().unwrap();
+    assert!(left > 95 * 3600, "the whole validity: {left} s");
+    Ask::about(&ca, &revoked).at(responder.http(), "/").expect(Status::Revoked);
+    degraded(&responder, "the CRL has been out of date");
 }
 
 /// Both files were named, so that the wrong one was fetched anew.

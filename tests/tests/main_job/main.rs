@@ -29,6 +29,7 @@ mod drain;
 mod epoll;
 mod feed;
 mod fetching;
+mod freshness;
 mod hostile;
 mod http;
 mod issued;

@@ -115,6 +115,10 @@ fn a_reload_changes_what_is_said_under_one_issuer_and_nothing_that_was_kept_outl
 fn what_valid_certificates_are_told_under_a_crl_alone_is_asked_for_until_it_is_said() {
     let both = Neighbours::new();
     let site = both.site("", "", "");
+    let checked = site.check();
+    assert!(checked.status.code() == Some(78), "{checked:?}");
+    assert!(checked.text.contains("tenant.issuer[1].crl: lists revoked certificates only"), "{checked:?}");
+    // An installation that is updated goes on serving.
     let responder = site.start();
     let told = "tests/by-crl: its CRL lists revoked certificates only";
     let (status, text) = responder.readiness();
@@ -123,8 +127,8 @@ fn what_valid_certificates_are_told_under_a_crl_alone_is_asked_for_until_it_is_s
     assert!(log.contains("WARN") && log.contains("`unlisted = \\\"unauthorized\\\"` (no change)"), "{log}");
     responder.reload(|text| text.replacen("crl = ", "unlisted = \"unauthorized\"\ncrl = ", 1));
     until("it is said", Duration::from_secs(20), || (!responder.readiness().1.contains(told)).then_some(()));
-    let strict = responder.site.check();
-    assert!(!strict.text.contains("lists revoked certificates only"), "{strict:?}");
+    let checked = responder.site.check();
+    assert!(checked.status.success() && !checked.text.contains("lists revoked certificates only"), "{checked:?}");
 }
 
 #[test]
