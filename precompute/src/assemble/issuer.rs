@@ -8,9 +8,11 @@ use super::{Assembler, chain_of};
 use crate::{
     config::{At, IssuerConfig, Sources, TenantConfig},
     issuer_id::IssuerId,
+    limits,
     ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
-    pki::{Certificate, UnixTime, hex::Hex},
+    pki::{Certificate, UnixTime, certificates, hex::Hex},
     signers::{OcspSigner, Signers},
+    source::check_crl_issuer,
 };
 
 /// A CA certificate for which answers are given.
@@ -26,6 +28,8 @@ pub struct AssembledIssuer {
     pub hashes: IssuerHashes,
     /// Where its records come from.
     pub sources: Sources,
+    /// The certificates of those who sign its CRLs beside it.
+    pub crl_issuers: Vec<Certificate>,
     /// How it answers: the tenant's policy with the issuer's own settings.
     pub policy: Policy,
     /// Whether the file states the answer for unlisted serials.
@@ -76,10 +80,10 @@ impl<'a> Assembler<'a> {
         if let Some(certificate) = &certificate {
             self.check_ca(&at, tenant, certificate);
         }
-        let Sources { index, crl, delta_crl, .. } = &config.sources;
-        for (key, path) in [("index", index), ("crl", crl), ("delta_crl", delta_crl)] {
-            tell_of_mode(&at, key, path.as_deref());
-        }
+        let Sources { index, crls, .. } = &config.sources;
+        tell_of_mode(&at, "index", index.as_deref());
+        crls.iter().for_each(|crl| tell_of_mode(&at, "crl", Some(crl)));
+        let crl_issuers = certificate.as_ref().map(|ca| self.crl_issuers(&at, config, ca)).unwrap_or_default();
         let name = config.name.clone().or_else(|| Some(certificate.as_ref()?.subject())).unwrap_or_default();
         let signers = self.signers(&format!("{}/{name}", tenant.name), tenant.form, config, certificate.as_ref());
         let (certificate, signers) = (certificate?, signers?);
@@ -89,10 +93,32 @@ impl<'a> Assembler<'a> {
             hashes: IssuerHashes::of(&certificate),
             certificate,
             sources: config.sources.clone(),
+            crl_issuers,
             policy: tenant.policy_of(config),
             unlisted_is_said: config.unlisted.or(tenant.unlisted).is_some(),
             signers,
         })
+    }
+
+    /// The certificates of those who sign the CRLs of `ca` beside it.
+    fn crl_issuers(&self, at: &At<'_>, config: &IssuerConfig, ca: &Certificate) -> Vec<Certificate> {
+        const KEY: &str = "crl_issuer";
+        let files = config.crl_issuers.iter().filter_map(|path| at.noted(KEY, certificates(path)));
+        let found: Vec<_> = files.flatten().collect();
+        let most = limits::CRL_ISSUERS_MAX;
+        if found.len() > most {
+            at.problem(KEY, format_args!("has {} certificates; at most {most} may sign an issuer's CRLs", found.len()));
+        }
+        for certificate in &found {
+            let (name, end) = (certificate.subject(), certificate.not_after());
+            if let Err(problem) = check_crl_issuer(certificate, ca, &found) {
+                at.problem(KEY, format_args!("has the certificate of `{name}`, which {problem}"));
+            }
+            if end <= self.now {
+                at.warning(KEY, format_args!("has the certificate of `{name}`, which expired at {end}: CRLs that it has signed are refused; name its renewed certificate, or remove it"));
+            }
+        }
+        found
     }
 
     fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, certificate: &Certificate) {

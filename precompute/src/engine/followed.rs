@@ -19,6 +19,8 @@ pub(super) struct FollowedIssuer {
     pub(super) name: String,
     pub(super) certificate: Certificate,
     pub(super) sources: Sources,
+    /// Those who sign its CRLs beside it.
+    pub(super) crl_issuers: Vec<Certificate>,
     /// Whether serials that no source lists are answered as good.
     pub(super) unlisted_good: bool,
 }
@@ -30,6 +32,7 @@ impl FollowedIssuer {
             name: config.name.clone(),
             certificate: config.certificate.clone(),
             sources: config.sources.clone(),
+            crl_issuers: config.crl_issuers.clone(),
             unlisted_good: config.policy.unlisted == Unlisted::Good,
         }
     }
@@ -37,7 +40,7 @@ impl FollowedIssuer {
     /// Whether a hold ends when the sources no longer list it. RFC 5280 section 5.3.1 says so of a CRL. An index that
     /// lost a line says nothing, and where unlisted serials are good, the certificate would be.
     pub(super) fn releases_by_leaving_out(&self) -> bool {
-        self.sources.crl.is_some() && !(self.sources.index.is_some() && self.unlisted_good)
+        self.sources.has_crls() && !(self.sources.index.is_some() && self.unlisted_good)
     }
 
     /// The name of its tenant, for logs.

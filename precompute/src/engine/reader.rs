@@ -113,7 +113,7 @@ impl SourceReader {
 
     /// Whether anything is known of the issuer without its sources.
     pub(super) fn is_known(&self) -> bool {
-        self.ledger.state().records.counts() != Counts::default() || self.crl_marks.complete.is_some()
+        self.ledger.state().records.counts() != Counts::default() || self.crl_marks.has_complete()
     }
 
     /// The pass of a start: it waits for a source that is being written, and fails on any other fault.
@@ -152,7 +152,7 @@ impl SourceReader {
     /// The pass over an index that looks as it did when the book had everything that it says: there is nothing to read.
     /// It is read soon, in case something changed without showing it.
     fn pass_without_reading(&mut self) -> Option<Pass> {
-        let index = self.issuer.sources.index.as_deref().filter(|_| self.issuer.sources.crl.is_none())?;
+        let index = self.issuer.sources.index.as_deref().filter(|_| !self.issuer.sources.has_crls())?;
         let saved = self.saved.clone().filter(|saved| saved.still_matches(index) && self.predecessors.is_empty())?;
         let counts = self.ledger.state().records.counts();
         let pass = Pass { listed: saved.listed(), counts, ..Pass::default() };
@@ -276,7 +276,7 @@ impl SourceReader {
         let sources = &self.issuer.sources;
         let is_settled = |mark: &&Mark| sources.index.as_deref().is_some_and(|index| mark.still_matches(index));
         let news = self.mark.as_ref().filter(|mark| !self.waits && self.saved.as_ref() != Some(*mark));
-        if let Some(mark) = news.filter(|_| sources.crl.is_none()).filter(is_settled) {
+        if let Some(mark) = news.filter(|_| !sources.has_crls()).filter(is_settled) {
             self.ledger.note_stamps(mark.to_bytes());
             self.saved = Some(mark.clone());
         }
@@ -337,7 +337,7 @@ impl SourceReader {
         compare::compare(&compare::Question {
             records: &self.ledger.state().records,
             issuer: &self.issuer,
-            crl_marks: self.crl_marks,
+            crl_marks: &self.crl_marks,
             // Removals need the whole index.
             mark: self.mark.as_ref().filter(|_| !(still && self.waits)),
             candidates: &self.candidates,
@@ -367,7 +367,7 @@ impl SourceReader {
         if comparison.held_back {
             self.read_again_at = Some(Instant::now() + self.removal_delay);
         }
-        self.crl_marks = comparison.crl_marks;
+        self.crl_marks = comparison.crl_marks.clone();
         let crl_next_update = comparison.crl_next_update();
         if comparison.faults.is_empty() {
             self.crl_ends = comparison.crl_ends;
@@ -381,7 +381,7 @@ impl SourceReader {
                     true => Releases::LeftOut,
                     false => Releases::Said,
                 },
-                crl_marks: Some(comparison.crl_marks),
+                crl_marks: Some(comparison.crl_marks.clone()),
                 ..Difference::default()
             },
             remarks: Some(Remarks {

@@ -8,7 +8,7 @@ use super::{
     signer::{self, SignerConfig},
     unlisted,
 };
-use crate::ocsp::Unlisted;
+use crate::{limits, ocsp::Unlisted};
 
 /// A CA certificate for which answers are given.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +21,8 @@ pub struct IssuerConfig {
     pub certificate: PathBuf,
     /// Where its records come from.
     pub sources: Sources,
+    /// The files with certificates of those who sign its CRLs beside it.
+    pub crl_issuers: Vec<PathBuf>,
     /// Its own setting for unlisted serials; `None` for the tenant's.
     pub unlisted: Option<Unlisted>,
     /// The signers of its answers; at least one.
@@ -33,10 +35,8 @@ pub struct IssuerConfig {
 pub struct Sources {
     /// The database of `openssl ca`: lists every certificate.
     pub index: Option<PathBuf>,
-    /// A complete CRL: lists the revoked ones.
-    pub crl: Option<PathBuf>,
-    /// A delta CRL to that CRL.
-    pub delta_crl: Option<PathBuf>,
+    /// Its CRLs, which list the revoked ones: complete ones, deltas and parts. What each is, it says itself.
+    pub crls: Vec<PathBuf>,
     /// Whether pushes alone are a source. They are taken for every issuer; this says that it needs no file.
     pub pushes: bool,
 }
@@ -44,32 +44,32 @@ pub struct Sources {
 impl Sources {
     /// All its files.
     pub fn paths(&self) -> Vec<PathBuf> {
-        [&self.index, &self.crl, &self.delta_crl].into_iter().flatten().cloned().collect()
+        self.index.iter().chain(&self.crls).cloned().collect()
     }
 
-    /// Its CRLs.
-    pub fn crls(&self) -> impl Iterator<Item = &Path> {
-        [&self.crl, &self.delta_crl].into_iter().flatten().map(PathBuf::as_path)
+    /// Whether it has CRLs.
+    pub fn has_crls(&self) -> bool {
+        !self.crls.is_empty()
     }
 
     /// Whether the only source is a CRL, which names no good certificates.
     pub fn is_crl_alone(&self) -> bool {
-        self.index.is_none() && self.crl.is_some()
+        self.index.is_none() && self.has_crls()
     }
 
     /// Whether there is no file: every record is pushed.
     pub fn is_pushes_alone(&self) -> bool {
-        self.pushes && self.index.is_none() && self.crl.is_none()
+        self.pushes && self.index.is_none() && !self.has_crls()
     }
 
     /// Whether there is nothing: every record comes from the feed.
     pub fn is_none(&self) -> bool {
-        !self.pushes && self.index.is_none() && self.crl.is_none()
+        !self.pushes && self.index.is_none() && !self.has_crls()
     }
 
     /// The file that lists the certificates.
     pub fn main(&self) -> Option<&Path> {
-        self.index.as_deref().or(self.crl.as_deref())
+        self.index.as_deref().or(self.crls.first().map(PathBuf::as_path))
     }
 }
 
@@ -82,19 +82,19 @@ pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig], is_of_repl
     }
     let sources = Sources {
         index: section.path("index"),
-        crl: section.path("crl"),
-        delta_crl: section.path("delta_crl"),
+        crls: read_crls(section),
         pushes: section.boolean("pushes").unwrap_or(false),
     };
-    let has_file = section.has("index") | section.has("crl");
+    let crl_issuers = read_files(section, "crl_issuer", limits::CRL_ISSUERS_MAX);
+    if !crl_issuers.is_empty() && !sources.has_crls() && !is_of_replica {
+        section.problem("crl_issuer", "names who signs CRLs, and there is no CRL; add `crl`, or remove `crl_issuer`");
+    }
+    let has_file = section.has("index") | section.has("crl") | section.has("delta_crl");
     if !has_file && !sources.pushes && !is_of_replica {
         section.problem(
             "index",
             "is missing; name the CA's database (`index = \"index.txt\"`) or its CRL (`crl = \"ca.crl\"`), or write `pushes = true` if every certificate is pushed",
         );
-    }
-    if sources.delta_crl.is_some() && !section.has("crl") {
-        section.problem("delta_crl", "needs the complete CRL that it changes; add `crl`");
     }
     let name = if section.has("name") { read_name(section) } else { None };
     // Names are unique within a tenant, because metrics and logs distinguish issuers by name.
@@ -109,7 +109,46 @@ pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig], is_of_repl
         name,
         certificate: certificate.unwrap_or_default(),
         sources,
+        crl_issuers,
         unlisted,
         signers,
     }
+}
+
+/// The files of `crl`, and of `delta_crl`, which is a further name for the same list.
+fn read_crls(section: &mut Section<'_>) -> Vec<PathBuf> {
+    let mut crls = read_files(section, "crl", limits::CRL_FILES_MAX);
+    let deltas = read_files(section, "delta_crl", limits::CRL_FILES_MAX);
+    if !deltas.is_empty() && !section.has("crl") {
+        section.problem("delta_crl", "needs the complete CRL that it changes; add `crl`");
+    }
+    crls.extend(deltas.into_iter().filter(|delta| !crls.contains(delta)).collect::<Vec<_>>());
+    let most = limits::CRL_FILES_MAX;
+    if crls.len() > most {
+        section.problem("crl", format_args!("and `delta_crl` name {} files; at most {most} are read", crls.len()));
+    }
+    crls
+}
+
+/// One file or a list of at most `most`, each once.
+fn read_files(section: &mut Section<'_>, key: &'static str, most: usize) -> Vec<PathBuf> {
+    let written = section.strings(key).unwrap_or_default();
+    if section.has(key) && (written.is_empty() || !written.iter().all(|name| is_path(name))) {
+        section.problem(key, "has to be a path, or a list of paths such as `[\"a.pem\", \"b.pem\"]`");
+    }
+    if written.len() > most {
+        section.problem(key, format_args!("names {} files; at most {most} are read", written.len()));
+    }
+    let mut files: Vec<PathBuf> = Vec::new();
+    for name in written.iter().filter(|name| is_path(name)) {
+        let path = section.resolve(name);
+        if !files.contains(&path) {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn is_path(name: &str) -> bool {
+    !name.is_empty() && !name.contains("-----BEGIN")
 }

@@ -46,6 +46,7 @@ impl World {
             name: "ca".into(),
             certificate,
             sources: Sources { index, ..Sources::default() },
+            crl_issuers: Vec::new(),
             unlisted_good: false,
         }
     }

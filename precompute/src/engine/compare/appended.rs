@@ -27,7 +27,7 @@ pub(super) enum Unfit {
 /// counted.
 pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, Unfit> {
     let (mark, sources) = (question.mark.ok_or(Unfit::Other)?, &question.issuer.sources);
-    let path = sources.index.as_ref().filter(|_| sources.crl.is_none()).ok_or(Unfit::Other)?;
+    let path = sources.index.as_ref().filter(|_| !sources.has_crls()).ok_or(Unfit::Other)?;
     let mut index = Index::open_after(path, mark).ok().flatten().ok_or(Unfit::Other)?;
     let mut comparison = Comparison { is_of_appended: true, ..Comparison::default() };
     for listed in index.by_ref() {
