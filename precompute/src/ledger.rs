@@ -229,7 +229,7 @@ impl Ledger {
 
     /// The newest CRLs taken.
     pub(crate) fn crl_marks(&self) -> CrlMarks {
-        self.0.shown().crl_marks
+        self.0.shown().crl_marks.clone()
     }
 
     /// The same before its sources were ever read: those of its predecessor.
@@ -290,9 +290,9 @@ impl Ledger {
             let changed = shown.carry_over(carried, &mut news);
             inner.state.changes.tell(changed.len(), changed.iter().copied());
             shown.mark(changed);
-            if let Some(marks) = crl_marks.filter(|marks| *marks != shown.crl_marks) {
-                shown.crl_marks = marks;
-                shown.unsaved.of_sources.crl_marks = Some(marks);
+            if let Some(marks) = crl_marks.as_ref().filter(|marks| **marks != shown.crl_marks) {
+                shown.crl_marks = marks.clone();
+                shown.unsaved.of_sources.crl_marks = Some(marks.clone());
             }
             if !succeeds.is_empty() {
                 shown.unsaved.succeeds.clone_from(succeeds);

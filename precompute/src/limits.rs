@@ -26,6 +26,15 @@ pub const CONFIG_FILE_OCTETS_MAX: u64 = 4 << 20;
 
 /// Bytes of a CRL: 10 million entries of about 40 bytes.
 pub const CRL_FILE_OCTETS_MAX: u64 = 512 << 20;
+/// CRL files of an issuer: the largest public CA has 128 shards, each perhaps with a delta.
+pub const CRL_FILES_MAX: usize = 256;
+/// CRLs in one file: as many as that, from a bundle of many CAs.
+pub const CRLS_IN_FILE_MAX: usize = 1024;
+/// Scopes of CRLs of which an issuer keeps the newest one: as many as it has files. With their marks they fit an entry
+/// of the feed.
+pub const CRL_SCOPES_MAX: usize = 256;
+/// Certificates of those who sign an issuer's CRLs beside it: an earlier and a later key, and a few CRL issuers.
+pub const CRL_ISSUERS_MAX: usize = 16;
 
 /// Files of an issuer that list certificates: an operator who has more may join them.
 pub const LISTINGS_MAX: usize = 64;

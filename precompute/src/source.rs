@@ -21,7 +21,10 @@ use std::{
 
 #[cfg(test)]
 pub(crate) use crl::tests::draft;
-pub use crl::{Change, Coverage, Crl, CrlHeader, CrlMark, CrlMarks, CrlNumber, CrlScope, Entries, Entry};
+pub use crl::{
+    Change, Coverage, Crl, CrlFile, CrlHeader, CrlIssuers, CrlMark, CrlMarks, CrlNumber, CrlScope, Entries, Entry,
+    ScopeMarks, check_crl_issuer, freshest_crls,
+};
 pub use listing::{Digest, Ended, Form, Listed, Listing, Mark, Prefix};
 
 use crate::pki::{FileError, UnixTime};

@@ -9,9 +9,11 @@ use crate::{
     config::{At, IssuerConfig, Sources, TenantConfig},
     feed::https,
     issuer_id::IssuerId,
+    limits,
     ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
-    pki::{Certificate, UnixTime, hex::Hex},
+    pki::{Certificate, UnixTime, certificates, hex::Hex},
     signers::{OcspSigner, Signers},
+    source::check_crl_issuer,
 };
 
 /// A CA certificate for which answers are given.
@@ -27,6 +29,8 @@ pub struct AssembledIssuer {
     pub hashes: IssuerHashes,
     /// Where its records come from.
     pub sources: Sources,
+    /// The certificates of those who sign its CRLs beside it.
+    pub crl_issuers: Vec<Certificate>,
     /// How it answers: the tenant's policy with the issuer's own settings.
     pub policy: Policy,
     /// Whether the file states the answer for unlisted serials.
@@ -77,18 +81,17 @@ impl<'a> Assembler<'a> {
         if let Some(certificate) = &certificate {
             self.check_ca(&at, tenant, &tenant.policy_of(config), certificate);
         }
-        let Sources { listings, crl, delta_crl, .. } = &config.sources;
+        let Sources { listings, crls, .. } = &config.sources;
         for listing in listings {
             tell_of_mode(&at, listing.key(), Some(&listing.path));
         }
-        for (key, path) in [("crl", crl), ("delta_crl", delta_crl)] {
-            tell_of_mode(&at, key, path.as_deref());
-        }
+        crls.iter().for_each(|crl| tell_of_mode(&at, "crl", Some(crl)));
         let cas: BTreeSet<_> = config.sources.fetched.iter().filter_map(|fetched| fetched.tls_ca.as_deref()).collect();
         for path in cas {
             let at = if at.has("tls_ca") { self.at(&config.place) } else { self.at(&tenant.place) };
             at.noted("tls_ca", https::cas(path));
         }
+        let crl_issuers = certificate.as_ref().map(|ca| self.crl_issuers(&at, config, ca)).unwrap_or_default();
         let name = config.name.clone().or_else(|| Some(certificate.as_ref()?.subject())).unwrap_or_default();
         let signers = self.signers(&format!("{}/{name}", tenant.name), tenant.form, config, certificate.as_ref());
         let (certificate, signers) = (certificate?, signers?);
@@ -98,10 +101,32 @@ impl<'a> Assembler<'a> {
             hashes: IssuerHashes::of(&certificate),
             certificate,
             sources: config.sources.clone(),
+            crl_issuers,
             policy: tenant.policy_of(config),
             unlisted_is_said: config.unlisted.or(tenant.unlisted).is_some(),
             signers,
         })
+    }
+
+    /// The certificates of those who sign the CRLs of `ca` beside it.
+    fn crl_issuers(&self, at: &At<'_>, config: &IssuerConfig, ca: &Certificate) -> Vec<Certificate> {
+        const KEY: &str = "crl_issuer";
+        let files = config.crl_issuers.iter().filter_map(|path| at.noted(KEY, certificates(path)));
+        let found: Vec<_> = files.flatten().collect();
+        let most = limits::CRL_ISSUERS_MAX;
+        if found.len() > most {
+            at.problem(KEY, format_args!("has {} certificates; at most {most} may sign an issuer's CRLs", found.len()));
+        }
+        for certificate in &found {
+            let (name, end) = (certificate.subject(), certificate.not_after());
+            if let Err(problem) = check_crl_issuer(certificate, ca, &found) {
+                at.problem(KEY, format_args!("has the certificate of `{name}`, which {problem}"));
+            }
+            if end <= self.now {
+                at.warning(KEY, format_args!("has the certificate of `{name}`, which expired at {end}: CRLs that it has signed are refused; name its renewed certificate, or remove it"));
+            }
+        }
+        found
     }
 
     fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, policy: &Policy, certificate: &Certificate) {

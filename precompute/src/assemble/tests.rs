@@ -192,6 +192,71 @@ fn what_contradicts_itself_is_told() {
 }
 
 #[test]
+fn who_signs_crls_beside_the_ca_has_to_be_certified_for_that() {
+    let ca = Ca::new("Signs", KEYS[1]);
+    let other = Ca::new("Other", KEYS[1]);
+    let rolled = Ca::new("Signs", KEYS[2]);
+    for (file, content) in [("other.pem", &other), ("rolled.pem", &rolled)] {
+        fs::copy(content.path("ca.pem"), ca.path(file)).unwrap();
+    }
+    for (file, usage) in [("proper", "cRLSign"), ("unfit", "digitalSignature")] {
+        fs::write(ca.path("usage.cnf"), format!("keyUsage = critical, {usage}\n")).unwrap();
+        let (key, request, certificate) = (format!("{file}.key"), format!("{file}.csr"), format!("{file}.pem"));
+        ca.openssl(&[
+            "req",
+            "-config",
+            "ca.cnf",
+            "-new",
+            "-newkey",
+            "ed25519",
+            "-nodes",
+            "-subj",
+            &format!("/CN={file}"),
+            "-keyout",
+            &key,
+            "-out",
+            &request,
+        ]);
+        ca.openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-extfile",
+            "usage.cnf",
+            "-days",
+            "9",
+            "-out",
+            &certificate,
+        ]);
+    }
+    let text = |issuers: &str| {
+        format!(
+            "version = 1\n[[issuer]]\ncrl = \"ca.crl\"\nunlisted = \"unknown\"\ncrl_issuer = {issuers}\ncertificate = \"ca.pem\"\nsigner = {{ key = \"ca.key\" }}\n"
+        )
+    };
+    let assembly = read(&ca, &text("[\"proper.pem\", \"rolled.pem\"]")).unwrap();
+    assert_eq!(assembly.tenants[0].issuers[0].crl_issuers.len(), 2);
+    refuses(
+        &ca,
+        &text("\"other.pem\""),
+        &[
+            "issuer.crl_issuer: has the certificate of `CN=Other`, which is of a CRL issuer that this CA has not certified",
+        ],
+    );
+    refuses(
+        &ca,
+        &text("\"unfit.pem\""),
+        &["issuer.crl_issuer: has the certificate of `CN=unfit`, which has a keyUsage without cRLSign"],
+    );
+    refuses(&ca, &text("\"absent.pem\""), &["absent.pem: cannot be read"]);
+}
+
+#[test]
 fn keys_and_certificates_that_do_not_fit_are_told() {
     let ca = Ca::new("Misfits", KEYS[1]);
     let with_signer = |signer: &str| {

@@ -15,7 +15,7 @@ use crate::{
     ledger::reconcile::{HOLD, Known, restored, strictness},
     pki::{Serial, UnixTime},
     records::{Change, Origin},
-    source::{CrlMark, CrlMarks},
+    source::CrlMarks,
     state_dir::StateError,
 };
 
@@ -72,7 +72,7 @@ impl<'a, R: std::io::Read> Rows<'a, R> {
 
     /// The marks, and when the sources were in order; known at the end.
     pub(super) fn end(&self) -> (CrlMarks, Option<UnixTime>) {
-        self.end.unwrap_or_default()
+        self.end.clone().unwrap_or_default()
     }
 
     fn next(&mut self) -> Result<Option<Change>, Refusal> {
@@ -134,18 +134,4 @@ pub(super) fn merge<R: std::io::Read, E: From<Refusal> + From<StateError>>(
         next = rows.next()?;
     }
     Ok((changes, held))
-}
-
-/// The marks of an issuer that the book has as `here`: no CRL may come after them that is older than one that either has
-/// taken, and none may release a hold that it may not release in both.
-pub(super) fn marks(there: CrlMarks, here: CrlMarks) -> CrlMarks {
-    let later = |there: Option<CrlMark>, here: Option<CrlMark>| match (there, here) {
-        (Some(there), Some(here)) if there.follows(Some(&here)).is_ok() => Some(there),
-        (there, here) => here.or(there),
-    };
-    CrlMarks {
-        complete: later(there.complete, here.complete),
-        delta: later(there.delta, here.delta),
-        holds: here.holds.filter(|scope| there.holds == Some(*scope)),
-    }
 }

@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 
 use super::{
     contents::Contents,
-    merging::{self, Changes, Rows, merge},
+    merging::{Changes, Rows, merge},
     reading::{Part, Reader, Refusal, unreadable},
 };
 use crate::{
@@ -205,11 +205,11 @@ fn issuer<R: io::Read>(
     let here = held.filter(|held| held.known);
     if let Some(book) = book.filter(|_| here.is_none() || !changes.is_empty()) {
         let ((there, of_file), identity) = (rows.end(), book.identity()?);
-        let crl_marks = here.as_ref().map_or(there, |here: &Held| merging::marks(there, here.crl_marks));
+        let crl_marks = here.as_ref().map_or_else(|| there.clone(), |here: &Held| there.merged(&here.crl_marks));
         let verified = here.map_or(of_file, |here| here.verified.or(of_file));
         book.commit(&Batch {
             changes: &waiting,
-            crl_marks: Some(crl_marks),
+            crl_marks: Some(&crl_marks),
             verified,
             // The changes that they tell of may be lost with the book that the backup was made of.
             forgets_answers: true,

@@ -16,7 +16,7 @@ pub struct Batch<'a> {
     /// Fastest in order of serial.
     pub changes: &'a [Change],
     /// The CRLs they come from.
-    pub crl_marks: Option<CrlMarks>,
+    pub crl_marks: Option<&'a CrlMarks>,
     /// When the sources were in order.
     pub verified: Option<UnixTime>,
     /// The predecessors of this issuer.

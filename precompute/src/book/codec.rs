@@ -25,7 +25,15 @@ pub(super) fn range(issuer: u32) -> ([u8; KEY], [u8; KEY]) {
     (key(issuer, [0; Serial::MAX_OCTETS]), key(issuer, [0xff; Serial::MAX_OCTETS]))
 }
 
-/// The key under which a mark is sealed.
+/// The key under which the mark of a scope is sealed.
+pub(super) fn scope_key(issuer: u32, kind: u8, scope: &[u8; 32]) -> [u8; 37] {
+    let mut key = [kind; 37];
+    key[..4].copy_from_slice(&issuer.to_be_bytes());
+    key[5..].copy_from_slice(scope);
+    key
+}
+
+/// The key under which a mark of a format before 5 is sealed.
 pub(super) fn mark_key(issuer: u32, kind: u8) -> [u8; 5] {
     let mut key = [kind; 5];
     key[..4].copy_from_slice(&issuer.to_be_bytes());

@@ -5,7 +5,7 @@
 //!
 //! Format 1 had no seals and no identity; an early version of it kept only the number of a CRL. Format 2 had no origins,
 //! no outbox, no answers to requests and no stamps. Format 3 had no place in the feed and no debts, and one order of the
-//! outbox. Their records mean the same in format 4, so only tables are added.
+//! outbox. Format 4 kept the CRLs of one scope only. Their records mean the same in format 5, so only tables are added.
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
@@ -35,7 +35,12 @@ pub(super) const SEALS: TableDefinition<'_, u32, &[u8; SEAL]> = TableDefinition:
 pub(super) const VERIFIED: TableDefinition<'_, u32, u64> = TableDefinition::new("verified");
 /// Issuer number, serial → status, reason, revocation time, end of validity, origin, version.
 pub(super) const RECORDS: TableDefinition<'_, &[u8; KEY], &[u8; VALUE]> = TableDefinition::new("records");
-/// Issuer number and kind of CRL → whether it has a number, the number, thisUpdate, digest of the newest one taken.
+/// Issuer number, kind, scope → of the newest CRL taken whether it has a number, the number, thisUpdate, digest; for
+/// [`HOLDS`] and [`NO_HOLDS`] zeros.
+pub(super) const CRL_SCOPES: TableDefinition<'_, (u32, u8, &[u8; 32]), &[u8; MARK]> =
+    TableDefinition::new("crl-scopes");
+/// Of formats before 5, which kept the CRLs of one scope: issuer number and kind → as in [`CRL_SCOPES`], and for [`HOLDS`]
+/// the scope in the place of the digest. Rows stay until an issuer's marks are written next.
 pub(super) const CRL_MARKS: TableDefinition<'_, (u32, u8), &[u8; MARK]> = TableDefinition::new("crl-marks");
 /// Issuer number, serial → version of the newest change that was not told yet, and the record's former value as in
 /// [`RECORDS`], which was told last; no value if there was no record.
@@ -67,11 +72,13 @@ pub(super) const PLACE_ROW: usize = 16 + 8 + 8 + 32 + SEAL;
 pub(super) const COMPLETE: u8 = 0;
 /// See [`COMPLETE`].
 pub(super) const DELTA: u8 = 1;
-/// No CRL: the digest is the scope under which CRLs have listed all certificates on hold.
+/// No CRL: CRLs of this scope have listed certificates that are on hold.
 pub(super) const HOLDS: u8 = 2;
+/// No CRL: no CRL has listed a certificate that is on hold.
+pub(super) const NO_HOLDS: u8 = 3;
 
 /// The format of this file; a later one is refused rather than misread.
-pub(super) const FORMAT: u64 = 4;
+pub(super) const FORMAT: u64 = 5;
 
 /// The identity of a file: drawn when it is created, and again when an older copy takes its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,7 +176,7 @@ fn opened(read: &ReadTransaction) -> Result<Made, redb::Error> {
     let tables: Vec<_> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
     let records = [SEALS.name(), VERIFIED.name(), RECORDS.name(), CRL_MARKS.name()];
     let added = [OUTBOX.name(), OUTBOX_ORDER.name(), ANSWERED.name(), ANSWERED_ORDER.name(), STAMPS.name()];
-    let of_feed = [DEBTS.name(), PLACE.name()];
+    let of_feed = [DEBTS.name(), PLACE.name(), CRL_SCOPES.name()];
     if records.iter().chain(&added).chain(&of_feed).any(|table| !tables.iter().any(|there| there == table)) {
         return Err(damaged("a table is missing"));
     }
@@ -205,7 +212,7 @@ pub(super) fn rename(database: &Database) -> Result<Identity, redb::Error> {
     Ok(identity)
 }
 
-/// What formats 3 and 4 have beside the tables of format 2.
+/// What formats 3 to 5 have beside the tables of format 2.
 fn add_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(OUTBOX)?;
     transaction.open_table(OUTBOX_ORDER)?;
@@ -214,6 +221,7 @@ fn add_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(STAMPS)?;
     transaction.open_table(DEBTS)?;
     transaction.open_table(PLACE)?;
+    transaction.open_table(CRL_SCOPES)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! while the caller puts them where they belong; that takes longer.
 
 use std::{
+    collections::BTreeMap,
     sync::mpsc::{Receiver, SyncSender, channel, sync_channel},
     thread,
 };
@@ -14,9 +15,10 @@ use redb::{ReadTransaction, ReadableTable as _};
 
 use super::{
     Held, answered,
-    codec::{decode, decode_mark, mark_key, range},
+    codec::{decode, decode_mark, mark_key, range, scope_key},
     layout::{
-        COMPLETE, CRL_MARKS, DELTA, HOLDS, ISSUERS, KEY, Made, RECORDS, SEALS, STAMPS, TENANTS, VERIFIED, damaged,
+        COMPLETE, CRL_MARKS, CRL_SCOPES, DELTA, HOLDS, ISSUERS, KEY, Made, RECORDS, SEALS, STAMPS, TENANTS, VERIFIED,
+        damaged,
     },
     outbox,
     seal::{Kind, Seal},
@@ -26,7 +28,7 @@ use crate::{
     limits,
     pki::{Record, Serial, UnixTime},
     records::Origin,
-    source::{CrlMark, CrlMarks, CrlScope},
+    source::{CrlMark, CrlMarks, CrlScope, ScopeMarks},
     state_dir::damage::guarded,
 };
 
@@ -77,14 +79,7 @@ pub(super) fn beside(
     number: u32,
     mut seal: Seal,
 ) -> Result<Held, redb::Error> {
-    let marks = read.open_table(CRL_MARKS)?;
-    let mut mark = |kind| -> Result<Option<CrlMark>, redb::Error> {
-        let Some(mark) = marks.get((number, kind))? else { return Ok(None) };
-        seal.add(Kind::CrlMark, &mark_key(number, kind), mark.value());
-        Ok(Some(decode_mark(mark.value())))
-    };
-    let (complete, delta) = (mark(COMPLETE)?, mark(DELTA)?);
-    let crl_marks = CrlMarks { complete, delta, holds: mark(HOLDS)?.map(|mark| CrlScope(mark.digest)) };
+    let crl_marks = marks(read, number, &mut seal)?;
     let verified = read.open_table(VERIFIED)?.get(number)?.map(|time| time.value());
     if let Some(time) = verified {
         seal.add(Kind::Verified, &number.to_be_bytes(), &time.to_be_bytes());
@@ -101,6 +96,37 @@ pub(super) fn beside(
         return Err(damaged(&format!("the records of an issuer of `{tenant}` do not match their seal")));
     }
     Ok(Held { known: true, crl_marks, verified: verified.map(UnixTime), stamps, book: made.identity })
+}
+
+/// The marks of CRLs, which are added to the seal.
+fn marks(read: &ReadTransaction, number: u32, seal: &mut Seal) -> Result<CrlMarks, redb::Error> {
+    let former = read.open_table(CRL_MARKS)?;
+    let mut mark = |kind| -> Result<Option<CrlMark>, redb::Error> {
+        let Some(mark) = former.get((number, kind))? else { return Ok(None) };
+        seal.add(Kind::CrlMark, &mark_key(number, kind), mark.value());
+        Ok(Some(decode_mark(mark.value())))
+    };
+    let (complete, delta) = (mark(COMPLETE)?, mark(DELTA)?);
+    let former = CrlMarks::of_one(complete, delta, mark(HOLDS)?.map(|mark| CrlScope(mark.digest)));
+    let (mut scopes, mut holds) = (BTreeMap::new(), None::<Vec<_>>);
+    let (first, last) = ((number, 0, &[0; 32]), (number, u8::MAX, &[0xff; 32]));
+    for row in read.open_table(CRL_SCOPES)?.range::<(u32, u8, &[u8; 32])>(first..=last)? {
+        let (key, value) = row?;
+        let (_, kind, scope) = key.value();
+        seal.add(Kind::CrlMark, &scope_key(number, kind, scope), value.value());
+        let scope = CrlScope(*scope);
+        let none = ScopeMarks { scope, complete: None, delta: None };
+        match kind {
+            COMPLETE => scopes.entry(scope).or_insert(none).complete = Some(decode_mark(value.value())),
+            DELTA => scopes.entry(scope).or_insert(none).delta = Some(decode_mark(value.value())),
+            HOLDS => holds.get_or_insert_default().push(scope),
+            _ => drop(holds.get_or_insert_default()),
+        }
+    }
+    if scopes.is_empty() && holds.is_none() {
+        return Ok(former);
+    }
+    Ok(CrlMarks::new(scopes.into_values(), holds))
 }
 
 pub(super) type Entry = (Serial, Record, Origin);

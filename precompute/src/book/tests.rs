@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     pki::{Reason, Status},
     records::Change,
-    source::{CrlMark, CrlNumber, CrlScope},
+    source::{CrlMark, CrlNumber, CrlScope, ScopeMarks},
 };
 
 fn serial(number: u8) -> Serial {
@@ -39,7 +39,9 @@ impl Book {
     ) -> u64 {
         let book = self.identity().unwrap();
         let verified = verified.map(UnixTime);
-        self.commit(&Batch { changes, crl_marks, verified, ..Batch::new(issuer, book) }).unwrap().version
+        self.commit(&Batch { changes, crl_marks: crl_marks.as_ref(), verified, ..Batch::new(issuer, book) })
+            .unwrap()
+            .version
     }
 
     fn all(&mut self, issuer: &IssuerId) -> Result<(Held, Vec<(Serial, Record)>), StateError> {
@@ -56,7 +58,15 @@ impl Book {
 fn marks() -> CrlMarks {
     let number = Some(CrlNumber::from_padded([9; 20]));
     let mark = |number| Some(CrlMark { number, this_update: UnixTime(7), digest: [3; 32] });
-    CrlMarks { complete: mark(number), delta: mark(None), holds: Some(CrlScope([7; 32])) }
+    CrlMarks::of_one(mark(number), mark(None), Some(CrlScope([7; 32])))
+}
+
+/// Of three scopes, the first of which is that of [`marks`].
+fn several_marks(holds: Option<&[u8]>) -> CrlMarks {
+    let of = |scope: u8, complete, delta| ScopeMarks { scope: CrlScope([scope; 32]), complete, delta };
+    let (complete, delta) = marks().of(CrlScope([7; 32]));
+    let holds = holds.map(|holds| holds.iter().map(|scope| CrlScope([*scope; 32])).collect());
+    CrlMarks::new([of(7, delta, None), of(0, complete, None), of(9, None, delta)], holds)
 }
 
 #[test]
@@ -138,11 +148,16 @@ fn every_change_keeps_the_seal_that_a_start_compares() {
     book.put(&id("b"), &[change(1, Some(REVOKED))], None, None);
     for (changes, marks, verified) in [
         (&[change(1, Some(REVOKED)), change(1, Some(GOOD)), change(3, None)][..], None, Some(6)),
-        (&[change(2, None), change(2, Some(REVOKED))], Some(CrlMarks { delta: None, ..marks() }), None),
+        (&[change(2, None), change(2, Some(REVOKED))], Some(several_marks(Some(&[7, 9]))), None),
         (&[change(1, None), change(2, None)], Some(none), Some(7)),
+        (&[], Some(several_marks(Some(&[]))), None),
+        (&[], Some(several_marks(None)), None),
         (&[], Some(marks()), None),
     ] {
-        book.put(&id("a"), changes, marks, verified);
+        book.put(&id("a"), changes, marks.clone(), verified);
+        if let Some(marks) = marks {
+            assert_eq!(book.all(&id("a")).unwrap().0.crl_marks, marks);
+        }
         book.all(&id("a")).unwrap();
         book.all(&id("b")).unwrap();
     }
@@ -175,7 +190,7 @@ fn no_flipped_bit_makes_another_record_of_one_without_a_word() {
         match Book::open(&at).and_then(|mut book| said(&mut book)) {
             Ok(found) => {
                 let [found, wanted] = [&found, &wanted].map(|said| {
-                    said.each_ref().map(|(held, all)| (held.known, held.crl_marks, held.verified, all.clone()))
+                    said.each_ref().map(|(held, all)| (held.known, held.crl_marks.clone(), held.verified, all.clone()))
                 });
                 assert_eq!(found, wanted, "byte {place}");
                 harmless += 1;

@@ -8,10 +8,10 @@ use redb::{ReadableTable as _, Table, WriteTransaction};
 use super::{
     Batch, Contradicted, Told,
     answered::Answers,
-    codec::{decode_value, encode, encode_mark, key, mark_key},
+    codec::{decode_value, encode, encode_mark, key, mark_key, scope_key},
     layout::{
-        COMPLETE, CRL_MARKS, DELTA, HOLDS, ISSUERS, KEY, META, RECORDS, SEALS, STAMPS, SUCCESSORS, TENANTS, VALUE,
-        VERIFIED, damaged, issuer_seal, successor_seal,
+        COMPLETE, CRL_MARKS, CRL_SCOPES, DELTA, HOLDS, ISSUERS, KEY, MARK, META, NO_HOLDS, RECORDS, SEALS, STAMPS,
+        SUCCESSORS, TENANTS, VALUE, VERIFIED, damaged, issuer_seal, successor_seal,
     },
     outbox::{self, Outbox, Rank},
     place,
@@ -22,7 +22,7 @@ use crate::{
     limits,
     pki::UnixTime,
     records::Change,
-    source::{CrlMark, CrlMarks},
+    source::{CrlMark, CrlMarks, CrlScope},
 };
 
 /// Writes the batch; returns how many of its changes. Changed records get this version.
@@ -244,22 +244,25 @@ impl Issuer<'_> {
         Ok(())
     }
 
-    fn write_marks(&mut self, CrlMarks { complete, delta, holds }: CrlMarks) -> Result<(), redb::Error> {
-        let mut marks = self.transaction.open_table(CRL_MARKS)?;
-        let holds = holds.map(|scope| CrlMark { number: None, this_update: UnixTime(0), digest: scope.0 });
-        for (kind, mark) in [(COMPLETE, complete), (DELTA, delta), (HOLDS, holds)] {
-            let sealed_as = mark_key(self.number, kind);
-            let before = match mark {
-                Some(mark) => {
-                    let value = encode_mark(&mark);
-                    self.seal.add(Kind::CrlMark, &sealed_as, &value);
-                    marks.insert((self.number, kind), &value)?
-                }
-                None => marks.remove((self.number, kind))?,
-            };
-            if let Some(before) = before {
-                self.seal.remove(Kind::CrlMark, &sealed_as, before.value());
+    /// Replaces the marks of CRLs, also those of an earlier format.
+    fn write_marks(&mut self, marks: &CrlMarks) -> Result<(), redb::Error> {
+        let number = self.number;
+        let mut former = self.transaction.open_table(CRL_MARKS)?;
+        for kind in [COMPLETE, DELTA, HOLDS] {
+            if let Some(before) = former.remove((number, kind))? {
+                self.seal.remove(Kind::CrlMark, &mark_key(number, kind), before.value());
             }
+        }
+        let mut table = self.transaction.open_table(CRL_SCOPES)?;
+        let (first, last) = ((number, 0, &[0; 32]), (number, u8::MAX, &[0xff; 32]));
+        for row in table.extract_from_if::<(u32, u8, &[u8; 32]), _>(first..=last, |_, _| true)? {
+            let (key, value) = row?;
+            let (_, kind, scope) = key.value();
+            self.seal.remove(Kind::CrlMark, &scope_key(number, kind, scope), value.value());
+        }
+        for (kind, scope, value) in rows_of(marks) {
+            self.seal.add(Kind::CrlMark, &scope_key(number, kind, &scope.0), &value);
+            table.insert((number, kind, &scope.0), &value)?;
         }
         Ok(())
     }
@@ -288,4 +291,15 @@ impl Issuer<'_> {
         }
         Ok(())
     }
+}
+
+/// The rows of marks of CRLs: kind, scope, value.
+fn rows_of(marks: &CrlMarks) -> impl Iterator<Item = (u8, CrlScope, [u8; MARK])> {
+    let taken = marks.scopes().iter().flat_map(|of| {
+        let row = |kind, mark: Option<CrlMark>| mark.map(|mark| (kind, of.scope, encode_mark(&mark)));
+        [row(COMPLETE, of.complete), row(DELTA, of.delta)].into_iter().flatten()
+    });
+    let none = marks.holds().filter(|holds| holds.is_empty()).map(|_| (NO_HOLDS, CrlScope::WHOLE, [0; MARK]));
+    let holds = marks.holds().unwrap_or_default().iter().map(|scope| (HOLDS, *scope, [0; MARK]));
+    taken.chain(none).chain(holds)
 }

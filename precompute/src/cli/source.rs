@@ -18,7 +18,7 @@ use crate::{
     feeder::{self, SourceUrl, Trial},
     output::say,
     pki::{Certificate, Serial, Status, UnixTime, certificates, open_regular, written::Radix},
-    source::{Change, Crl, CrlHeader, Entry, Form, Listed, Listing, SourceError},
+    source::{Change, Crl, CrlFile, CrlHeader, CrlIssuers, Entry, Form, Listed, Listing, SourceError},
 };
 
 #[derive(Subcommand, Debug)]
@@ -35,11 +35,14 @@ pub(super) struct Try {
     /// The certificate of the CA, which CRLs are verified with.
     #[arg(long, value_name = "FILE")]
     issuer: Option<PathBuf>,
+    /// A file with certificates of others who sign CRLs for this CA. May be repeated.
+    #[arg(long = "crl-issuer", value_name = "FILE", requires = "issuer")]
+    crl_issuers: Vec<PathBuf>,
     /// A file with the CAs whose certificates count for https:// URLs; those of the system without it.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
     /// Try the sources of all issuers of this configuration.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["sources", "issuer", "tls_ca"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sources", "issuer", "crl_issuers", "tls_ca"])]
     config: Option<PathBuf>,
     /// Look this serial number up, in hexadecimal as `openssl x509 -serial` prints it. May be repeated.
     #[arg(long = "serial", value_name = "SERIAL")]
@@ -71,11 +74,18 @@ pub(super) fn run(command: Source) -> Result<(), Box<dyn Error>> {
     if failed > 0 { Err(format!("{failed} of {count} sources cannot be used").into()) } else { Ok(()) }
 }
 
+/// Who may have signed a CRL: a CA, and others for it.
+#[derive(Clone, Default)]
+struct Signers {
+    ca: Option<Certificate>,
+    others: Vec<Certificate>,
+}
+
 /// A source that was asked for.
 struct Tried {
     /// What it is called, without secrets.
     name: String,
-    issuer: Option<Certificate>,
+    signers: Signers,
     content: Result<Content, String>,
     /// How it lists certificates, if it is no CRL and no database of `openssl ca`.
     issued: Form,
@@ -97,35 +107,37 @@ impl Content {
 
 impl Try {
     fn named(&self, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>> {
-        let issuer = self.issuer.as_deref().map(certificates).transpose()?.and_then(|chain| chain.into_iter().next());
+        let ca = self.issuer.as_deref().map(certificates).transpose()?.and_then(|chain| chain.into_iter().next());
+        let chains = self.crl_issuers.iter().map(|path| certificates(path)).collect::<Result<Vec<_>, _>>()?;
+        let signers = Signers { ca, others: chains.concat() };
         let issued = Form::Issued(if self.decimal { Radix::Decimal } else { Radix::Hexadecimal });
         let one = |text: &String| -> Result<Tried, Box<dyn Error>> {
             if let Some(path) = SourceUrl::file_path(text) {
                 let path = PathBuf::from(path.map_err(|problem| format!("the source {problem}"))?);
-                return Ok(Tried::file(path, issuer.clone(), issued));
+                return Ok(Tried::file(path, signers.clone(), issued));
             }
             if !SourceUrl::is_meant(text) {
-                return Ok(Tried::file(PathBuf::from(text), issuer.clone(), issued));
+                return Ok(Tried::file(PathBuf::from(text), signers.clone(), issued));
             }
             let url: SourceUrl = text.parse().map_err(|problem| format!("the source {problem}"))?;
-            let Some(ca) = issuer.clone() else {
+            let Some(ca) = signers.ca.clone() else {
                 return Err(format!(
                     "{url}: a CRL is verified with the certificate of its CA; name its file by --issuer"
                 )
                 .into());
             };
             let name = url.to_string();
-            let trial = feeder::fetch_once(url, ca, self.tls_ca.clone(), now);
+            let trial = feeder::fetch_once(url, (ca, signers.others.clone()), self.tls_ca.clone(), now);
             let content = trial.map(Content::Fetched).map_err(|problem| problem.to_string());
-            Ok(Tried { name, issuer: issuer.clone(), content, issued })
+            Ok(Tried { name, signers: signers.clone(), content, issued })
         };
         self.sources.iter().map(one).collect()
     }
 }
 
 impl Tried {
-    fn file(path: PathBuf, issuer: Option<Certificate>, issued: Form) -> Self {
-        Self { name: path.display().to_string(), issuer, content: Ok(Content::File(path)), issued }
+    fn file(path: PathBuf, signers: Signers, issued: Form) -> Self {
+        Self { name: path.display().to_string(), signers, content: Ok(Content::File(path)), issued }
     }
 
     /// What it says, in lines.
@@ -150,13 +162,15 @@ impl Tried {
         };
         let kind = Kind::of(path).map_err(of_it)?;
         if kind == Kind::Crl {
-            let Some(issuer) = &self.issuer else {
+            let Some(ca) = &self.signers.ca else {
                 return Err(format!(
                     "{name}: is a CRL, which is verified with the certificate of its CA; name its file by --issuer"
                 ));
             };
-            let crl = Crl::read(path, issuer).map_err(of_it)?;
-            lines.extend(of_crl(name, &crl, issuer, serials, now));
+            let CrlFile { crls, foreign } =
+                CrlFile::read(path, &CrlIssuers::with(ca, &self.signers.others, now)).map_err(of_it)?;
+            lines.extend(crls.iter().flat_map(|crl| of_crl(name, crl, ca, serials, now)));
+            lines.extend(foreign.iter().map(|foreign| format!("{name}: says nothing of this CA: {foreign}")));
         } else {
             let form = if kind == Kind::Database { Form::Database } else { self.issued };
             let listing = Listing::open(path, form).map_err(of_it)?;
@@ -172,18 +186,20 @@ fn of_config(config: &Path, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>>
     let mut tried = Vec::new();
     for issuer in config.tenants.iter().flat_map(|tenant| &tenant.issuers) {
         let certificate = certificates(&issuer.certificate)?.into_iter().next();
-        let Sources { listings, crl, delta_crl, .. } = &issuer.sources;
+        let Sources { listings, crls, .. } = &issuer.sources;
         for listing in listings {
-            tried.push(Tried::file(listing.path.clone(), certificate.clone(), listing.form));
+            tried.push(Tried::file(listing.path.clone(), Signers::default(), listing.form));
         }
-        let specs = certificate.as_ref().map(|certificate| issuer.sources.specs(certificate)).unwrap_or_default();
-        for path in [crl, delta_crl].into_iter().flatten() {
+        let chains = issuer.crl_issuers.iter().map(|path| certificates(path)).collect::<Result<Vec<_>, _>>()?;
+        let signers = Signers { ca: certificate, others: chains.concat() };
+        let specs = signers.ca.as_ref().map(|ca| issuer.sources.specs(ca, &signers.others)).unwrap_or_default();
+        for path in crls {
             let Some(spec) = specs.iter().find(|spec| spec.mirror() == path) else {
-                tried.push(Tried::file(path.clone(), certificate.clone(), Form::Database));
+                tried.push(Tried::file(path.clone(), signers.clone(), Form::Database));
                 continue;
             };
             let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
-            tried.push(Tried { name: spec.to_string(), issuer: certificate.clone(), content, issued: Form::Database });
+            tried.push(Tried { name: spec.to_string(), signers: signers.clone(), content, issued: Form::Database });
         }
     }
     Ok(tried)

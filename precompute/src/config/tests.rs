@@ -231,14 +231,17 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
     let (listings, crl) = (any_listings(dice), dice.maybe(|dice| dice.path()));
     let pushes = dice.coin();
     let crl = crl.or_else(|| (listings.is_empty() && !pushes).then(|| dice.path()));
-    let delta_crl = crl.as_ref().and_then(|_| dice.maybe(|dice| dice.path()));
+    let crls: Vec<_> = crl.into_iter().chain((0..dice.below(3)).map(|_| dice.path())).collect();
+    let crls = if crls.is_empty() { crls } else { distinct(crls) };
+    let crl_issuers = if crls.is_empty() { Vec::new() } else { distinct((0..dice.below(3)).map(|_| dice.path())) };
     let signers = 1 + dice.below(limits::CONFIGURED_SIGNERS_MAX as u64);
     IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { listings, crl, delta_crl, pushes, fetched: Vec::new() },
+        sources: Sources { listings, crls, pushes, fetched: Vec::new() },
         policy: if dice.coin() { any_times(dice, above) } else { above },
+        crl_issuers,
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
     }
@@ -360,6 +363,17 @@ fn path(path: &Path) -> String {
     quoted(path.to_str().unwrap())
 }
 
+/// Each once.
+fn distinct(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = Vec::new();
+    paths.into_iter().for_each(|path| {
+        if !all.contains(&path) {
+            all.push(path)
+        }
+    });
+    all
+}
+
 fn list(values: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", values.into_iter().map(|value| quoted(&value)).collect::<Vec<_>>().join(", "))
 }
@@ -436,8 +450,10 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         if issuer.sources.listings.iter().any(|file| file.form == Form::Issued(Radix::Decimal)) {
             key(text, "issued_serials", quoted("decimal"));
         }
-        maybe(text, "crl", issuer.sources.crl.as_deref().map(path));
-        maybe(text, "delta_crl", issuer.sources.delta_crl.as_deref().map(path));
+        let paths =
+            |paths: &[PathBuf]| (!paths.is_empty()).then(|| list(paths.iter().map(|path| path.display().to_string())));
+        maybe(text, "crl", paths(&issuer.sources.crls));
+        maybe(text, "crl_issuer", paths(&issuer.crl_issuers));
         key(text, "pushes", issuer.sources.pushes);
         write_unlisted(text, issuer.unlisted);
         if issuer.policy != *policy {
@@ -529,6 +545,42 @@ fn nothing_of_a_token_that_may_be_secret_is_shown() {
     assert_eq!(uris[0].pin_source.as_deref(), Some("7391"));
     let shown = format!("{config:?} {config:#?}");
     assert!(shown.contains("/m.so") && !shown.contains("7391"), "{shown}");
+}
+
+#[test]
+fn crls_are_one_list_under_two_names() {
+    let text =
+        |keys: &str| format!("version = 1\n[[issuer]]\ncertificate = \"ca.pem\"\n{keys}signer = {{ key = \"k\" }}\n");
+    for (keys, crls, issuers) in [
+        ("crl = \"a\"\n", &["a"][..], 0),
+        ("crl = [\"a\", \"b\"]\n", &["a", "b"], 0),
+        ("crl = \"a\"\ndelta_crl = \"b\"\n", &["a", "b"], 0),
+        ("crl = [\"a\", \"./a\", \"a\"]\ndelta_crl = [\"b\", \"a\"]\ncrl_issuer = \"k.pem\"\n", &["a", "b"], 1),
+        ("crl = \"a\"\ncrl_issuer = [\"k.pem\", \"l.pem\"]\n", &["a"], 2),
+    ] {
+        let issuer = read(&text(keys)).unwrap().tenants[0].issuers[0].clone();
+        let names: Vec<_> = issuer.sources.crls.iter().map(|path| path.strip_prefix("/etc/ostia").unwrap()).collect();
+        assert_eq!(names, crls.iter().map(Path::new).collect::<Vec<_>>(), "{keys}");
+        assert_eq!(issuer.crl_issuers.len(), issuers, "{keys}");
+        assert_eq!(issuer.sources.paths(), issuer.sources.crls);
+    }
+    let many = (0..limits::CRL_FILES_MAX).map(|at| format!("\"{at}\"")).collect::<Vec<_>>().join(", ");
+    for (keys, problem) in [
+        ("crl = []\n".to_owned(), "issuer.crl: has to be a path, or a list of paths such as"),
+        ("crl = [\"a\", \"\"]\n".to_owned(), "issuer.crl: has to be a path, or a list of paths"),
+        ("crl = \"-----BEGIN X509 CRL-----\"\n".to_owned(), "issuer.crl: has to be a path"),
+        ("crl = 1\n".to_owned(), "issuer.crl: "),
+        ("delta_crl = \"a\"\n".to_owned(), "issuer.delta_crl: needs the complete CRL that it changes; add `crl`"),
+        (
+            "pushes = true\ncrl_issuer = \"k\"\n".to_owned(),
+            "issuer.crl_issuer: names who signs CRLs, and there is no CRL",
+        ),
+        (format!("crl = [{many}, \"a\"]\n"), "issuer.crl: names 257 files; at most 256 are read"),
+        (format!("crl = [{many}]\ndelta_crl = \"a\"\n"), "issuer.crl: and `delta_crl` name 257 files"),
+    ] {
+        let error = read(&text(&keys)).expect_err(problem).to_string();
+        assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
+    }
 }
 
 #[test]
@@ -831,9 +883,9 @@ fn a_crl_may_be_at_a_url_which_becomes_a_file_of_the_state_directory() {
     let config =
         read(&crl_issuer("crl = \"https://user:7391@a/ca.crl\"\ndelta_crl = \"file:///ca/delta%201.crl\"")).unwrap();
     let sources = &config.tenants[0].issuers[0].sources;
-    assert_eq!(sources.delta_crl.as_deref(), Some(Path::new("/ca/delta 1.crl")));
+    assert_eq!(sources.crls[1], Path::new("/ca/delta 1.crl"));
     let [fetched] = &sources.fetched[..] else { panic!("{sources:?}") };
-    assert_eq!(sources.crl.as_ref(), Some(&fetched.mirror));
+    assert_eq!(sources.crls[0], fetched.mirror);
     assert!(fetched.mirror.starts_with("/state/fetched") && fetched.tls_ca.is_none(), "{fetched:?}");
     assert_eq!(sources.names(), ["https://a/ca.crl", "/ca/delta 1.crl"]);
     assert!(!format!("{config:?}").contains("7391"));
@@ -842,7 +894,7 @@ fn a_crl_may_be_at_a_url_which_becomes_a_file_of_the_state_directory() {
     let two = crl_issuer("crl = \"http://a/ca.crl\"")
         + "[[issuer]]\ncertificate = \"other.pem\"\nsigner = { key = \"k\" }\ncrl = \"http://a/ca.crl\"\n";
     let config = read(&two).unwrap();
-    let mirrors: Vec<_> = config.tenants[0].issuers.iter().map(|issuer| issuer.sources.crl.clone()).collect();
+    let mirrors: Vec<_> = config.tenants[0].issuers.iter().map(|issuer| issuer.sources.crls.clone()).collect();
     assert_ne!(mirrors[0], mirrors[1]);
 }
 

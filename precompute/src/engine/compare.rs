@@ -40,7 +40,7 @@ pub(super) struct Question<'a> {
     pub(super) records: &'a Records,
     pub(super) issuer: &'a FollowedIssuer,
     /// The newest CRLs taken before.
-    pub(super) crl_marks: CrlMarks,
+    pub(super) crl_marks: &'a CrlMarks,
     pub(super) now: UnixTime,
     /// How far the last read has taken the index, if the records have everything that it found: then appended lines may
     /// be compared alone.
@@ -187,12 +187,12 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
         comparison.changes.extend(gone.into_iter().chain(pushed).map(|serial| Change::new(serial, None)));
     }
     let unlisted_hold = || census.unlisted().any(|(_, found)| is_held_by_source(&found));
-    crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
+    crl.note_holds(question.crl_marks.holds(), || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
         comparison.mark = None;
-        // A listing has every certificate, and whether it is revoked; unless the CRL beside it was never read, or another
+        // A listing has every certificate, and whether it is revoked; unless a CRL beside it was never read, or another
         // listing that may know better is refused.
-        let may_add = (question.issuer.sources.crl.is_none() || question.crl_marks.complete.is_some())
+        let may_add = question.crl_marks.count() >= question.issuer.sources.crls.len()
             && (refused.numbers.is_empty() || question.issuer.sources.listings.len() == 1);
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
     }
@@ -201,7 +201,7 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     comparison.warnings.append(&mut crl.warnings);
     if comparison.kept_holds > 0 && faults.is_empty() {
         comparison.warnings.push(format!(
-            "{} certificates stay on hold although the sources no longer list them as held: the CRL covers another part of the certificates (its issuingDistributionPoint) than the one that listed them; a CRL of that part, or of all certificates, releases them",
+            "{} certificates stay on hold although the sources no longer list them as held: not every part of the certificates (signer and issuingDistributionPoint) whose CRL has listed holds has a CRL here; a CRL of that part, or of all certificates, releases them",
             comparison.kept_holds
         ));
     }
@@ -245,7 +245,7 @@ fn read_listings<'q>(
     unfit: appended::Unfit,
 ) -> Result<(Comparison, Census<'q>), (usize, SourceError, bool)> {
     let sources = &question.issuer.sources;
-    let releases = sources.crl.is_none() || crl.releases(question.crl_marks.holds);
+    let releases = !sources.has_crls() || crl.releases(question.crl_marks.holds());
     let is_written_over = unfit == appended::Unfit::WrittenOver;
     let mut comparison = Comparison { keeps_holds: !releases, is_written_over, ..Default::default() };
     let mut census = question.records.census();
@@ -468,11 +468,11 @@ impl Comparison {
 
     /// What becomes of the records that the sources do not list.
     fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Gone {
-        let (lists, crl) = (question.issuer.sources.list(), &question.issuer.sources.crl);
+        let lists = question.issuer.sources.list();
         let mut these = Gone::default();
         for (serial, found) in census.unlisted() {
             let status = found.status;
-            if is_held_by_source(&found) && crl.is_some() && self.keeps_holds {
+            if is_held_by_source(&found) && question.issuer.sources.has_crls() && self.keeps_holds {
                 self.kept_holds += 1;
                 continue;
             }

@@ -21,6 +21,8 @@ pub(super) struct FollowedIssuer {
     pub(super) name: String,
     pub(super) certificate: Certificate,
     pub(super) sources: Sources,
+    /// Those who sign its CRLs beside it.
+    pub(super) crl_issuers: Vec<Certificate>,
     /// Whether serials that no source lists are answered as good.
     pub(super) unlisted_good: bool,
 }
@@ -32,6 +34,7 @@ impl FollowedIssuer {
             name: config.name.clone(),
             certificate: config.certificate.clone(),
             sources: config.sources.clone(),
+            crl_issuers: config.crl_issuers.clone(),
             unlisted_good: config.policy.unlisted == Unlisted::Good,
         }
     }
@@ -39,12 +42,12 @@ impl FollowedIssuer {
     /// Whether a hold ends when the sources no longer list it. RFC 5280 section 5.3.1 says so of a CRL. An index that
     /// lost a line says nothing, and where unlisted serials are good, the certificate would be.
     pub(super) fn releases_by_leaving_out(&self) -> bool {
-        self.sources.crl.is_some() && !(self.sources.list() && self.unlisted_good)
+        self.sources.has_crls() && !(self.sources.list() && self.unlisted_good)
     }
 
     /// Its sources that are fetched.
     pub(super) fn fetched(&self) -> Vec<Spec> {
-        self.sources.specs(&self.certificate)
+        self.sources.specs(&self.certificate, &self.crl_issuers)
     }
 
     /// Says of a fault of a mirror where that is from.

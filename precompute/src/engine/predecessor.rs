@@ -59,7 +59,7 @@ impl Predecessor {
     /// The CRLs that no older one may follow, for an issuer that the book does not know.
     pub(super) fn crl_marks(predecessors: &[Self]) -> CrlMarks {
         match predecessors {
-            [predecessor] => predecessor.crl_marks,
+            [predecessor] => predecessor.crl_marks.clone(),
             _ => CrlMarks::default(),
         }
     }

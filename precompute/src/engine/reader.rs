@@ -114,7 +114,7 @@ impl SourceReader {
 
     /// Whether anything is known of the issuer without its sources.
     pub(super) fn is_known(&self) -> bool {
-        self.ledger.state().records.counts() != Counts::default() || self.crl_marks.complete.is_some()
+        self.ledger.state().records.counts() != Counts::default() || self.crl_marks.has_complete()
     }
 
     /// The pass of a start: it waits for a source that is being written, and fails on any other fault.
@@ -340,7 +340,7 @@ impl SourceReader {
         compare::compare(&compare::Question {
             records: &self.ledger.state().records,
             issuer: &self.issuer,
-            crl_marks: self.crl_marks,
+            crl_marks: &self.crl_marks,
             // Removals need the whole index.
             mark: self.mark.as_ref().filter(|_| !(still && self.waits)),
             candidates: &self.candidates,
@@ -370,7 +370,7 @@ impl SourceReader {
         if comparison.held_back {
             self.read_again_at = Some(Instant::now() + self.removal_delay);
         }
-        self.crl_marks = comparison.crl_marks;
+        self.crl_marks = comparison.crl_marks.clone();
         let crl_next_update = comparison.crl_next_update();
         if comparison.faults.is_empty() {
             self.crl_ends = comparison.crl_ends;
@@ -384,7 +384,7 @@ impl SourceReader {
                     true => Releases::LeftOut,
                     false => Releases::Said,
                 },
-                crl_marks: Some(comparison.crl_marks),
+                crl_marks: Some(comparison.crl_marks.clone()),
                 ..Difference::default()
             },
             remarks: Some(Remarks {

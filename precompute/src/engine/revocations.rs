@@ -1,7 +1,9 @@
 //! What the CRLs of an issuer say together.
 //!
-//! Purpose: combines a complete CRL and a delta CRL into one list. Invariant: a final revocation by the CA always
-//! counts, even in a CRL that is refused. It does not know the records.
+//! Purpose: combines any number of CRLs into one list. Within a scope (the same signer and issuingDistributionPoint) the
+//! newest complete CRL counts, with the deltas that fit it; across scopes the stricter. Invariants: a final revocation by
+//! the CA always counts, even in a CRL that is refused or older than another one; a hold is released only where every
+//! scope that has listed holds was taken. It does not know the records.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +12,10 @@ use std::{
 
 use super::compare::Question;
 use crate::{
-    ledger::reconcile::{FINAL, stricter, strictness},
+    ledger::reconcile::{FINAL, HOLD, stricter, strictness},
+    limits,
     pki::{Serial, Status, UnixTime},
-    source::{self, Crl, CrlMark, CrlMarks, CrlNumber, CrlScope, SourceError},
+    source::{self, Coverage, Crl, CrlFile, CrlIssuers, CrlMark, CrlMarks, CrlScope, ScopeMarks, SourceError},
 };
 
 /// What the CRLs say, in order of serial.
@@ -20,14 +23,19 @@ use crate::{
 pub(super) struct Revocations {
     entries: Vec<(Serial, Status)>,
     taken: Vec<bool>,
-    /// The scopes of the CRLs that were taken, each once.
+    /// The scopes whose complete CRL was taken, and those that list a certificate on hold; each once.
     scopes: Vec<CrlScope>,
-    /// The newest CRLs taken.
+    holding: Vec<CrlScope>,
+    /// Of the scopes that were there.
+    scope_marks: Vec<ScopeMarks>,
+    /// What the complete CRLs cover that were taken.
+    covered: Vec<(PathBuf, Coverage)>,
+    /// The newest CRLs taken; the scopes of holds are as before.
     pub(super) marks: CrlMarks,
     /// When each of them goes out of date.
     pub(super) ends: Vec<(PathBuf, UnixTime)>,
-    /// Why a CRL was refused. The revocations of the other CRL still count. So do the final revocations of the refused
-    /// one, if it is the CA's.
+    /// Why CRLs were refused. The revocations of the others still count. So do the final revocations of a refused one, if
+    /// it is the CA's.
     pub(super) faults: Vec<SourceError>,
     /// Entries whose serial number no certificate can have.
     pub(super) passed_over: u64,
@@ -37,21 +45,34 @@ pub(super) struct Revocations {
     pub(super) older: bool,
 }
 
+/// A CRL and its file.
+type Read<'p> = (&'p Path, Crl);
+
+/// The CRLs of one scope.
+#[derive(Default)]
+struct Series<'p> {
+    complete: Vec<Read<'p>>,
+    deltas: Vec<Read<'p>>,
+}
+
 impl Revocations {
     pub(super) fn read(question: &Question<'_>) -> Self {
         let mut this = Self::default();
-        let Some(path) = &question.issuer.sources.crl else { return this };
-        this.marks = match question.accept_older {
-            true => CrlMarks { holds: question.crl_marks.holds, ..CrlMarks::default() },
-            false => question.crl_marks,
-        };
-        let complete = this.accept(path, Crl::read(path, &question.issuer.certificate));
-        let complete = complete.filter(|complete| this.take_complete(question, path, complete));
-        if let Some(path) = &question.issuer.sources.delta_crl
-            && let Some(delta) = this.accept(path, Crl::read(path, &question.issuer.certificate))
-        {
-            this.take_delta(question, path, &delta, complete.as_ref());
+        if question.issuer.sources.crls.is_empty() {
+            return this;
         }
+        let holds = || question.crl_marks.holds().map(<[_]>::to_vec);
+        let before = match question.accept_older {
+            true => CrlMarks::new([], holds()),
+            false => question.crl_marks.clone(),
+        };
+        for (scope, series) in this.read_files(question) {
+            this.take_series(question, &before, scope, series);
+        }
+        if question.issuer.unlisted_good {
+            this.refuse_to_vouch();
+        }
+        this.marks = before.replaced_by(&this.scope_marks, holds());
         this.entries.sort_by_key(|(serial, _)| *serial);
         // The strictest of several entries for one serial counts.
         this.entries.dedup_by(|later, kept| {
@@ -65,59 +86,153 @@ impl Revocations {
         this
     }
 
-    fn accept(&mut self, path: &Path, read: Result<Crl, SourceError>) -> Option<Crl> {
-        let crl = read.map_err(|fault| self.faults.push(fault)).ok()?;
-        self.passed_over += crl.passed_over() as u64;
-        self.warnings.extend(crl.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
-        Some(crl)
+    /// Reads all files, and sorts their CRLs by scope.
+    fn read_files<'q>(&mut self, question: &'q Question<'_>) -> BTreeMap<CrlScope, Series<'q>> {
+        let issuer = question.issuer;
+        let issuers = CrlIssuers::with(&issuer.certificate, &issuer.crl_issuers, question.now);
+        let mut found: BTreeMap<_, Series<'_>> = BTreeMap::new();
+        for path in &issuer.sources.crls {
+            let file = match CrlFile::read(path, &issuers) {
+                Ok(file) => file,
+                Err(fault) => {
+                    self.faults.push(fault);
+                    continue;
+                }
+            };
+            let told = |what: String| format!("{}: {what}", path.display());
+            self.warnings.extend(file.foreign.into_iter().map(|foreign| told(foreign + "; it says nothing here")));
+            for crl in file.crls {
+                self.passed_over += crl.passed_over() as u64;
+                self.warnings.extend(crl.oddities().map(|oddities| told(oddities.to_string())));
+                if crl.header().coverage.only_contains_attribute_certs {
+                    continue;
+                }
+                let scope = crl.scope();
+                if found.len() >= limits::CRL_SCOPES_MAX && !found.contains_key(&scope) {
+                    let most = limits::CRL_SCOPES_MAX;
+                    self.refuse(path, format!("is of one scope more than the {most} that an issuer may have"), &crl);
+                    continue;
+                }
+                let series = found.entry(scope).or_default();
+                if crl.is_delta() { &mut series.deltas } else { &mut series.complete }.push((path, crl));
+            }
+        }
+        found
     }
 
-    /// Takes the complete CRL, unless it is a delta CRL or not newer than the one before.
-    fn take_complete(&mut self, question: &Question<'_>, path: &Path, complete: &Crl) -> bool {
-        let problem = if complete.is_delta() {
-            Some("is a delta CRL; name it as `delta_crl` and a complete CRL as `crl`".to_owned())
-        } else {
-            self.out_of_order(question, &complete.mark(), self.marks.complete)
-        };
-        if let Some(problem) = problem {
-            self.refuse(path, problem, complete);
+    /// Takes what there is of one scope.
+    fn take_series(&mut self, question: &Question<'_>, before: &CrlMarks, scope: CrlScope, series: Series<'_>) {
+        let start = self.entries.len();
+        let (complete, delta) = before.of(scope);
+        let mut marks = ScopeMarks { scope, complete, delta };
+        let has_complete = !series.complete.is_empty();
+        let newest = self.newest(series.complete);
+        let taken = newest.filter(|(path, crl)| self.take_complete(question, path, crl, &mut marks));
+        if taken.is_some() {
+            self.scopes.push(scope);
+        }
+        let alone = (!has_complete).then_some(
+            "is a delta CRL, and no complete CRL of the same scope (signer and issuingDistributionPoint) is beside it; \
+             add that to `crl`",
+        );
+        self.take_deltas(question, series.deltas, taken.as_ref(), alone, &mut marks, start);
+        if self.entries[start..].iter().any(|(_, status)| strictness(*status) == HOLD) {
+            self.holding.push(scope);
+        }
+        self.scope_marks.push(marks);
+    }
+
+    /// The newest of several complete CRLs. Of the others, only final revocations count.
+    fn newest<'p>(&mut self, mut crls: Vec<Read<'p>>) -> Option<Read<'p>> {
+        crls.sort_by_key(|(_, crl)| (crl.header().number, crl.header().this_update));
+        let (path, newest) = crls.pop()?;
+        for (other, crl) in &crls {
+            if crl.mark().digest != newest.mark().digest {
+                self.warn_of_older(other, crl, path);
+                continue;
+            }
+            // Of a CA with shards, one may have come in the place of another.
+            let (other, path) = (other.display(), path.display());
+            self.warnings
+                .push(format!("{other}: holds the same CRL as {path}; remove it, or put the one there that was meant"));
+        }
+        Some((path, newest))
+    }
+
+    fn warn_of_older(&mut self, path: &Path, crl: &Crl, newer: &Path) {
+        let (older, newer, time) = (path.display(), newer.display(), crl.header().this_update);
+        self.warnings.push(format!(
+            "{older}: is the CRL of {time}, and {newer} has a later one of the same scope: only its final revocations count; remove it"
+        ));
+        self.take_final(crl);
+    }
+
+    /// Takes a complete CRL, unless it is not newer than the one before.
+    fn take_complete(&mut self, question: &Question<'_>, path: &Path, crl: &Crl, marks: &mut ScopeMarks) -> bool {
+        if let Some(problem) = self.out_of_order(question, &crl.mark(), marks.complete) {
+            self.refuse(path, problem, crl);
             return false;
         }
-        let coverage = complete.header().coverage;
-        if question.issuer.unlisted_good && !coverage.is_complete() {
-            // Its revocations still count.
-            let problem = format!(
-                "covers only a part of the certificates ({coverage}), and `unlisted = \"good\"` would vouch for all \
-                 others; name a complete CRL, or another policy for `unlisted`"
-            );
-            self.faults.push(SourceError::file(path, problem));
-        }
-        self.marks.complete = Some(complete.mark());
-        self.ends.extend(complete.header().next_update.map(|end| (path.to_owned(), end)));
-        self.note_scope(complete);
-        self.entries.extend(complete.entries().filter_map(revoked));
+        marks.complete = Some(crl.mark());
+        self.covered.push((path.to_owned(), crl.header().coverage));
+        self.ends.extend(crl.header().next_update.map(|end| (path.to_owned(), end)));
+        self.entries.extend(crl.entries().filter_map(revoked));
         true
     }
 
-    /// Applies a delta CRL to the entries. A delta that is older than the complete CRL says nothing new: the CA has
-    /// published a complete CRL since, and the next delta will refer to that (RFC 5280 section 5.2.4).
-    fn take_delta(&mut self, question: &Question<'_>, path: &Path, delta: &Crl, complete: Option<&Crl>) {
-        let number = complete.and_then(|complete| complete.header().number);
-        let covered = |other: Option<CrlNumber>| number.is_some() && other < number;
-        let known = self.marks.delta.and_then(|mark| mark.number);
-        if delta.is_delta() && covered(delta.header().number) && (covered(known) || known == number) {
+    /// Applies delta CRLs to the entries behind `start`. A delta that is older than the complete CRL says nothing new: the
+    /// CA has published a complete CRL since, and the next delta will refer to that (RFC 5280 section 5.2.4). `alone`: the
+    /// problem, if there is no complete CRL, not even a refused one.
+    fn take_deltas(
+        &mut self,
+        question: &Question<'_>,
+        mut deltas: Vec<Read<'_>>,
+        complete: Option<&Read<'_>>,
+        alone: Option<&str>,
+        marks: &mut ScopeMarks,
+        start: usize,
+    ) {
+        deltas.sort_by_key(|(_, crl)| (crl.header().number, crl.header().this_update));
+        let Some((path, newest)) = deltas.pop() else { return };
+        let mut number = complete.and_then(|(_, complete)| complete.header().number);
+        let is_covered = |other| number.is_some() && other < number;
+        let known = marks.delta.and_then(|mark| mark.number);
+        if is_covered(newest.header().number) && (is_covered(known) || known == number) {
             return;
         }
-        if let Some(problem) = self.out_of_order(question, &delta.mark(), self.marks.delta) {
-            self.refuse(path, problem, delta);
+        if let Some(problem) = self.out_of_order(question, &newest.mark(), marks.delta) {
+            self.refuse(path, problem, &newest);
             return;
         }
-        match complete.map(|complete| delta.applies_to(complete)) {
+        for (older, delta) in &deltas {
+            // A delta may change what another one has made of the complete CRL.
+            let is_needed = complete.is_some_and(|(_, complete)| {
+                newest.header().base > number && delta.applies_to(complete, number).is_ok()
+            });
+            if is_needed {
+                self.change(delta, start);
+                number = delta.header().number;
+            } else if delta.mark().digest != newest.mark().digest {
+                self.warn_of_older(older, delta, path);
+            }
+        }
+        match complete.map(|(_, complete)| newest.applies_to(complete, number)) {
             Some(Err(problem)) => self.faults.push(SourceError::file(path, problem)),
-            Some(Ok(())) | None => self.marks.delta = Some(delta.mark()),
+            Some(Ok(())) => marks.delta = Some(newest.mark()),
+            // A file that cannot be read may be the one that it changes.
+            None => match alone.filter(|_| self.faults.is_empty()) {
+                Some(problem) => self.faults.push(SourceError::file(path, problem)),
+                None => marks.delta = Some(newest.mark()),
+            },
         }
-        self.ends.extend(delta.header().next_update.map(|end| (path.to_owned(), end)));
-        self.note_scope(delta);
+        self.ends.extend(newest.header().next_update.map(|end| (path.to_owned(), end)));
+        // Also if it does not fit the complete CRL: what the CA revokes is revoked.
+        self.change(&newest, start);
+    }
+
+    /// Applies what a delta CRL says to the entries behind `start`. A final revocation stays. If the CA took it back here,
+    /// the result would depend on what was read before.
+    fn change(&mut self, delta: &Crl, start: usize) {
         let mut changes = BTreeMap::new();
         for entry in delta.entries() {
             let change: &mut Option<_> = changes.entry(entry.serial).or_insert(None);
@@ -126,38 +241,74 @@ impl Revocations {
                 (first, second) => first.or(second),
             };
         }
-        // A final revocation stays. If the CA took it back here, the result would depend on what was read before.
-        self.entries.retain(|(serial, status)| match changes.get(serial) {
-            None => true,
-            Some(change) => {
+        let mut at = 0;
+        self.entries.retain(|(serial, status)| {
+            at += 1;
+            let change = changes.get(serial).filter(|_| at > start);
+            change.is_none_or(|change| {
                 strictness(*status) == FINAL && change.is_none_or(|(_, status)| strictness(status) != FINAL)
-            }
+            })
         });
-        // Also if it does not fit the complete CRL: what the CA revokes is revoked.
         self.entries.extend(changes.into_values().flatten());
     }
 
-    fn note_scope(&mut self, crl: &Crl) {
-        let scope = crl.scope();
-        if !self.scopes.contains(&scope) {
-            self.scopes.push(scope);
+    /// Where CRLs of parts do not make up the whole, those who are in none of them must not be good. Their revocations
+    /// still count.
+    fn refuse_to_vouch(&mut self) {
+        let is_only =
+            |coverage: &Coverage, part: Coverage| *coverage == Coverage { indirect_crl: coverage.indirect_crl, ..part };
+        let users = Coverage { only_contains_user_certs: true, ..Coverage::default() };
+        let cas = Coverage { only_contains_ca_certs: true, ..Coverage::default() };
+        let has = |part| self.covered.iter().any(|(_, coverage)| is_only(coverage, part));
+        if has(Coverage::default()) || has(users) && has(cas) {
+            return;
+        }
+        for (path, coverage) in &self.covered {
+            let problem = format!(
+                "covers only a part of the certificates ({coverage}), and `unlisted = \"good\"` would vouch for all \
+                 others; name a complete CRL, or another policy for `unlisted`"
+            );
+            self.faults.push(SourceError::file(path, problem));
         }
     }
 
-    /// Whether a certificate on hold that is no longer listed is released: by a CRL of all certificates, or by one of
-    /// the scope under which every hold so far was listed.
-    pub(super) fn releases(&self, listed_under: Option<CrlScope>) -> bool {
-        matches!(self.scopes[..], [scope] if scope == CrlScope::WHOLE || Some(scope) == listed_under)
+    /// Whether a certificate on hold that is no longer listed is released: by a CRL of all certificates, or where every
+    /// scope was taken under which holds were listed. Of another signer's scope only that signer can say so.
+    pub(super) fn releases(&self, listed_under: Option<&[CrlScope]>) -> bool {
+        let has = |scope: &CrlScope| self.scopes.contains(scope);
+        let has_whole = has(&CrlScope::WHOLE);
+        match listed_under {
+            None => has_whole,
+            Some(scopes) => {
+                let is_released = |scope: &CrlScope| has(scope) || has_whole && !scope.is_of_other_signer();
+                !self.scopes.is_empty() && scopes.iter().all(is_released)
+            }
+        }
     }
 
-    /// The scope under which CRLs have listed all certificates that are on hold now. `others`: whether a certificate is
-    /// on hold that the sources do not list so. It is only called if the answer matters.
-    pub(super) fn holds(&self, before: Option<CrlScope>, others: impl FnOnce() -> bool) -> Option<CrlScope> {
-        match self.scopes[..] {
-            [] => before,
-            [scope] if scope == CrlScope::WHOLE || Some(scope) == before || !others() => Some(scope),
-            _ => None,
+    /// Notes the scopes under which CRLs have listed the certificates that are on hold now; nothing, if they are not all
+    /// known. `others`: whether a certificate is on hold that the sources do not list so. It is only called if the answer
+    /// matters.
+    pub(super) fn note_holds(&mut self, before: Option<&[CrlScope]>, others: impl FnOnce() -> bool) {
+        if self.scopes.is_empty() {
+            return;
         }
+        let mut now = std::mem::take(&mut self.holding);
+        // It says of every certificate whether it is on hold.
+        now.extend(self.scopes.iter().filter(|scope| **scope == CrlScope::WHOLE));
+        let has_all = |before: &[CrlScope]| before.iter().all(|scope| now.contains(scope));
+        let holds = match before {
+            _ if now.contains(&CrlScope::WHOLE)
+                && !before.is_some_and(|all| all.iter().any(|s| s.is_of_other_signer())) =>
+            {
+                Some(now)
+            }
+            Some(before) if has_all(before) => Some(now),
+            _ if !others() => Some(now),
+            Some(before) => Some([before, &now].concat()),
+            None => None,
+        };
+        self.marks = CrlMarks::new(self.marks.scopes().iter().copied(), holds);
     }
 
     /// Why a CRL may not follow `taken`.
@@ -173,6 +324,10 @@ impl Revocations {
     /// Notes a fault of a CRL that the CA signed. Its final revocations count, however old it is.
     fn refuse(&mut self, path: &Path, problem: String, crl: &Crl) {
         self.faults.push(SourceError::file(path, problem));
+        self.take_final(crl);
+    }
+
+    fn take_final(&mut self, crl: &Crl) {
         let certain = crl.entries().filter_map(revoked).filter(|(_, status)| strictness(*status) == FINAL);
         self.entries.extend(certain);
     }

@@ -198,6 +198,7 @@ fn issuer(stage: &Stage, id: &IssuerId, ca: &ModelCa) -> FollowedIssuer {
         name: "ca".into(),
         certificate: stage.certificate.clone(),
         sources: Sources::of_index(ca.path.clone()),
+        crl_issuers: Vec::new(),
         unlisted_good: false,
     }
 }

@@ -118,7 +118,7 @@ fn survey_one(
     let question = compare::Question {
         records: &Records::default(),
         issuer: followed,
-        crl_marks: known.crl_marks,
+        crl_marks: &known.crl_marks,
         mark: None,
         candidates: &compare::Candidates::default(),
         now,

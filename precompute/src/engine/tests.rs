@@ -1,5 +1,6 @@
 //! What a pass does with the sources, on a real book and with CRLs from the real `openssl`.
 
+mod crls;
 mod doubt;
 mod fetched;
 mod holds;
@@ -68,7 +69,7 @@ const HOLD: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Re
 
 fn issuer(tenant: &str, certificate: Certificate, sources: Sources) -> FollowedIssuer {
     let id = IssuerId::of(tenant, &certificate);
-    FollowedIssuer { id, name: "issuer".into(), certificate, sources, unlisted_good: false }
+    FollowedIssuer { id, name: "issuer".into(), certificate, sources, crl_issuers: Vec::new(), unlisted_good: false }
 }
 
 fn followed(tenant: &str, ca: &Ca, sources: &Sources) -> FollowedIssuer {
@@ -336,7 +337,12 @@ fn a_book_that_cannot_be_written_is_told_and_written_later() {
 const COMPLETE: &[&str] = &["-crlexts", "complete"];
 
 fn crl_sources(ca: &Ca) -> Sources {
-    Sources { crl: Some(ca.path("ca.crl")), ..Sources::default() }
+    Sources { crls: vec![ca.path("ca.crl")], ..Sources::default() }
+}
+
+/// A complete CRL and a delta.
+fn crl_and_delta(ca: &Ca) -> Sources {
+    Sources { crls: vec![ca.path("ca.crl"), ca.path("delta.crl")], ..Sources::default() }
 }
 
 #[test]
@@ -396,7 +402,7 @@ fn of_index_and_crl_the_stricter_counts() {
 
 #[test]
 fn a_delta_crl_goes_on_top_of_its_complete_crl() {
-    let mut world = World::new(|ca| Sources { delta_crl: Some(ca.path("delta.crl")), ..crl_sources(ca) });
+    let mut world = World::new(crl_and_delta);
     world.crl(&(revoked(1, ",keyCompromise") + &revoked(2, ",certificateHold")), "ca.crl", &["-crlexts", "complete"]);
     let error = world.pass().unwrap_err();
     assert!(error.contains("delta.crl: "), "{error}");

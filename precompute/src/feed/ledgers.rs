@@ -81,7 +81,7 @@ impl LedgerBook {
     /// Notes the condition of an issuer's sources, as who leads has found it.
     pub fn note_status(&mut self, status: &IssuerStatus) {
         let issuer = status.issuer();
-        let IssuerStatus { verified, crl_next_update, is_crl_alone, crl_marks, .. } = *status;
+        let IssuerStatus { verified, crl_next_update, is_crl_alone, ref crl_marks, .. } = *status;
         if !self.ledgers.note_status(&issuer.0, verified, (crl_next_update, is_crl_alone), crl_marks) {
             self.note_strangers([issuer]);
             if let Some(named @ None) = self.strangers.get_mut(&issuer) {

@@ -15,7 +15,7 @@ use crate::{
     issuer_id::IssuerId,
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::{Change, Digest, Origin, StateWord},
-    source::{CrlMark, CrlMarks, CrlNumber, CrlScope},
+    source::{CrlMark, CrlMarks, CrlNumber, CrlScope, ScopeMarks},
     state_dir::ServerId,
 };
 
@@ -92,14 +92,17 @@ fn any_issuer_status() -> impl Strategy<Value = IssuerStatus> {
     );
     let mark = || proptest::option::of(mark.clone());
     let time = || proptest::option::of(1..u64::MAX).prop_map(|time| time.map(UnixTime));
-    let marks = (mark(), mark(), proptest::option::of(any::<[u8; 32]>().prop_map(CrlScope)));
+    let of_scope = (any::<[u8; 32]>().prop_map(CrlScope), mark(), mark());
+    let of_scope = of_scope.prop_map(|(scope, complete, delta)| ScopeMarks { scope, complete, delta });
+    let holds = proptest::option::of(vec(any::<[u8; 32]>().prop_map(CrlScope), 0..3));
+    let marks = (vec(of_scope, 0..4), holds).prop_map(|(scopes, holds)| CrlMarks::new(scopes, holds));
     ("[a-zé ]{0,20}", any::<[u8; 32]>(), time(), time(), any::<bool>(), marks).prop_map(
-        |(tenant, ca, verified, crl_next_update, is_crl_alone, (complete, delta, holds))| IssuerStatus {
+        |(tenant, ca, verified, crl_next_update, is_crl_alone, crl_marks)| IssuerStatus {
             id: IssuerId::new(&tenant, ca),
             verified,
             crl_next_update,
             is_crl_alone,
-            crl_marks: CrlMarks { complete, delta, holds },
+            crl_marks,
         },
     )
 }

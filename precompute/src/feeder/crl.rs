@@ -5,20 +5,22 @@
 
 use super::origin::{CrlFacts, Facts, Validators};
 use crate::{
-    pki::{Certificate, UnixTime},
-    source::Crl,
+    pki::UnixTime,
+    source::{CrlFile, CrlIssuers},
 };
 
 /// Looks at what came. `last`: the one before. The error completes what says where it is from.
 pub(super) fn judge(
     content: Vec<u8>,
-    issuer: &Certificate,
+    issuers: &CrlIssuers<'_>,
     last: Option<&CrlFacts>,
     validators: Validators,
     now: UnixTime,
 ) -> Result<Facts, String> {
-    let crl = Crl::from_octets(content, issuer)?;
-    crl.mark().is_past(now)?;
+    let crls = CrlFile::from_octets(content, issuers)?.crls;
+    crls.iter().try_for_each(|crl| crl.mark().is_past(now))?;
+    // Of several in one file the first stands for all.
+    let crl = crls.first().ok_or("holds no CRL")?;
     let facts = CrlFacts::new(crl.mark(), crl.is_delta());
     if let Some(last) = last {
         if last.is_delta != facts.is_delta {
@@ -31,7 +33,7 @@ pub(super) fn judge(
     Ok(Facts {
         validators,
         this_update: Some(header.this_update.0),
-        next_update: header.next_update.map(|next| next.0),
+        next_update: crls.iter().filter_map(|crl| crl.header().next_update).min().map(|next| next.0),
         crl: Some(facts),
     })
 }

@@ -32,6 +32,7 @@ use crate::{
     },
     limits::{self, fetch},
     pki::{Certificate, UnixTime},
+    source::CrlIssuers,
 };
 
 /// The CRL of an issuer at a URL.
@@ -43,6 +44,8 @@ pub struct CrlAtUrl {
     pub mirror: PathBuf,
     /// Whose key signs it.
     pub issuer: Certificate,
+    /// Certificates of those who sign CRLs for it beside its own key.
+    pub crl_issuers: Vec<Certificate>,
     /// The file with the CAs whose certificates count over TLS; `None` for those that the system trusts.
     pub tls_ca: Option<PathBuf>,
 }
@@ -147,7 +150,8 @@ impl CrlAtUrl {
         }
         let (octets, begin) = (content.len(), content[..content.len().min(512)].to_vec());
         let before = question.last.and_then(|last: &Last| last.facts.crl.as_ref());
-        let facts = crl::judge(content, &self.issuer, before, validators, question.now).map_err(|problem| {
+        let issuers = CrlIssuers::with(&self.issuer, &self.crl_issuers, question.now);
+        let facts = crl::judge(content, &issuers, before, validators, question.now).map_err(|problem| {
             let is_older = problem.contains("than the CRL taken before");
             let remedy = match begins::told(&begin) {
                 _ if is_older => format!("; if its CA had to begin anew, remove {} and reload", self.mirror.display()),

@@ -34,7 +34,13 @@ impl World {
 
     fn spec(&self, name: &str) -> Spec {
         let url = self.server.url(name).parse().unwrap();
-        Spec::Crl(CrlAtUrl { url, mirror: self.mirror(name), issuer: draft::issuer(), tls_ca: None })
+        Spec::Crl(CrlAtUrl {
+            url,
+            mirror: self.mirror(name),
+            issuer: draft::issuer(),
+            crl_issuers: Vec::new(),
+            tls_ca: None,
+        })
     }
 
     fn subscribe(&self, name: &str) -> Arc<Feed> {

@@ -49,12 +49,12 @@ impl Trial {
 /// Asks for a CRL that nobody has configured.
 pub fn fetch_once(
     url: SourceUrl,
-    issuer: Certificate,
+    (issuer, crl_issuers): (Certificate, Vec<Certificate>),
     tls_ca: Option<PathBuf>,
     now: UnixTime,
 ) -> Result<Trial, Problem> {
     let mirror = PathBuf::from(url.mirror_name(b""));
-    let spec = Spec::Crl(CrlAtUrl { url, mirror, issuer, tls_ca });
+    let spec = Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca });
     let unasked = || Problem::new(format!("{spec}: says that nothing has changed, and nothing of it is here"));
     let draft = ask(&spec, None, now, limits::TRIED_WITHIN)?.ok_or_else(unasked)?;
     Ok(Trial { content: Content::New(draft), missed: None })

@@ -250,7 +250,7 @@ impl Ledgers {
         issuer: &[u8; 32],
         verified: Option<UnixTime>,
         (crl_next_update, is_crl_alone): (Option<UnixTime>, bool),
-        crl_marks: CrlMarks,
+        crl_marks: &CrlMarks,
     ) -> bool {
         let Some(ledger) = self.of(issuer) else { return false };
         let inner = &ledger.0;
@@ -263,9 +263,9 @@ impl Ledgers {
         let is_due =
             known.is_some_and(|known| saved.is_none_or(|saved| known.since(saved) >= limits::VERIFIED_SAVE_INTERVAL));
         let mut shown = inner.shown();
-        if is_new || shown.crl_marks != crl_marks {
-            shown.crl_marks = crl_marks;
-            shown.unsaved.of_sources.crl_marks = Some(crl_marks);
+        if is_new || shown.crl_marks != *crl_marks {
+            shown.crl_marks.clone_from(crl_marks);
+            shown.unsaved.of_sources.crl_marks = Some(crl_marks.clone());
         } else if !is_due {
             return true;
         }

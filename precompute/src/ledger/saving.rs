@@ -188,7 +188,7 @@ impl Inner {
         self.steps.reach(super::Step::Taken);
         let begun = on_a_processor();
         let committed = book.commit(&Batch {
-            crl_marks: *crl_marks,
+            crl_marks: crl_marks.as_ref(),
             verified: *verified,
             forgets_stamps: *forgets_stamps,
             stamps: stamps.as_deref(),
@@ -268,7 +268,7 @@ impl Inner {
             let mut shown = self.shown();
             self.show_as_they_are(&mut shown, &revoked_there);
             // Whatever comes from here on is marked again.
-            (shown.crl_marks, shown.unsaved.take(usize::MAX))
+            (shown.crl_marks.clone(), shown.unsaved.take(usize::MAX))
         };
         for segment in 0..SEGMENTS {
             self.state.records.each_in(segment, |serial, found| {
@@ -283,7 +283,7 @@ impl Inner {
         changes.sort_unstable_by_key(|change| change.serial);
         let verified = self.state.health.report().verified_saved;
         let committed = book.commit(&Batch {
-            crl_marks: Some(crl_marks),
+            crl_marks: Some(&crl_marks),
             verified,
             stamps: Some(&[]),
             // What was told before is not known any more: whoever tells compares the book as a whole.

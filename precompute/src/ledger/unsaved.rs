@@ -159,7 +159,7 @@ impl Unsaved {
             self.succeeds = succeeds;
         }
         let now = &mut self.of_sources;
-        now.crl_marks = now.crl_marks.or(crl_marks);
+        now.crl_marks = now.crl_marks.take().or(crl_marks);
         now.verified = now.verified.or(verified);
         now.stamps = now.stamps.take().or(stamps);
     }

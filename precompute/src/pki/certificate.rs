@@ -169,6 +169,18 @@ impl Certificate {
         }
     }
 
+    /// Whether it has a readable keyUsage.
+    pub fn has_key_usage(&self) -> bool {
+        matches!(self.parsed.tbs_certificate.get::<KeyUsage>(), Ok(Some(_)))
+    }
+
+    /// The value of its extension with this extnID (content bytes of the identifier), DER.
+    pub fn extension(&self, oid: &[u8]) -> Option<&[u8]> {
+        let extensions = self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default();
+        let extension = extensions.iter().find(|extension| extension.extn_id.as_bytes() == oid)?;
+        Some(extension.extn_value.as_bytes())
+    }
+
     /// Whether basicConstraints says that this is a CA.
     pub fn is_ca(&self) -> bool {
         matches!(self.parsed.tbs_certificate.get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca)

@@ -326,27 +326,33 @@ fn a_delta_crl_removes_and_applies_to_its_base() {
     // The whole index must not be refused for it: a line of type R is revoked, and only a hold can be meant.
     let listed = ca.index().unwrap();
     assert!(matches!(listed[0].record.status, Status::Revoked { reason: Reason::CertificateHold, .. }), "{listed:?}");
-    ca.refuses_crl(&["-crlexts", "complete"], "reasonCode: removeFromCRL occurs in delta CRLs only");
+    let complete = ca.crl("odd.crl", &["-crlexts", "complete"]).unwrap();
+    let entry = complete.entries().find(|entry| entry.serial == ca.serial(&held)).unwrap();
+    assert!(matches!(entry.change, Change::Revoked { reason: Reason::CertificateHold, .. }), "never good: {entry:?}");
+    assert!(complete.oddities().unwrap().to_string().contains("removeFromCRL"));
 
     let delta = ca.crl("delta.crl", &["-crlexts", "delta"]).unwrap();
     assert_eq!(delta.header().base, base.header().number);
     let entries: BTreeMap<_, _> = delta.entries().map(|entry| (entry.serial, entry.change)).collect();
     assert_eq!(entries[&ca.serial(&held)], Change::Remove);
     assert!(matches!(entries[&ca.serial(&lost)], Change::Revoked { reason: Reason::KeyCompromise, .. }));
-    assert_eq!(delta.applies_to(&base), Ok(()));
-    assert!(base.applies_to(&delta).is_err() && delta.applies_to(&delta).is_err());
+    let number = base.header().number;
+    assert_eq!(delta.applies_to(&base, number), Ok(()));
+    assert!(base.applies_to(&delta, number).is_err() && delta.applies_to(&delta, number).is_err());
 }
 
 #[test]
 fn the_scope_of_a_crl_is_told_or_refused() {
     let ca = Ca::new("CA", KEYS[1]);
     let users = ca.crl("users.crl", &["-crlexts", "users"]).unwrap();
-    let expected = Coverage { only_contains_user_certs: true, only_contains_ca_certs: false, distribution_point: true };
+    let expected = Coverage { only_contains_user_certs: true, distribution_point: true, ..Coverage::default() };
     assert_eq!(users.header().coverage, expected);
     let delta = ca.crl("delta.crl", &["-crlexts", "delta"]).unwrap();
-    assert!(delta.applies_to(&users).unwrap_err().contains("issuingDistributionPoint"));
-    ca.refuses_crl(&["-crlexts", "indirect"], "indirectCRL is not supported");
-    ca.refuses_crl(&["-crlexts", "reasons"], "onlySomeReasons is not supported");
+    assert!(delta.applies_to(&users, users.header().number).unwrap_err().contains("issuingDistributionPoint"));
+    let indirect = ca.crl("indirect.crl", &["-crlexts", "indirect"]).unwrap().header().coverage;
+    assert_eq!(indirect, Coverage { indirect_crl: true, ..Coverage::default() });
+    let reasons = ca.crl("reasons.crl", &["-crlexts", "reasons"]).unwrap().header().coverage;
+    assert_eq!(reasons, Coverage { only_some_reasons: true, ..Coverage::default() });
     ca.refuses_crl(&["-crlexts", "unknown"], "critical extension 1.2.3.4, which is not understood");
 }
 

@@ -29,9 +29,9 @@ fn whole() -> Vec<u8> {
     );
     let (former, other, identity) = (issuer(1), issuer(1).under("other"), book.identity().unwrap());
     let mark = CrlMark { number: Some(CrlNumber::from_padded([7; 20])), this_update: THEN, digest: [9; 32] };
-    let crl_marks = CrlMarks { complete: Some(mark), delta: None, holds: Some(CrlScope([5; 32])) };
+    let crl_marks = CrlMarks::of_one(Some(mark), None, Some(CrlScope([5; 32])));
     let batch = Batch {
-        crl_marks: Some(crl_marks),
+        crl_marks: Some(&crl_marks),
         verified: Some(THEN),
         succeeds: std::slice::from_ref(&former),
         ..Batch::new(&other, identity)

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::{
-    super::{Changes, Refusal, Restore, RestoreError, Restored, merging},
+    super::{Changes, Refusal, Restore, RestoreError, Restored},
     *,
 };
 use crate::{
     book::Answered,
     ledger::reconcile::{FINAL, HOLD, Known, by_source, keeps, restored, strictness},
-    source::{CrlMark, CrlMarks, CrlNumber, CrlScope},
+    source::{CrlMark, CrlMarks, CrlNumber, CrlScope, ScopeMarks},
     state_dir::BOOK,
 };
 
@@ -153,10 +153,10 @@ fn an_empty_directory_gets_all_of_it_and_a_book_of_its_own() {
     let (id, other, identity) = (issuer(1), issuer(1).under("other"), former.identity().unwrap());
     let number = |number: u8| Some(CrlNumber::from_padded([number; 20]));
     let mark = |byte: u8| CrlMark { number: number(byte), this_update: THEN, digest: [byte; 32] };
-    let crl_marks = CrlMarks { complete: Some(mark(1)), delta: Some(mark(2)), holds: Some(CrlScope([3; 32])) };
+    let crl_marks = CrlMarks::of_one(Some(mark(1)), Some(mark(2)), Some(CrlScope([3; 32])));
     former
         .commit(&Batch {
-            crl_marks: Some(crl_marks),
+            crl_marks: Some(&crl_marks),
             verified: Some(THEN),
             stamps: Some(b"as it was"),
             ..Batch::new(&id, identity)
@@ -216,18 +216,28 @@ fn no_older_crl_may_follow_than_either_has_taken_and_no_part_may_release_another
             digest: [number; 32],
         }
     };
-    let marks = |complete, holds: Option<u8>| CrlMarks {
-        complete,
-        delta: None,
-        holds: holds.map(|scope| CrlScope([scope; 32])),
+    // Each of one scope: its complete CRL. And the scopes of holds.
+    let marks = |scopes: &[(u8, u8)], holds: Option<&[u8]>| {
+        let scope = |scope: u8| CrlScope([scope; 32]);
+        let of = scopes.iter().map(|(of, number)| ScopeMarks {
+            scope: scope(*of),
+            complete: Some(mark(*number)),
+            delta: None,
+        });
+        CrlMarks::new(of, holds.map(|holds| holds.iter().map(|holds| scope(*holds)).collect()))
     };
     for (there, here, wanted) in [
-        (marks(Some(mark(3)), Some(1)), marks(Some(mark(5)), Some(1)), marks(Some(mark(5)), Some(1))),
-        (marks(Some(mark(5)), Some(1)), marks(Some(mark(3)), Some(2)), marks(Some(mark(5)), None)),
-        (marks(Some(mark(5)), None), marks(None, Some(2)), marks(Some(mark(5)), None)),
-        (marks(None, Some(1)), marks(Some(mark(5)), None), marks(Some(mark(5)), None)),
+        (marks(&[(1, 3)], Some(&[1])), marks(&[(1, 5)], Some(&[1])), marks(&[(1, 5)], Some(&[1]))),
+        (marks(&[(1, 5)], Some(&[1])), marks(&[(1, 3)], Some(&[2])), marks(&[(1, 5)], Some(&[1, 2]))),
+        (marks(&[(1, 5)], None), marks(&[], Some(&[2])), marks(&[(1, 5)], None)),
+        (marks(&[], Some(&[1])), marks(&[(1, 5)], None), marks(&[(1, 5)], None)),
+        (
+            marks(&[(1, 5), (2, 1)], Some(&[])),
+            marks(&[(2, 2), (3, 7)], Some(&[3])),
+            marks(&[(1, 5), (2, 2), (3, 7)], Some(&[3])),
+        ),
     ] {
-        assert_eq!(merging::marks(there, here), wanted);
+        assert_eq!(there.merged(&here), wanted);
     }
 }
 

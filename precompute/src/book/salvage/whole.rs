@@ -103,7 +103,7 @@ fn write(book: &mut Book, issuer: &IssuerId, read: &Read) -> Result<(), StateErr
     }
     book.commit(&Batch {
         changes: last,
-        crl_marks: Some(held.crl_marks),
+        crl_marks: Some(&held.crl_marks),
         verified: held.verified,
         answered,
         ..Batch::new(issuer, identity)

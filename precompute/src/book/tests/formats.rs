@@ -23,12 +23,16 @@ fn write_format_1(path: &Path) {
             records.insert(&key(number, *serial(1).padded()), &encode(&REVOKED, Origin::SOURCE, 41)).unwrap();
         }
         transaction.open_table(VERIFIED).unwrap().insert(0, 5).unwrap();
-        let mark = encode_mark(&marks().delta.unwrap());
+        let mark = encode_mark(&delta().unwrap());
         transaction.open_table(CRL_MARKS).unwrap().insert((0, DELTA), &mark).unwrap();
         let numbers = redb::TableDefinition::<u32, &[u8; 20]>::new("crl-numbers");
         transaction.open_table(numbers).unwrap().insert(0, &[9; 20]).unwrap();
     }
     transaction.commit().unwrap();
+}
+
+fn delta() -> Option<CrlMark> {
+    marks().of(CrlScope([7; 32])).1
 }
 
 #[test]
@@ -40,10 +44,11 @@ fn a_book_of_format_1_is_read_without_loss() {
         let mut book = Book::open(dir.path()).unwrap();
         let (held, found) = book.all(&id("a")).unwrap();
         assert_eq!((held.known, held.verified, &found[..]), (true, Some(UnixTime(5)), &[(serial(1), REVOKED)][..]));
-        assert_eq!((look.0.crl_marks, &look.1), (held.crl_marks, &found), "a look sees the same");
-        assert_eq!((held.crl_marks.delta, held.crl_marks.holds), (marks().delta, None), "it knew of no scopes");
+        assert_eq!((&look.0.crl_marks, &look.1), (&held.crl_marks, &found), "a look sees the same");
+        let (complete, found) = held.crl_marks.of(CrlScope::WHOLE);
+        assert_eq!((found, held.crl_marks.holds()), (delta(), None), "it knew of no scopes");
         // An earlier version still kept only the number.
-        let number = held.crl_marks.complete.unwrap().number;
+        let number = complete.unwrap().number;
         assert_eq!(number, Some(CrlNumber::from_padded([9; 20])));
         assert_eq!(book.all(&id("b")).unwrap().1, [(serial(1), REVOKED)]);
     }
@@ -71,7 +76,7 @@ fn a_book_of_format_2_is_read_without_loss_and_written_on() {
     for _ in 0..2 {
         let mut book = Book::open(dir.path()).unwrap();
         let (held, found) = book.all_with_origin(&id("a")).unwrap();
-        assert_eq!((held.crl_marks, held.verified, held.stamps.as_ref()), (marks(), Some(UnixTime(5)), None));
+        assert_eq!((&held.crl_marks, held.verified, held.stamps.as_ref()), (&marks(), Some(UnixTime(5)), None));
         assert_eq!(found, wanted);
         assert_eq!((&look.0, &look.1), (&held, &found), "a look sees the same");
         assert_eq!(*identity.get_or_insert(held.book), held.book, "it stays the same book");
@@ -128,7 +133,7 @@ fn a_book_of_format_3_is_read_without_loss_and_written_on() {
     for _ in 0..2 {
         let mut book = Book::open(dir.path()).unwrap();
         let (held, found) = book.all_with_origin(&a).unwrap();
-        assert_eq!((held.crl_marks, held.verified), (marks(), Some(UnixTime(5))));
+        assert_eq!((&held.crl_marks, held.verified), (&marks(), Some(UnixTime(5))));
         assert_eq!(held.stamps.as_deref(), Some(&b"looked like this"[..]));
         assert_eq!((&look.0, &look.1), (&held, &found), "a look sees the same");
         assert_eq!(*identity.get_or_insert(held.book), held.book, "it stays the same book");
@@ -155,6 +160,38 @@ fn a_book_of_format_3_is_read_without_loss_and_written_on() {
     book.told(None, &rows).unwrap();
     assert_eq!(book.outbox(&a, 9).unwrap(), []);
     book.all(&a).unwrap();
+}
+
+/// Written by the last version of this program that wrote format 4, which kept the CRLs of one scope: for `a` records 1 to 59
+/// in two commits, marks and a time, then a commit that was owed; for `b` three records, the same marks and another time.
+const FORMAT_4: &[u8] = include_bytes!("format-4.redb");
+
+#[test]
+fn a_book_of_format_4_is_read_without_loss_and_its_marks_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(BOOK), FORMAT_4).unwrap();
+    let look = Book::look(dir.path()).unwrap().unwrap().all_with_origin(&id("a")).unwrap();
+    let pushed = Origin::PUSHED.with(Origin::PUSH_RESTRICTS);
+    let wanted = (1..60u8).map(|number| match number {
+        2 => (serial(2), REVOKED, pushed),
+        number => (serial(number), [GOOD, REVOKED][usize::from(number % 2)], Origin::SOURCE),
+    });
+    for _ in 0..2 {
+        let mut book = Book::open(dir.path()).unwrap();
+        let (held, found) = book.all_with_origin(&id("a")).unwrap();
+        assert!(found.iter().copied().eq(wanted.clone()), "{found:?}");
+        assert_eq!((&held.crl_marks, held.verified), (&marks(), Some(UnixTime(5))));
+        assert_eq!((&look.0, &look.1), (&held, &found), "a look sees the same");
+        assert_eq!(book.outbox(&id("a"), 9).unwrap().len(), 1);
+        let (held, _) = book.all(&id("b")).unwrap();
+        let of_whole = held.crl_marks.of(CrlScope::WHOLE);
+        assert_eq!((of_whole, held.crl_marks.holds()), (marks().of(CrlScope([7; 32])), None), "no scope was known");
+    }
+    let mut book = Book::open(dir.path()).unwrap();
+    for marks in [several_marks(Some(&[7])), several_marks(None), CrlMarks::default(), several_marks(Some(&[]))] {
+        book.put(&id("a"), &[], Some(marks.clone()), None);
+        assert_eq!(book.all(&id("a")).unwrap().0.crl_marks, marks, "nothing of before is left");
+    }
 }
 
 /// An earlier format is rewritten when it is opened: that meets the damage before any seal does.

@@ -29,6 +29,8 @@ pub struct IssuerConfig {
     pub sources: Sources,
     /// How it answers: the tenant's policy with what it says itself, except for unlisted serials.
     pub policy: Policy,
+    /// The files with certificates of those who sign its CRLs beside it.
+    pub crl_issuers: Vec<PathBuf>,
     /// Its own setting for unlisted serials; `None` for the tenant's.
     pub unlisted: Option<Unlisted>,
     /// The signers of its answers; at least one.
@@ -65,10 +67,8 @@ impl ListingFile {
 pub struct Sources {
     /// Databases of `openssl ca`, and lists of what was issued: together they list every certificate.
     pub listings: Vec<ListingFile>,
-    /// A complete CRL: lists the revoked ones.
-    pub crl: Option<PathBuf>,
-    /// A delta CRL to that CRL.
-    pub delta_crl: Option<PathBuf>,
+    /// Its CRLs, which list the revoked ones: complete ones, deltas and parts. What each is, it says itself.
+    pub crls: Vec<PathBuf>,
     /// Whether pushes alone are a source. They are taken for every issuer; this says that it needs no file.
     pub pushes: bool,
     /// Those of its files that mirror something at a URL.
@@ -95,7 +95,7 @@ impl Sources {
     /// All its files.
     pub fn paths(&self) -> Vec<PathBuf> {
         let listings = self.listings.iter().map(|listing| &listing.path);
-        listings.chain([&self.crl, &self.delta_crl].into_iter().flatten()).cloned().collect()
+        listings.chain(&self.crls).cloned().collect()
     }
 
     /// Whether something lists the certificates that were issued.
@@ -106,15 +106,16 @@ impl Sources {
     /// The listing, if it is the only file: what it says is what there is.
     pub fn listing_alone(&self) -> Option<&ListingFile> {
         match &self.listings[..] {
-            [listing] if self.crl.is_none() => Some(listing),
+            [listing] if !self.has_crls() => Some(listing),
             _ => None,
         }
     }
 
-    /// What is fetched for it. `issuer`: its certificate.
-    pub fn specs(&self, issuer: &Certificate) -> Vec<Spec> {
+    /// What is fetched for it. `issuer`: its certificate; `crl_issuers`: those of who signs CRLs beside it.
+    pub fn specs(&self, issuer: &Certificate, crl_issuers: &[Certificate]) -> Vec<Spec> {
         let spec = |Fetched { url, mirror, tls_ca }: Fetched| {
-            Spec::Crl(CrlAtUrl { url, mirror, issuer: issuer.clone(), tls_ca })
+            let (issuer, crl_issuers) = (issuer.clone(), crl_issuers.to_vec());
+            Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca })
         };
         self.fetched.iter().cloned().map(spec).collect()
     }
@@ -131,7 +132,7 @@ impl Sources {
     /// Names `other` in place of a file.
     pub fn replace(&mut self, file: &Path, other: &Path) {
         let listings = self.listings.iter_mut().map(|listing| &mut listing.path);
-        for path in listings.chain([&mut self.crl, &mut self.delta_crl].into_iter().flatten()) {
+        for path in listings.chain(&mut self.crls) {
             if path == file {
                 *path = other.to_owned();
             }
@@ -142,29 +143,29 @@ impl Sources {
             .for_each(|fetched| fetched.mirror = other.to_owned());
     }
 
-    /// Its CRLs.
-    pub fn crls(&self) -> impl Iterator<Item = &Path> {
-        [&self.crl, &self.delta_crl].into_iter().flatten().map(PathBuf::as_path)
+    /// Whether it has CRLs.
+    pub fn has_crls(&self) -> bool {
+        !self.crls.is_empty()
     }
 
     /// Whether the only source is a CRL, which names no good certificates.
     pub fn is_crl_alone(&self) -> bool {
-        !self.list() && self.crl.is_some()
+        !self.list() && self.has_crls()
     }
 
     /// Whether there is no file: every record is pushed.
     pub fn is_pushes_alone(&self) -> bool {
-        self.pushes && !self.list() && self.crl.is_none()
+        self.pushes && !self.list() && !self.has_crls()
     }
 
     /// Whether there is nothing: every record comes from the feed.
     pub fn is_none(&self) -> bool {
-        !self.pushes && !self.list() && self.crl.is_none()
+        !self.pushes && !self.list() && !self.has_crls()
     }
 
     /// The file that lists the certificates, the first of several.
     pub fn main(&self) -> Option<&Path> {
-        self.listings.first().map(|listing| listing.path.as_path()).or(self.crl.as_deref())
+        self.listings.first().map(|listing| &listing.path).or(self.crls.first()).map(PathBuf::as_path)
     }
 }
 
@@ -225,23 +226,23 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
     let mut fetched = Vec::new();
     let sources = Sources {
         listings: listings(section),
-        crl: places.crl(section, "crl", &mut fetched),
-        delta_crl: places.crl(section, "delta_crl", &mut fetched),
+        crls: places.crls(section, &mut fetched),
         pushes: section.boolean("pushes").unwrap_or(false),
         fetched,
     };
     if own.is_some() && sources.fetched.is_empty() {
         section.problem("tls_ca", "has no effect: no source of this issuer is at a URL; remove it");
     }
-    let has_file = section.has("index") | section.has("issued") | section.has("crl");
+    let crl_issuers = read_files(section, "crl_issuer", limits::CRL_ISSUERS_MAX);
+    if !crl_issuers.is_empty() && !sources.has_crls() && !is_of_replica {
+        section.problem("crl_issuer", "names who signs CRLs, and there is no CRL; add `crl`, or remove `crl_issuer`");
+    }
+    let has_file = section.has("index") | section.has("issued") | section.has("crl") | section.has("delta_crl");
     if !has_file && !sources.pushes && !is_of_replica {
         section.problem(
             "index",
             "is missing; name the CA's database (`index = \"index.txt\"`), a list of what it has issued (`issued = \"issued.txt\"`) or its CRL (`crl = \"ca.crl\"`), or write `pushes = true` if every certificate is pushed",
         );
-    }
-    if sources.delta_crl.is_some() && !section.has("crl") {
-        section.problem("delta_crl", "needs the complete CRL that it changes; add `crl`");
     }
     let name = if section.has("name") { read_name(section) } else { None };
     // Names are unique within a tenant, because metrics and logs distinguish issuers by name.
@@ -257,6 +258,7 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
         certificate: certificate.unwrap_or_default(),
         sources,
         policy,
+        crl_issuers,
         unlisted,
         signers,
     }
@@ -271,11 +273,28 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// A CRL: a path, or a URL, of which there is a mirror. What is fetched is added to `fetched`.
-    fn crl(&self, section: &mut Section<'_>, key: &'static str, fetched: &mut Vec<Fetched>) -> Option<PathBuf> {
-        let path = section.path(key)?;
-        let written = section.string(key)?;
-        self.entry(&written, path, fetched).map_err(|problem| section.problem(key, problem)).ok()
+    /// The CRLs of `crl`, and of `delta_crl`, which is a further name for the same list: paths, and URLs, of which there are
+    /// mirrors. What is fetched is added to `fetched`.
+    fn crls(&self, section: &mut Section<'_>, fetched: &mut Vec<Fetched>) -> Vec<PathBuf> {
+        let mut crls: Vec<PathBuf> = Vec::new();
+        for key in ["crl", "delta_crl"] {
+            for written in written_files(section, key, limits::CRL_FILES_MAX) {
+                let path = section.resolve(&written);
+                match self.entry(&written, path, fetched) {
+                    Ok(path) if crls.contains(&path) => {}
+                    Ok(path) => crls.push(path),
+                    Err(problem) => section.problem(key, problem),
+                }
+            }
+        }
+        if section.has("delta_crl") && !section.has("crl") {
+            section.problem("delta_crl", "needs the complete CRL that it changes; add `crl`");
+        }
+        let most = limits::CRL_FILES_MAX;
+        if crls.len() > most {
+            section.problem("crl", format_args!("and `delta_crl` name {} files; at most {most} are read", crls.len()));
+        }
+        crls
     }
 
     /// One entry: `written` in the file, which is `path` if it is one. The error completes the name of its key.
@@ -293,7 +312,36 @@ impl Places<'_> {
             Some(TlsTrust::File(path)) => Some(path.clone()),
             Some(TlsTrust::System) | None => None,
         };
-        fetched.push(Fetched { url, mirror: mirror.clone(), tls_ca });
+        if fetched.iter().all(|other| other.mirror != mirror) {
+            fetched.push(Fetched { url, mirror: mirror.clone(), tls_ca });
+        }
         Ok(mirror)
     }
+}
+
+/// The files that a key names: one or a list of at most `most`, as they are written.
+fn written_files(section: &mut Section<'_>, key: &'static str, most: usize) -> Vec<String> {
+    let written = section.strings(key).unwrap_or_default();
+    if section.has(key) && (written.is_empty() || !written.iter().all(|name| is_path(name))) {
+        section.problem(key, "has to be a path, or a list of paths such as `[\"a.pem\", \"b.pem\"]`");
+    }
+    if written.len() > most {
+        section.problem(key, format_args!("names {} files; at most {most} are read", written.len()));
+    }
+    written.into_iter().filter(|name| is_path(name)).collect()
+}
+
+/// The same as paths, each once.
+fn read_files(section: &mut Section<'_>, key: &'static str, most: usize) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for path in written_files(section, key, most).iter().map(|name| section.resolve(name)) {
+        if !files.contains(&path) {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn is_path(name: &str) -> bool {
+    !name.is_empty() && !name.contains("-----BEGIN")
 }

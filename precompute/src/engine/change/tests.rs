@@ -46,6 +46,7 @@ impl World {
             name: "ca".into(),
             certificate,
             sources: Sources::of_index(self.ca.path(file)),
+            crl_issuers: Vec::new(),
             unlisted_good: false,
         }
     }

@@ -62,7 +62,14 @@ impl Follow {
         let sources = Sources { listings: listings.iter().map(file).collect(), ..Sources::default() };
         let certificate = certificate();
         let id = IssuerId::of("tenant", &certificate);
-        let issuer = FollowedIssuer { id, name: "issuer".into(), certificate, sources, unlisted_good: false };
+        let issuer = FollowedIssuer {
+            id,
+            name: "issuer".into(),
+            certificate,
+            sources,
+            crl_issuers: Vec::new(),
+            unlisted_good: false,
+        };
         let (records, writer) = Records::new();
         Self { dir, issuer, records, writer, mark: None, candidates: Candidates::default() }
     }
@@ -83,7 +90,7 @@ impl Follow {
         compare(&Question {
             records: &self.records,
             issuer: &self.issuer,
-            crl_marks: CrlMarks::default(),
+            crl_marks: &CrlMarks::default(),
             mark: self.mark.as_ref(),
             candidates: &self.candidates,
             now: UnixTime(1_800_000_000),
@@ -239,7 +246,7 @@ fn of_a_torn_index_only_what_two_passes_say_of_known_certificates_counts() {
             &Question {
                 records: &follow.records,
                 issuer: &follow.issuer,
-                crl_marks: CrlMarks::default(),
+                crl_marks: &CrlMarks::default(),
                 mark: None,
                 candidates: &follow.candidates,
                 now: UnixTime(1_800_000_000),

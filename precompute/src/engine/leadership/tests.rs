@@ -46,6 +46,7 @@ fn sources_are_read_by_who_leads_alone_and_whole_each_time_that_it_begins() {
         name: "ca".into(),
         certificate,
         sources: Sources::of_index(file.clone()),
+        crl_issuers: Vec::new(),
         unlisted_good: false,
     };
     fs::write(&file, index(&[1])).unwrap();
@@ -83,6 +84,7 @@ fn a_source_that_is_refused_keeps_nobody_from_leading() {
         name: tenant.into(),
         certificate: ca.certificate(),
         sources: Sources::of_index(ca.path(file)),
+        crl_issuers: Vec::new(),
         unlisted_good: false,
     };
     fs::write(ca.path("good.txt"), index(&[4])).unwrap();
@@ -108,6 +110,7 @@ fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
         name: "ca".into(),
         certificate: certificate.clone(),
         sources: Sources::of_index(file.clone()),
+        crl_issuers: Vec::new(),
         unlisted_good,
     };
     fs::write(&file, index(&[1])).unwrap();

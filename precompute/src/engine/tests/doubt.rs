@@ -40,11 +40,8 @@ fn a_list_that_shrank_revokes_and_adds_while_its_removals_wait_for_a_person() {
 
 /// Index, CRL and delta CRL, all in order: 1 to 9 are good, 7 and 8 on hold.
 fn three_sources() -> World {
-    let mut world = World::new(|ca| Sources {
-        listings: vec![ListingFile::database(ca.path("listed.txt"))],
-        delta_crl: Some(ca.path("delta.crl")),
-        ..crl_sources(ca)
-    });
+    let mut world =
+        World::new(|ca| Sources { listings: vec![ListingFile::database(ca.path("listed.txt"))], ..crl_and_delta(ca) });
     world.index(&list(1..10));
     world.crl(&(revoked(7, ",certificateHold") + &revoked(8, ",certificateHold")), "ca.crl", COMPLETE);
     world.crl("", "delta.crl", &["-crlexts", "delta"]);
@@ -102,7 +99,7 @@ fn a_refused_index_does_not_keep_the_revocations_of_the_crls_waiting() {
 
 #[test]
 fn a_delta_crl_before_its_complete_crl_revokes_and_releases_nobody() {
-    let mut world = World::new(|ca| Sources { delta_crl: Some(ca.path("delta.crl")), ..crl_sources(ca) });
+    let mut world = World::new(crl_and_delta);
     // The base of the delta CRL is 1.
     fs::write(world.ca.path("crlnumber"), "00\n").unwrap();
     world.crl(&revoked(7, ",certificateHold"), "ca.crl", COMPLETE);
@@ -146,7 +143,7 @@ fn while_the_book_is_being_written_sources_are_looked_at_and_saved_later() {
 #[test]
 fn an_older_crl_or_delta_put_back_releases_nobody() {
     // The fault froze the number only: a CRL without one, or a delta CRL that steps back, released holds.
-    let mut world = World::new(|ca| Sources { delta_crl: Some(ca.path("delta.crl")), ..crl_sources(ca) });
+    let mut world = World::new(crl_and_delta);
     let held = |serial| revoked(serial, ",certificateHold");
     let bytes = |world: &World, file: &str| fs::read(world.ca.path(file)).unwrap();
     let put = |world: &World, file: &str, content: &[u8]| fs::write(world.ca.path(file), content).unwrap();
@@ -218,8 +215,8 @@ fn of_several_entries_of_one_serial_the_strictest_counts() {
         &[(3, HELD), (3, LOST), (4, LOST), (4, HELD), (5, 8), (5, HELD)],
     );
     let book = open_book(dir.path());
-    let path = |file: &str| Some(dir.path().join(file));
-    let sources = Sources { crl: path("ca.crl"), delta_crl: path("delta.crl"), ..Sources::default() };
+    let crls = ["ca.crl", "delta.crl"].map(|file| dir.path().join(file)).into();
+    let sources = Sources { crls, ..Sources::default() };
     let mut watched = open(&book, issuer("tenant", draft::issuer(), sources));
     watched.pass(Accepted::default()).unwrap();
     let reason =

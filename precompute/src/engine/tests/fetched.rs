@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn far(state: &Path, url: &str) -> FollowedIssuer {
     let mirror = state.join("fetched/ca.crl");
     let fetched = vec![Fetched { url: url.parse().unwrap(), mirror: mirror.clone(), tls_ca: None }];
-    issuer("far", draft::issuer(), Sources { crl: Some(mirror), fetched, ..Sources::default() })
+    issuer("far", draft::issuer(), Sources { crls: vec![mirror], fetched, ..Sources::default() })
 }
 
 /// An issuer with an index, as the tenant `near`.

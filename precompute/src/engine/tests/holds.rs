@@ -3,6 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
+use crate::source::CrlMarks;
 
 /// Sources in a directory: CRLs byte by byte, since openssl releases nobody and writes no scopes of our choice.
 struct Place {
@@ -26,13 +27,10 @@ fn shard(name: &[u8]) -> Vec<u8> {
 }
 
 fn sources(dir: &tempfile::TempDir, index: bool, delta: bool) -> Sources {
-    let path = |file: &str| Some(dir.path().join(file));
-    Sources {
-        listings: path("index.txt").filter(|_| index).map(ListingFile::database).into_iter().collect(),
-        crl: path("ca.crl"),
-        delta_crl: path("delta.crl").filter(|_| delta),
-        ..Sources::default()
-    }
+    let path = |file: &str| dir.path().join(file);
+    let crls = [path("ca.crl")].into_iter().chain(delta.then(|| path("delta.crl"))).collect();
+    let listings = Some(path("index.txt")).filter(|_| index).map(ListingFile::database).into_iter().collect();
+    Sources { listings, crls, ..Sources::default() }
 }
 
 fn reader(book: &Arc<SharedBook>, sources: Sources) -> SourceReader {
@@ -167,7 +165,8 @@ fn a_hold_whose_part_is_not_known_is_released_once_one_part_lists_all() {
     let mut place = Place::new(false, false);
     place.crl(Some(users()), &[(1, HELD), (2, HELD)]);
     place.pass().unwrap();
-    place.watched.crl_marks.holds = None;
+    let marks = &mut place.watched.crl_marks;
+    *marks = CrlMarks::new(marks.scopes().iter().copied(), None);
     place.crl(Some(users()), &[(2, HELD)]);
     place.pass().unwrap();
     assert_eq!([1, 2].map(|serial| place.reason(serial)), [HELD; 2].map(Some), "who knows who listed 1");

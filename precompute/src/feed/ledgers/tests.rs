@@ -557,13 +557,13 @@ fn an_issuer_is_known_once_the_feed_has_spoken_of_it_also_after_a_restart() {
     let known = |disk: &OnDisk| [0, 1, 2].map(|of| disk.ledger(of).state().health.is_known());
     assert_eq!(known(&disk), [false; 3]);
     assert_eq!(disk.book.digests(9), [], "nobody is told of what is not known");
-    let marks = CrlMarks { holds: Some(crate::source::CrlScope([7; 32])), ..CrlMarks::default() };
+    let marks = CrlMarks::new([], Some(vec![crate::source::CrlScope([7; 32])]));
     let status = |of| IssuerStatus {
         is_crl_alone: false,
         id: id(of),
         verified: Some(UnixTime(1000)),
         crl_next_update: Some(UnixTime(900)),
-        crl_marks: marks,
+        crl_marks: marks.clone(),
     };
     disk.book.note_status(&status(1));
     disk.book.note_status(&status(ISSUERS));

@@ -56,13 +56,31 @@ impl Statuses {
             self.all_at = Some(now);
         }
         self.told.extend(due.iter().map(|status| (status.issuer(), status.clone())));
-        due.chunks(limits::ENTRY_ISSUERS_MAX).map(|some| Body::IssuerStatus(some.to_vec())).collect()
+        in_entries(due)
     }
 
     /// Whether this issuer's status has been told.
     pub(super) fn has_told(&self, issuer: Issuer) -> bool {
         self.told.contains_key(&issuer)
     }
+}
+
+/// As many statuses in each entry as it has room for.
+fn in_entries(statuses: Vec<IssuerStatus>) -> Vec<Body> {
+    const ROOM: usize = limits::ENTRY_BODY_OCTETS_MAX - 64;
+    let (mut bodies, mut some, mut octets) = (Vec::new(), Vec::new(), 0);
+    for status in statuses {
+        if some.len() == limits::ENTRY_ISSUERS_MAX || !some.is_empty() && octets + status.octets() > ROOM {
+            bodies.push(Body::IssuerStatus(std::mem::take(&mut some)));
+            octets = 0;
+        }
+        octets += status.octets();
+        some.push(status);
+    }
+    if !some.is_empty() {
+        bodies.push(Body::IssuerStatus(some));
+    }
+    bodies
 }
 
 #[cfg(test)]
@@ -76,7 +94,7 @@ mod tests {
         ledger::{Difference, Ledgers, Saver, SharedBook},
         pki::{Reason, Record, Serial, Status},
         records::Change,
-        source::CrlMarks,
+        source::{CrlMark, CrlMarks, CrlScope, ScopeMarks},
     };
 
     fn status(ca: u8, verified: u64, end: u64) -> IssuerStatus {
@@ -145,5 +163,22 @@ mod tests {
         let many: Vec<_> = (0..200).map(|ca| status(ca, 50, 50)).collect();
         let bodies = Statuses::default().due(Duration::ZERO, many.into_iter().map(|status| ((), status)), |()| true);
         assert_eq!(bodies.len(), 200_usize.div_ceil(limits::ENTRY_ISSUERS_MAX), "as many as fit an entry");
+    }
+
+    #[test]
+    fn issuers_with_many_shards_are_told_in_entries_that_a_reader_takes() {
+        let mark = CrlMark { number: None, this_update: UnixTime(7), digest: [3; 32] };
+        let of = |at: u8| ScopeMarks { scope: CrlScope([at; 32]), complete: Some(mark), delta: Some(mark) };
+        let sharded = |ca| IssuerStatus { crl_marks: CrlMarks::new((0..128).map(of), None), ..status(ca, 1, 9) };
+        let present = (0..20).map(|ca| ((), if ca % 2 == 0 { sharded(ca) } else { status(ca, 1, 9) }));
+        let bodies = Statuses::default().due(Duration::ZERO, present, |()| true);
+        assert!(bodies.len() > 1);
+        let mut told = Vec::new();
+        for body in bodies {
+            let Body::IssuerStatus(some) = body else { panic!("{body:?}") };
+            assert!(some.iter().map(IssuerStatus::octets).sum::<usize>() < limits::ENTRY_BODY_OCTETS_MAX);
+            told.extend(some.iter().map(|status| status.id.ca()[0]));
+        }
+        assert_eq!(told, (0..20).collect::<Vec<_>>());
     }
 }

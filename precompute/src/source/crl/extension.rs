@@ -4,7 +4,7 @@
 
 use der::asn1::ObjectIdentifier;
 
-use super::{Coverage, CrlNumber};
+use super::{Coverage, CrlNumber, distribution::FRESHEST_CRL};
 use crate::pki::{
     Excerpt,
     elements::{Elements, Named},
@@ -76,6 +76,8 @@ pub(super) struct CrlExtensions<'a> {
     /// The value of issuingDistributionPoint, DER.
     pub(super) distribution_point: Option<&'a [u8]>,
     pub(super) coverage: Coverage,
+    /// The value of freshestCRL, DER.
+    pub(super) freshest: Option<&'a [u8]>,
 }
 
 impl<'a> CrlExtensions<'a> {
@@ -95,9 +97,10 @@ impl<'a> CrlExtensions<'a> {
                     once(&mut this.base, crl_number(value, "deltaCRLIndicator")?, "deltaCRLIndicator")?;
                 }
                 ISSUING_DISTRIBUTION_POINT => {
-                    this.coverage = coverage(value)?;
+                    this.coverage = Coverage::read(value)?;
                     once(&mut this.distribution_point, value, "issuingDistributionPoint")?;
                 }
+                FRESHEST_CRL => once(&mut this.freshest, value, "freshestCRL")?,
                 // Helps to find the key; the signature itself shows whether it was the right one.
                 AUTHORITY_KEY_IDENTIFIER => {}
                 _ if critical => return Err(unknown(oid)),
@@ -114,38 +117,8 @@ fn crl_number(value: &[u8], what: &str) -> Result<CrlNumber, String> {
         .ok_or_else(|| format!("{what}: expected 0 to 2^160-1 (RFC 5280, 5.2.3), found {} bytes", content.len()))
 }
 
-/// issuingDistributionPoint, RFC 5280 section 5.2.5. Refused: a CRL for other issuers, for some reasons only or for
-/// attribute certificates. It says too little about the issuer's own certificates, or too much.
-fn coverage(value: &[u8]) -> Result<Coverage, String> {
-    const WHAT: &str = "issuingDistributionPoint";
-    let refused = |field: &str| Err(format!("{WHAT}: {field} is not supported"));
-    let mut fields = Elements::only(value, SEQUENCE).named(WHAT)?;
-    let mut coverage = Coverage::default();
-    let mut last = None;
-    while !fields.is_finished() {
-        let field = fields.any().named(WHAT)?;
-        let number = field.tag & 0x1f;
-        if last.replace(number) >= Some(number) {
-            return Err(format!("{WHAT}: its fields are out of order"));
-        }
-        match field.tag {
-            0xa0 => coverage.distribution_point = true,
-            0x81 => coverage.only_contains_user_certs = boolean(field.content, WHAT)?,
-            0x82 => coverage.only_contains_ca_certs = boolean(field.content, WHAT)?,
-            0x83 => return refused("onlySomeReasons"),
-            0x84 if boolean(field.content, WHAT)? => return refused("indirectCRL"),
-            0x85 if boolean(field.content, WHAT)? => return refused("onlyContainsAttributeCerts"),
-            0x84 | 0x85 => {}
-            tag => return Err(format!("{WHAT}: has the unknown field {tag:#04x}")),
-        }
-    }
-    if coverage.only_contains_user_certs && coverage.only_contains_ca_certs {
-        return Err(format!("{WHAT}: onlyContainsUserCerts and onlyContainsCACerts exclude each other"));
-    }
-    Ok(coverage)
-}
-
-fn boolean(content: &[u8], what: &str) -> Result<bool, String> {
+/// A BOOLEAN from its content bytes.
+pub(super) fn boolean(content: &[u8], what: &str) -> Result<bool, String> {
     match content {
         [0x00] => Ok(false),
         [0xff] => Ok(true),

@@ -1,4 +1,4 @@
-//! Which of two CRLs of one kind is later.
+//! Which of two CRLs of one scope and kind is later.
 //!
 //! Purpose: an old CRL that is put back must not release a hold. Invariant: a CRL that follows the last one is later by
 //! number and by time, or is the same. Pure: the time is a parameter. It does not know entries.
@@ -19,26 +19,24 @@ pub struct CrlMark {
     pub digest: [u8; 32],
 }
 
-/// Which certificates a CRL covers: SHA-256 of the value of its issuingDistributionPoint, or zeros if it covers all.
-/// Only a CRL of the scope under which a hold was listed can release it (RFC 5280 sections 5.2.5 and 5.3.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Which certificates a CRL covers, and under which key it is signed: zeros if it covers all and is signed with the CA's
+/// present key, otherwise SHA-256 of the value of its issuingDistributionPoint. Of another signer (a CRL issuer, or the CA
+/// under another key) it begins with [`CrlScope::OTHER`], and is a hash of the signer as well. CRLs of one scope are
+/// numbered in one sequence (RFC 5280 section 5.2.3), and only they can release a hold that they have listed (sections
+/// 5.2.5 and 5.3.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CrlScope(pub [u8; 32]);
 
 impl CrlScope {
     /// All of the issuer's certificates.
     pub const WHOLE: Self = Self([0; 32]);
-}
+    /// How the scopes of other signers begin.
+    pub const OTHER: [u8; 4] = [0xff; 4];
 
-/// What is kept of an issuer's CRLs.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct CrlMarks {
-    /// The complete CRL taken last.
-    pub complete: Option<CrlMark>,
-    /// The delta CRL taken last.
-    pub delta: Option<CrlMark>,
-    /// The one scope under which CRLs have listed all certificates on hold; `None` if there were several, or it is
-    /// unknown.
-    pub holds: Option<CrlScope>,
+    /// Whether another signer has this scope.
+    pub fn is_of_other_signer(self) -> bool {
+        self.0.starts_with(&Self::OTHER)
+    }
 }
 
 impl CrlMark {
@@ -95,14 +93,24 @@ impl Crl {
         self.mark
     }
 
-    /// Which certificates it covers.
+    /// Which certificates it covers, and who has signed it.
     pub fn scope(&self) -> CrlScope {
         let part = self.distribution_point().filter(|_| !self.header.coverage.is_complete());
-        part.map_or(CrlScope::WHOLE, |part| {
-            let mut scope = [0; 32];
-            scope.copy_from_slice(digest::digest(&digest::SHA256, part).as_ref());
-            CrlScope(scope)
-        })
+        let mut context = digest::Context::new(&digest::SHA256);
+        match (self.is_own_key, part) {
+            (true, None) => return CrlScope::WHOLE,
+            (true, Some(part)) => context.update(part),
+            (false, part) => {
+                context.update(&self.signer);
+                context.update(part.unwrap_or_default());
+            }
+        }
+        let mut scope = [0; 32];
+        scope.copy_from_slice(context.finish().as_ref());
+        if !self.is_own_key {
+            scope[..CrlScope::OTHER.len()].copy_from_slice(&CrlScope::OTHER);
+        }
+        CrlScope(scope)
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::pki::{Reason, Serial};
 
 pub(crate) mod draft;
+mod signers;
 
 #[test]
 fn reads_header_and_entries() {
@@ -46,9 +47,17 @@ fn version_1_has_no_extensions() {
     let version_1 = || Draft { version: Vec::new(), ..Draft::new() };
     let crl = Draft { entries: sequence(&[entry(1, &[])]), ..version_1() }.read().unwrap();
     assert_eq!((crl.entries().count(), crl.header().number), (1, None));
-    refused(&Draft { extensions: vec![number(1)], ..version_1() }, "is of version 1 and has extensions");
-    refused(&Draft { entries: sequence(&[entry(1, &[reason(1)])]), ..version_1() }, "entry 1: has extensions");
-    for version in [vec![2, 1, 0], vec![2, 1, 2], vec![2, 2, 0, 1]] {
+    // GnuTLS and others have written both. What they say counts.
+    let crl = Draft { extensions: vec![number(1)], ..version_1() }.read().unwrap();
+    assert_eq!(crl.header().number, Some(crl_number(1)));
+    assert_eq!(crl.oddities().unwrap().to_string(), "version is v1, which has no extensions: taken as v2");
+    let crl = Draft { entries: sequence(&[entry(1, &[reason(1)])]), ..version_1() }.read().unwrap();
+    let change = Change::Revoked { time: today(), reason: Reason::KeyCompromise };
+    assert_eq!(crl.entries().next(), Some(Entry { serial: serial(1), change }));
+    assert!(crl.oddities().unwrap().to_string().starts_with("entry 1 has extensions"));
+    let crl = Draft { version: vec![2, 1, 0], ..Draft::new() }.read().unwrap();
+    assert!(crl.oddities().unwrap().to_string().starts_with("version is written as v1"));
+    for version in [vec![2, 1, 2], vec![2, 2, 0, 1]] {
         refused(&Draft { version, ..Draft::new() }, "version: expected none, or v2 (1)");
     }
 }
@@ -59,20 +68,45 @@ fn times_come_in_two_forms() {
     let crl = times(b"\x18\x0f20500102030405Z\x18\x0f20510102030405Z").read().unwrap();
     assert_eq!(crl.header().this_update, UnixTime::from_asn1_text(b"20500102030405Z").unwrap());
     assert_eq!(times(TODAY).read().unwrap().header().next_update, None);
-    refused(&times(&[TOMORROW, TODAY].concat()), "before its thisUpdate");
-    for wrong in [
-        &b"\x17\x0f20250102030405Z"[..],
-        b"\x18\x0d250102030405Z",
-        b"\x17\x0d250102030405+",
-        b"\x17\x0b2501020304Z",
-        b"\x18\x1120250102030405.5Z",
-        b"\x16\x0d250102030405Z",
-    ] {
-        refused(&times(wrong), "thisUpdate: ");
-        refused(&Draft::entries(&[sequence(&[&[2, 1, 1], wrong])]), "entry 1: revocationDate: ");
-    }
+    let backwards = times(&[TOMORROW, TODAY].concat()).read().unwrap();
+    assert_eq!(backwards.header().next_update, Some(backwards.header().this_update), "over from the beginning");
+    assert!(backwards.oddities().unwrap().to_string().starts_with("nextUpdate is before thisUpdate"));
+    refused(&times(b"\x16\x0d250102030405Z"), "thisUpdate: ");
+    refused(&Draft::entries(&[sequence(&[&[2, 1, 1], &b"\x16\x0d250102030405Z"[..]])]), "entry 1: revocationDate: ");
     let late = |time: &[u8]| Draft::entries(&[sequence(&[&[2, 1, 1], time])]);
     assert!(late(b"\x18\x0f21060207062815Z").read().unwrap().oddities().is_none());
+}
+
+#[test]
+fn a_date_of_another_form_is_read_as_it_is_meant_and_what_is_no_date_refuses_no_entry() {
+    let times = |times: &[&[u8]]| Draft { times: times.concat(), ..Draft::new() };
+    let dated = |time: &[u8]| Draft::entries(&[entry(1, &[]), sequence(&[&[2, 1, 2], time]), entry(3, &[])]);
+    for (time, seconds) in [
+        (&b"\x17\x0f20250102030405Z"[..], today().0),
+        (b"\x17\x0b2501020304Z", today().0 - 5),
+        (b"\x17\x11250102040405+0100", today().0),
+        (b"\x18\x1120250102030405.5Z", today().0),
+        (b"\x18\x1320250102020405-0100", today().0),
+        // By X.680 that is the year 2501.
+        (b"\x18\x0d250102030405Z", u64::from(u32::MAX)),
+        (b"\x17\x0d250102030405+", 0),
+        (b"\x17\x0d251302030405Z", 0),
+        (b"\x17\x00", 0),
+    ] {
+        let crl = dated(time).read().unwrap();
+        let change = Change::Revoked { time: UnixTime(seconds), reason: Reason::Unspecified };
+        assert_eq!((crl.entries().nth(1), crl.entries().len()), (Some(Entry { serial: serial(2), change }), 3));
+        assert!(crl.oddities().unwrap().to_string().starts_with("entry 2 has a revocationDate"), "{time:02x?}");
+        let crl = times(&[TODAY, time]).read().unwrap();
+        let next = crl.header().next_update.unwrap();
+        assert_eq!(next.min(UnixTime(u32::MAX.into())), UnixTime(seconds).max(today()));
+        assert!(crl.oddities().unwrap().to_string().starts_with("nextUpdate is "), "{time:02x?}");
+        match seconds {
+            // Nobody knows which of two CRLs is older.
+            0 => refused(&times(&[time]), "thisUpdate: expected UTCTime"),
+            _ => assert!(times(&[time]).read().unwrap().header().this_update >= UnixTime(seconds)),
+        }
+    }
 }
 
 #[test]
@@ -129,7 +163,7 @@ fn the_issuers_name_may_be_written_in_another_way() {
 }
 
 #[test]
-fn every_reason_of_rfc_5280_is_taken_and_no_other() {
+fn every_reason_of_rfc_5280_is_taken_and_any_other_revokes_as_well() {
     for code in 0..=255 {
         let draft = Draft::entries(&[entry(1, &[reason(code)])]);
         match Reason::from_code(code) {
@@ -137,7 +171,13 @@ fn every_reason_of_rfc_5280_is_taken_and_no_other() {
                 let change = Change::Revoked { time: today(), reason };
                 assert_eq!(draft.read().unwrap().entries().next(), Some(Entry { serial: serial(1), change }));
             }
-            None => refused(&draft, "entry 1: reasonCode: "),
+            None => {
+                let crl = draft.read().unwrap();
+                let reason = if code == 8 { Reason::CertificateHold } else { Reason::Unspecified };
+                let change = Change::Revoked { time: today(), reason };
+                assert_eq!(crl.entries().next(), Some(Entry { serial: serial(1), change }), "{code}: never good");
+                assert!(crl.oddities().unwrap().to_string().starts_with("entry 1 has "), "{code}");
+            }
         }
     }
 }
@@ -148,18 +188,14 @@ fn entries_that_cannot_be_trusted_are_refused_by_number() {
     let largest = [&[0][..], &[0xff; 20]].concat();
     assert!(Draft::entries(&[with_serial(&largest)]).read().is_ok());
     for (bad, problem) in [
-        (with_serial(&[]), "userCertificate: expected an INTEGER of one byte at least"),
         (vec![0x31, 0], "expected the tag 0x30, found 0x31"),
         (vec![0x30, 0], "userCertificate: ends too early"),
         (sequence(&[vec![2, 1, 1]]), "revocationDate: ends too early"),
         (sequence(&[&[2, 1, 1], TODAY, &[5, 0]]), "2 bytes are left over"),
         (vec![0x30, 0x7f], "ends too early"),
-        (entry(1, &[reason(1), reason(1)]), "reasonCode: occurs twice"),
-        (entry(1, &[extension(21, false, [0x0a, 2, 0, 1])]), "reasonCode: expected one byte"),
-        (entry(1, &[extension(21, false, [2, 1, 1])]), "reasonCode: expected the tag 0x0a, found 0x02"),
-        (entry(1, &[extension(21, false, [0x0a, 1, 1, 0])]), "reasonCode: 1 bytes are left over"),
-        (entry(1, &[extension(29, true, [0x30, 0])]), "certificateIssuer: "),
-        (entry(1, &[extension(29, false, [0x30, 0])]), "certificateIssuer: "),
+        (entry(1, &[extension(29, true, [0x30, 0])]), "certificateIssuer: expected a directoryName"),
+        (entry(1, &[extension(29, false, [0x30, 0])]), "certificateIssuer: expected a directoryName"),
+        (entry(1, &[extension(29, true, [5, 0])]), "certificateIssuer: expected the tag 0x30"),
         (entry(1, &[extension(99, true, [5, 0])]), "critical extension 2.5.29.99, which is not understood"),
         (entry(1, &[sequence(&[&[6, 0], TRUE, &[4, 0]])]), "critical extension with a malformed identifier"),
         (entry(1, &[sequence(&[&[6, 3, 0x55, 0x1d, 21][..], &[1, 1, 7], &[4, 0]])]), "critical: expected a BOOLEAN"),
@@ -171,14 +207,38 @@ fn entries_that_cannot_be_trusted_are_refused_by_number() {
 }
 
 #[test]
+fn a_reason_that_is_none_or_two_revokes_for_good() {
+    for extensions in [
+        vec![reason(1), reason(6)],
+        vec![reason(6), reason(8)],
+        vec![extension(21, false, [0x0a, 2, 0, 1])],
+        vec![extension(21, true, [2, 1, 6])],
+        vec![extension(21, false, [0x0a, 1, 6, 0])],
+        vec![extension(21, false, [])],
+    ] {
+        for delta_or_not in [vec![number(5)], vec![number(5), delta(3)]] {
+            let entries = sequence(&[entry(1, &extensions), entry(2, &[reason(4)])]);
+            let crl = Draft { entries, ..Draft::extensions(&delta_or_not) }.read().unwrap();
+            let revoked =
+                |value, reason| Entry { serial: serial(value), change: Change::Revoked { time: today(), reason } };
+            let expected = [revoked(1, Reason::Unspecified), revoked(2, Reason::Superseded)];
+            assert_eq!(crl.entries().collect::<Vec<_>>(), expected, "{extensions:02x?}");
+            assert!(crl.oddities().unwrap().to_string().starts_with("entry 1 has a reasonCode"));
+        }
+    }
+    let twice_the_same = Draft::entries(&[entry(1, &[reason(1), reason(1)])]).read().unwrap();
+    assert!(twice_the_same.oddities().is_none());
+}
+
+#[test]
 fn entries_that_nobody_can_ask_for_are_passed_over_and_counted() {
     let with_serial = |content: &[u8]| sequence(&[&element(2, content), TODAY]);
-    let odd: [&[u8]; 4] = [&[0], &[0x80], &[1; 21], &[1; 2000]];
+    let odd: [&[u8]; 5] = [&[0], &[0x80], &[1; 21], &[1; 2000], &[]];
     let mut entries: Vec<_> = odd.map(with_serial).into();
     entries.insert(2, entry(1, &[]));
     entries.push(entry(2, &[]));
     let crl = Draft::entries(&entries).read().unwrap();
-    assert_eq!(crl.passed_over(), 4);
+    assert_eq!(crl.passed_over(), 5);
     assert_eq!(crl.entries().len(), 2);
     assert_eq!(crl.entries().map(|entry| entry.serial).collect::<Vec<_>>(), [serial(1), serial(2)]);
     // They are still checked for what else they hold.
@@ -207,7 +267,6 @@ fn remove_from_crl_belongs_in_a_delta() {
     assert!(crl.is_delta());
     assert_eq!(crl.header().base, Some(crl_number(3)));
     assert_eq!(crl.entries().next(), Some(Entry { serial: serial(1), change: Change::Remove }));
-    refused(&Draft::entries(&[entry(1, &[reason(8)])]), "removeFromCRL occurs in delta CRLs only");
 }
 
 #[test]
@@ -219,6 +278,7 @@ fn crl_extensions_are_understood_or_refused() {
         vec![extension(35, false, [0x30, 0]), number(1)],
         vec![extension(35, true, [0x30, 0])],
         vec![extension(46, false, [0x30, 0])],
+        vec![extension(46, true, [5, 0])],
         vec![extension(99, false, [])],
         vec![number(3), delta(3)],
     ] {
@@ -236,7 +296,8 @@ fn crl_extensions_are_understood_or_refused() {
         (vec![delta(1)], "is a delta CRL without a cRLNumber"),
         (vec![number(1), delta(2)], "is delta CRL 0x01 and holds changes since a later CRL 0x02"),
         (vec![extension(99, true, [])], "critical extension 2.5.29.99, which is not understood"),
-        (vec![extension(46, true, [0x30, 0])], "critical extension 2.5.29.46, which is not understood"),
+        (vec![extension(47, true, [0x30, 0])], "critical extension 2.5.29.47, which is not understood"),
+        (vec![extension(46, true, [0x30, 0]), extension(46, false, [0x30, 0])], "freshestCRL: occurs twice"),
         (vec![vec![0x31, 0]], "Extension: expected the tag 0x30"),
     ] {
         refused(&Draft::extensions(&extensions), problem);
@@ -256,16 +317,16 @@ fn the_distribution_point_tells_what_is_covered() {
         (&[0xa0, 0], shard),
         (&[0xa0, 2, 0xa0, 0, 0x81, 1, 0xff], Coverage { only_contains_user_certs: true, ..shard }),
         (&[0x81, 1, 0, 0x82, 1, 0, 0x84, 1, 0, 0x85, 1, 0], nothing),
+        (&[0x83, 2, 1, 6], Coverage { only_some_reasons: true, ..nothing }),
+        (&[0x85, 1, 0xff], Coverage { only_contains_attribute_certs: true, ..nothing }),
     ] {
         let crl = Draft::extensions(&[distribution_point(fields)]).read().unwrap();
         assert_eq!(crl.header().coverage, expected, "{fields:02x?}");
         assert_eq!(crl.header().coverage.is_complete(), expected == nothing);
     }
     for (fields, problem) in [
-        (&[0x83, 2, 1, 6][..], "onlySomeReasons is not supported"),
-        (&[0x84, 1, 0xff], "indirectCRL is not supported"),
-        (&[0x85, 1, 0xff], "onlyContainsAttributeCerts is not supported"),
-        (&[0x81, 1, 0xff, 0x82, 1, 0xff], "exclude each other"),
+        (&[0x81, 1, 0xff, 0x82, 1, 0xff][..], "exclude each other"),
+        (&[0x81, 1, 0xff, 0x85, 1, 0xff], "exclude each other"),
         (&[0x82, 1, 0, 0x81, 1, 0xff], "out of order"),
         (&[0x84, 1, 0, 0x84, 1, 0xff], "out of order"),
         (&[0x86, 1, 0xff], "unknown field 0x86"),
@@ -275,6 +336,14 @@ fn the_distribution_point_tells_what_is_covered() {
     ] {
         refused(&Draft::extensions(&[distribution_point(fields)]), problem);
     }
+    let indirect = Draft::extensions(&[distribution_point(&[0x84, 1, 0xff])]).read().unwrap();
+    assert_eq!(indirect.header().coverage, Coverage { indirect_crl: true, ..nothing });
+    assert!(indirect.header().coverage.is_complete() && indirect.scope() == CrlScope::WHOLE, "of the CA itself");
+    let attributes =
+        Draft { entries: sequence(&[entry(1, &[])]), ..Draft::extensions(&[distribution_point(&[0x85, 1, 0xff])]) };
+    let attributes = attributes.read().unwrap();
+    assert_eq!((attributes.entries().count(), attributes.passed_over()), (0, 0), "1 is no certificate");
+    assert!(attributes.oddities().unwrap().to_string().contains("says nothing of certificates"));
     let twice = [distribution_point(&[]), distribution_point(&[])];
     refused(&Draft::extensions(&twice), "issuingDistributionPoint: occurs twice");
 }
@@ -358,7 +427,7 @@ fn a_file_holds_one_crl_with_text_around_it() {
     for (content, problem) in [
         (&b""[..], "holds no CRL"),
         (other.as_bytes(), "holds no CRL"),
-        (text.repeat(2).as_bytes(), "holds more than one CRL"),
+        (text.repeat(2).as_bytes(), "holds 2 CRLs: expected one"),
         (
             b"-----BEGIN X509 CRL-----\n*\n-----END X509 CRL-----\n",
             "is damaged PEM: `-----BEGIN X509 CRL-----` in line 1 is followed by what is no whole base64",
@@ -383,9 +452,10 @@ fn a_delta_applies_to_a_complete_crl_of_the_same_scope_and_numbers() {
     let complete = |value| crl(&[number(value)]);
     let change = crl(&[number(12), delta(10)]);
     for value in [10, 11, 12] {
-        assert_eq!(change.applies_to(&complete(value)), Ok(()), "{value}");
+        assert_eq!(change.applies_to(&complete(value), Some(crl_number(value))), Ok(()), "{value}");
     }
-    assert_eq!(crl(&[number(12), delta(10), users()]).applies_to(&crl(&[number(10), users()])), Ok(()));
+    let of_users = crl(&[number(10), users()]);
+    assert_eq!(crl(&[number(12), delta(10), users()]).applies_to(&of_users, of_users.header().number), Ok(()));
 
     let other_key = Draft { seed: 8, ..Draft::extensions(&[number(10)]) };
     let other_key = Crl::from_octets(other_key.der(), &certificate("CA", 8, &[])).unwrap();
@@ -398,7 +468,7 @@ fn a_delta_applies_to_a_complete_crl_of_the_same_scope_and_numbers() {
         (&change, &crl(&[number(10), users()]), "another issuingDistributionPoint"),
         (&change, &other_key, "another issuer"),
     ] {
-        let error = delta.applies_to(base).expect_err(problem);
+        let error = delta.applies_to(base, base.header().number).expect_err(problem);
         assert!(error.contains(problem), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use precompute::{
     issuer_id::IssuerId,
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::{Change, Digest, Origin, StateWord},
-    source::{CrlMark, CrlMarks, CrlNumber, CrlScope},
+    source::{CrlMark, CrlMarks, CrlNumber, CrlScope, ScopeMarks},
     state_dir::ServerId,
 };
 
@@ -59,19 +59,25 @@ fn answers() -> AnswerSection {
     AnswerSection { issuer: Issuer::from(&issuer()), form: [6; 32], packed_length: 64, entries }
 }
 
-fn status() -> IssuerStatus {
+fn marks() -> CrlMarks {
     let mark = |number: Option<u8>| CrlMark {
         number: number
             .map(|number| CrlNumber::from_padded(std::array::from_fn(|at| if at == 19 { number } else { 0 }))),
         this_update: UnixTime(NOW),
         digest: [8; 32],
     };
+    let of = |scope, complete, delta| ScopeMarks { scope: CrlScope([scope; 32]), complete, delta };
+    let scopes = [of(0, Some(mark(Some(9))), Some(mark(None))), of(4, None, Some(mark(Some(1))))];
+    CrlMarks::new(scopes, Some(vec![CrlScope([4; 32])]))
+}
+
+fn status() -> IssuerStatus {
     IssuerStatus {
         id: issuer(),
         verified: Some(UnixTime(NOW)),
         crl_next_update: Some(UnixTime(NOW + 7200)),
         is_crl_alone: true,
-        crl_marks: CrlMarks { complete: Some(mark(Some(9))), delta: Some(mark(None)), holds: Some(CrlScope([4; 32])) },
+        crl_marks: marks(),
     }
 }
 

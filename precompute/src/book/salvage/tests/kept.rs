@@ -46,7 +46,7 @@ fn book_of_three() -> Vec<u8> {
     let complete = Some(CrlMark { number: None, this_update: UnixTime(7), digest: [3; 32] });
     book.commit(&Batch {
         changes: &mixed(0..100),
-        crl_marks: Some(CrlMarks { complete, ..CrlMarks::default() }),
+        crl_marks: Some(&CrlMarks::of_one(complete, None, None)),
         verified: Some(UnixTime(5)),
         answered: &[answer(2), answer(1)],
         stamps: Some(&[9; 9]),
@@ -90,7 +90,11 @@ fn an_issuer_that_is_in_order_is_copied_as_it_is_from_a_damaged_book() {
     for (tenant, (was, records)) in [("beta", &wanted[1]), ("gamma", &wanted[2])] {
         let (held, found) = all(&mut book, &id(tenant));
         assert_eq!(&found, records, "{tenant}");
-        assert_eq!((held.known, held.crl_marks, held.verified), (true, was.crl_marks, was.verified), "{tenant}");
+        assert_eq!(
+            (held.known, held.crl_marks, held.verified),
+            (true, was.crl_marks.clone(), was.verified),
+            "{tenant}"
+        );
         assert_eq!(held.stamps, None, "{tenant}: its sources are read again");
     }
     assert_eq!([1, 2].map(|key| book.answered(&id("beta"), &[key; 32]).unwrap()), [1, 2].map(|key| Some(answer(key))));

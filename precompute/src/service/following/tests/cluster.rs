@@ -197,6 +197,7 @@ impl Issued {
             certificate: self.certificate.clone(),
             hashes: IssuerHashes::of(&self.certificate),
             sources: Sources::default(),
+            crl_issuers: Vec::new(),
             policy: Policy::DEFAULT,
             unlisted_is_said: false,
             signers: keyless(&self.certificate, &self.key),

@@ -4,7 +4,7 @@
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 
 use super::*;
-use crate::pki::Serial;
+use crate::pki::{Certificate, Serial};
 
 pub(crate) const ED25519: &[u8] = &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70];
 pub(crate) const TODAY: &[u8] = b"\x17\x0d250102030405Z";
@@ -45,20 +45,31 @@ pub(crate) fn signed(to_be_signed: &[u8], algorithm: &[u8], seed: u8) -> Vec<u8>
 }
 
 pub(crate) fn certificate(common_name: &str, seed: u8, extensions: &[Vec<u8>]) -> Certificate {
+    issued(common_name, seed, (common_name, seed), &[TODAY, TOMORROW], extensions)
+}
+
+/// A certificate by an issuer with this name and seed.
+pub(crate) fn issued(
+    common_name: &str,
+    seed: u8,
+    (issuer, issuer_seed): (&str, u8),
+    validity: &[&[u8]],
+    extensions: &[Vec<u8>],
+) -> Certificate {
     let spki = sequence(&[ED25519.to_vec(), element(0x03, [&[0], key(seed).public_key().as_ref()].concat())]);
     let mut fields = vec![
         element(0xa0, [2, 1, 2]),
         vec![2, 1, 1],
         ED25519.to_vec(),
-        name(common_name),
-        sequence(&[TODAY, TOMORROW]),
+        name(issuer),
+        sequence(validity),
         name(common_name),
         spki,
     ];
     if !extensions.is_empty() {
         fields.push(element(0xa3, sequence(extensions)));
     }
-    Certificate::from_der(&signed(&sequence(&fields), ED25519, seed)).unwrap()
+    Certificate::from_der(&signed(&sequence(&fields), ED25519, issuer_seed)).unwrap()
 }
 
 pub(crate) fn issuer() -> Certificate {
@@ -68,6 +79,25 @@ pub(crate) fn issuer() -> Certificate {
 pub(crate) fn extension(last: u8, critical: bool, value: impl AsRef<[u8]>) -> Vec<u8> {
     let critical = if critical { TRUE } else { &[] };
     sequence(&[&[6, 3, 0x55, 0x1d, last], critical, &element(4, value)])
+}
+
+/// keyUsage: one byte of its bits.
+pub(crate) fn key_usage(bits: u8) -> Vec<u8> {
+    extension(15, true, [3, 2, 1, bits])
+}
+
+/// cRLSign, and keyCertSign with it.
+pub(crate) const CRL_SIGN: u8 = 0b0000_0010;
+pub(crate) const CERT_AND_CRL_SIGN: u8 = 0b0000_0110;
+
+/// basicConstraints of a CA.
+pub(crate) fn ca_constraints() -> Vec<u8> {
+    extension(19, true, sequence(&[TRUE]))
+}
+
+/// certificateIssuer.
+pub(crate) fn entry_of(issuer: &str) -> Vec<u8> {
+    extension(29, true, sequence(&[element(0xa4, name(issuer))]))
 }
 
 pub(crate) fn number(value: u8) -> Vec<u8> {

@@ -35,6 +35,10 @@ pub fn entry(input: &[u8]) -> bool {
             let again = opened.entry.seal(&CLUSTER, key());
             let reopened = Entry::open(position, &again.bytes, &CLUSTER, &TRUSTED);
             assert_eq!(reopened.as_ref().map(|opened| &opened.entry), Ok(&opened.entry), "written again");
+            // Earlier versions wrote the marks of CRLs in another form.
+            if matches!(opened.entry.body, Body::IssuerStatus(_)) {
+                return true;
+            }
             if again.bytes.len() == bytes.len() {
                 assert_eq!(*again.bytes, bytes, "{:?}", opened.entry);
             } else {
