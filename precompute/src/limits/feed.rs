@@ -118,6 +118,9 @@ pub const YIELD_AFTER: Duration = Duration::from_secs(30);
 pub const YIELD_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Up to this age of the last heartbeat a reader is fresh: a few of them may be late,
 pub const FRESH_MAX: Duration = Duration::from_secs(5);
+/// if it has asked Redis within this time, and had an answer. A balancer takes longer to leave one that hangs, so none comes
+/// back into rotation by what it knew before;
+pub const LOOKED_WITHIN: Duration = Duration::from_secs(2);
 /// and up to this age it lags, as during a fail-over.
 pub const LAGGING_MAX: Duration = Duration::from_secs(60);
 /// Entries that are read at once: 16 MiB of the longest, and some 300 KiB of those with one push each.

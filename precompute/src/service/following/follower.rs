@@ -102,6 +102,8 @@ pub(super) struct Side {
     has_looked: bool,
     /// Since when nothing has come on this connection.
     silent_since: Option<Duration>,
+    /// When the last step began that Redis has answered.
+    looked: Option<Duration>,
     reconnect: Duration,
     strangers_told: BTreeMap<Issuer, String>,
     speaking: Speaking,
@@ -196,6 +198,9 @@ impl Follower {
         self.look_at_the_disk(now);
         self.look_for_snapshots(now);
         self.end_silence(is_idle, now);
+        if self.stream.fault().is_none() {
+            self.side.looked = Some(begun);
+        }
         self.publish();
         self.remark(now);
         if self.stream.fault().is_some() {
@@ -462,6 +467,7 @@ impl Follower {
             report.condition = Some(self.reader.condition(&self.replica));
             report.place = self.replica.place();
             report.heartbeat = heartbeat;
+            report.looked = self.side.looked.map(|looked| self.begun + looked);
             report.apart = self.reader.apart();
             report.epoch = self.reader.epoch_seen();
             report.author = self.reader.last_author().map(|(_, author)| author);

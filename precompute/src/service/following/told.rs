@@ -45,6 +45,8 @@ pub struct FeedReport {
     pub place: Option<Place>,
     /// When the last heartbeat came that counts.
     pub heartbeat: Option<Instant>,
+    /// When the last question began that Redis has answered.
+    pub looked: Option<Instant>,
     /// How far the writer's clock is off, if its heartbeats do not count for that.
     pub apart: Option<Apart>,
     /// The highest epoch of a trusted writer.
@@ -120,9 +122,15 @@ impl FeedReport {
         self.heartbeat.map(|heard| now.saturating_duration_since(heard))
     }
 
-    /// How fresh the records are.
+    /// How fresh the records are. Whoever was stopped for a while has heard a heartbeat not long ago, and does not know yet
+    /// what has come since: it is fresh once it has looked again.
     pub fn freshness(&self, now: Instant) -> Freshness {
-        Freshness::of(self.age(now))
+        let freshness = Freshness::of(self.age(now));
+        if self.has_looked(now) { freshness } else { freshness.max(Freshness::Lagging) }
+    }
+
+    fn has_looked(&self, now: Instant) -> bool {
+        self.looked.is_some_and(|looked| now.saturating_duration_since(looked) <= bounds::LOOKED_WITHIN)
     }
 }
 
@@ -240,6 +248,10 @@ impl FeedStatus {
             );
         }
         match report.age(now) {
+            Some(age) if Freshness::of(Some(age)) == Freshness::Fresh => format!(
+                "Redis at {redis} has answered nothing for {} s: it hangs, or this process was stopped, and what has come since is not known yet",
+                report.looked.map_or(self.begun.elapsed(), |looked| now.saturating_duration_since(looked)).as_secs(),
+            ),
             Some(age) => format!(
                 "nothing that counts has come from the writer of `{cluster}` for {} s; look after `ostia-precompute run` and Redis at {redis}",
                 age.as_secs(),
@@ -312,3 +324,30 @@ impl FeedStatus {
 /// A manifest is looked at every second while one is wanted, so a refusal that is older is over.
 const HEAD_REFUSED_LASTS: Duration = Duration::from_secs(5);
 const _: () = assert!(HEAD_REFUSED_LASTS.as_secs() > 2 * bounds::HEAD_RETRY.as_secs());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that was stopped has heard a heartbeat not long ago when it goes on, and knows nothing of what came since.
+    #[test]
+    fn who_was_stopped_is_fresh_once_it_has_looked_again() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let report = |heard, looked: Option<u64>| FeedReport {
+            heartbeat: Some(at(heard)),
+            looked: looked.map(at),
+            ..FeedReport::default()
+        };
+        for (heard, looked, expected) in [
+            (0, Some(0), Freshness::Lagging),
+            (0, Some(3), Freshness::Fresh),
+            (0, None, Freshness::Lagging),
+            (4, Some(4), Freshness::Fresh),
+        ] {
+            assert_eq!(report(heard, looked).freshness(at(4)), expected, "{heard} {looked:?}");
+        }
+        assert_eq!(report(0, Some(0)).freshness(at(61)), Freshness::Stale);
+        assert_eq!(report(0, Some(7)).freshness(at(7)), Freshness::Lagging, "asked, and no writer is heard");
+    }
+}
