@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Route, Shared, in_words_of,
-    place::{Place, There},
+    place::{Missing, Place, There},
 };
 use crate::{
     feed::{
@@ -46,8 +46,7 @@ pub(super) struct Copier {
     manifest: Option<Vec<u8>>,
     looked: Option<Instant>,
     told: Told,
-    /// Since when a site that was promoted has no stream.
-    missing: Option<Instant>,
+    missing: Missing,
     /// The last entry of a site that was promoted.
     promoted: Option<Position>,
     began: Instant,
@@ -87,7 +86,7 @@ impl Copier {
             manifest: None,
             looked: None,
             told: Told::default(),
-            missing: None,
+            missing: Missing::default(),
             promoted: None,
             began: Instant::now(),
         }
@@ -156,10 +155,11 @@ impl Copier {
         }
         // Nothing is known without both.
         self.from.extent().map_err(Failed::From)?;
-        let (last, promoted) = match (There { last, mark, is_shared }).place() {
+        let gone = self.missing.look(last.is_none() && self.promoted.is_some(), self.began.elapsed());
+        let (last, promoted) = match (There { last, mark, is_shared, gone }).place() {
             Place::After(last) => (Some(last), None),
-            Place::FromTheStart if self.is_beginning_anew() => (None, self.promoted),
             Place::FromTheStart => (None, None),
+            Place::Awaited => (None, self.promoted),
             Place::Foreign(last) => (None, Some(last)),
         };
         self.promoted(promoted);
@@ -168,14 +168,8 @@ impl Copier {
             thread::sleep(limits::RELAY_RETRY);
             return Ok(None);
         }
-        self.missing = None;
         self.at = Some(At { connections: self.connections(), last, read: last.unwrap_or(Position::START) });
         Ok(self.at)
-    }
-
-    /// A site that was promoted has no stream: its writer begins anew, unless nothing comes for long.
-    fn is_beginning_anew(&mut self) -> bool {
-        self.promoted.is_some() && self.missing.get_or_insert_with(Instant::now).elapsed() < limits::RELAY_EMPTY
     }
 
     fn connections(&self) -> [Option<u64>; 2] {
@@ -271,12 +265,15 @@ impl Copier {
         Ok(())
     }
 
-    /// A second Redis that is full may have what the first one has trimmed.
+    /// A second Redis that is full may have what the first one has trimmed, and what is in the newest snapshot: nobody else
+    /// makes room there, and a reader that is further behind takes that.
     fn make_room(&mut self, failed: &Failed) {
-        if let Failed::To(Fault { cause: Cause::Full, .. }) = failed
-            && let Ok(Some(first)) = self.from.extent().map(|extent| extent.and_then(|extent| extent.first))
-        {
-            let _ = self.to.trim_before(first);
+        let Failed::To(Fault { cause: Cause::Full, .. }) = failed else { return };
+        let first = self.from.extent().ok().flatten().and_then(|extent| extent.first);
+        let manifest = self.to.manifest().ok().flatten();
+        let manifest = manifest.and_then(|bytes| Manifest::open(&bytes, &self.cluster, &self.trusted).ok());
+        if let Some(before) = first.max(manifest.map(|manifest| manifest.position)) {
+            let _ = self.to.trim_before(before);
         }
     }
 

@@ -7,12 +7,15 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Command,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ostia_tests::{Cluster, ClusterPlan, Ended, Launched, RedisServer, Status, free_port, http, programs, run};
 
 use crate::{SOON, revoked, until_logged};
+
+/// How long the writer of a second site has to begin anew what was removed there.
+const BEGINS_ANEW_WITHIN: Duration = Duration::from_secs(30);
 
 /// Two sites.
 struct Sites {
@@ -178,6 +181,53 @@ fn a_first_site_whose_redis_was_never_away_is_not_copied_over_what_a_promoted_se
     sites.cluster.until_said(1, &next, &Status::Revoked, SOON);
     assert_eq!(sites.cluster.writers[1].epoch(), own, "{}", sites.cluster.logs());
     assert_eq!(sites.cluster.says(1, &before), Some(Status::Revoked));
+    // What is removed there is for its writer to begin anew. Once that is gone as well, the first site fills it, and not before
+    // that one had time to come back.
+    sites.redis.cli(["FLUSHALL"]);
+    let epoch = || Some(sites.cluster.writers[1].epoch()).filter(|epoch| *epoch > own);
+    let anew = sites.cluster.until("the second writer begins anew", SOON, epoch) as u64;
+    sites.until_it_says(503, &format!("the second site has an entry of its own, {anew}-"));
+    sites.cluster.writers[1].kill();
+    let emptied = Instant::now();
+    sites.redis.cli(["FLUSHALL"]);
+    sites.cluster.until("the second site is filled from the first", BEGINS_ANEW_WITHIN + SOON, || {
+        sites.says().filter(|(status, lines)| *status == 200 && lines.starts_with("copying: ")).map(drop)
+    });
+    assert!(emptied.elapsed() >= BEGINS_ANEW_WITHIN, "{:?}", emptied.elapsed());
+    sites.cluster.until_fresh(2 * SOON);
+    sites.cluster.are_revoked_now(&[&before]);
+    assert_eq!(sites.cluster.says(1, &next), Some(Status::Revoked));
+}
+
+/// Nobody else trims the second Redis. The first one has more memory, and keeps what the second has no room for.
+#[test]
+fn a_second_redis_that_is_full_of_the_stream_is_made_room_in_by_the_relay() {
+    let mut sites = Sites::start();
+    let gone = revoked(&sites.cluster);
+    for number in 0..400 {
+        let pushed = sites.cluster.push(0, "add", &format!("7E{number:06X}"));
+        assert_eq!(pushed.status, 200, "{pushed:?}");
+    }
+    let head = |redis: &RedisServer| redis.cli(["--no-raw", "GET", Cluster::HEAD]);
+    let before = head(&sites.redis);
+    sites.cluster.writers[0].restart_with(|text| text);
+    sites.cluster.until("the second site has the manifest of another snapshot", SOON, || {
+        let heads = [&sites.redis, &sites.cluster.redis].map(head);
+        (heads[0] != before && heads[0] == heads[1]).then_some(())
+    });
+    let length = |redis: &RedisServer| redis.cli(["XLEN", Cluster::STREAM]).parse::<u64>().unwrap();
+    let (first, second) = (length(&sites.cluster.redis), length(&sites.redis));
+    assert!(first > 400 && second > 400, "{first} {second}");
+    let memory = sites.redis.cli(["INFO", "memory"]);
+    let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+    let bound = used.trim().parse::<u64>().unwrap() - 20_000;
+    sites.redis.cli(["CONFIG", "SET", "maxmemory", &bound.to_string()]);
+    let late = revoked(&sites.cluster);
+    sites.until_it_says(200, "copying: ");
+    let (kept, left) = (length(&sites.cluster.redis), length(&sites.redis));
+    assert!(left < second - 300 && kept >= first, "{first} and {second}, then {kept} and {left}");
+    sites.cluster.are_revoked_now(&[&gone, &late]);
+    sites.cluster.until_fresh(SOON);
 }
 
 #[test]
