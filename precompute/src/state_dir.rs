@@ -6,11 +6,13 @@
 pub(crate) mod damage;
 mod file_system;
 mod lock;
+mod owner;
 mod server_id;
 pub(crate) mod stamp;
 
 pub(crate) use lock::host;
 pub use lock::{Purpose, is_in_use};
+pub(crate) use owner::give;
 pub use server_id::{Found, Place, ServerId};
 
 use std::{

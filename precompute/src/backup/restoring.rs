@@ -7,12 +7,9 @@
 
 use std::{
     fmt,
-    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufReader, Write as _},
-    os::{
-        fd::AsFd as _,
-        unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown, lchown},
-    },
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -29,7 +26,7 @@ use crate::{
     limits,
     pki::Serial,
     records::Change,
-    state_dir::{BOOK, OF_DIRECTORY, StateError, behind, remedy_of_write, unused},
+    state_dir::{BOOK, OF_DIRECTORY, StateError, behind, give, remedy_of_write, unused},
 };
 
 /// The directory of the merge, in that of the book.
@@ -234,16 +231,16 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Where the book is, and where the merged one is made.
-struct Place {
+struct Place<'a> {
     /// The file itself, not a link to it.
     book: PathBuf,
     beside: PathBuf,
-    /// Of the directory, whose owner gets the files.
-    directory: Option<Metadata>,
+    /// Whose owner gets the files.
+    state_dir: &'a Path,
 }
 
-impl Place {
-    fn of(state_dir: &Path) -> Result<Self, StateError> {
+impl<'a> Place<'a> {
+    fn of(state_dir: &'a Path) -> Result<Self, StateError> {
         let path = state_dir.join(BOOK);
         let book = match fs::canonicalize(&path) {
             Ok(real) => real,
@@ -251,7 +248,7 @@ impl Place {
             Err(error) => return Err(StateError::new(&path, format!("cannot be found: {error}"), OF_DIRECTORY)),
         };
         let beside = book.parent().unwrap_or(state_dir).join(BESIDE);
-        Ok(Self { book, beside, directory: fs::metadata(state_dir).ok() })
+        Ok(Self { book, beside, state_dir })
     }
 
     fn clear(&self) {
@@ -285,7 +282,8 @@ impl Place {
     fn take(&self, has_book: bool) -> Result<Option<PathBuf>, RestoreError> {
         let fail = |what, error| Self::fail(&self.book, what, &error);
         let merged = self.beside.join(BOOK);
-        self.give(&merged, fs::symlink_metadata(&merged), |uid, gid| lchown(&merged, uid, gid));
+        let file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&merged);
+        give(self.state_dir, &merged, &file.map_err(|error| fail("cannot be opened", error))?);
         let aside = has_book.then(|| unused(&behind(&self.book, ".before-restore")));
         if let Some(aside) = &aside {
             fs::hard_link(&self.book, aside).map_err(|error| fail("cannot be kept", error))?;
@@ -314,24 +312,8 @@ impl Place {
         serials.iter().for_each(|serial| text.push_str(&format!("{serial}\n")));
         let mut file = create(path)?;
         file.write_all(text.as_bytes())?;
-        self.give(path, file.metadata(), |uid, gid| fchown(file.as_fd(), uid, gid));
+        give(self.state_dir, path, &file);
         file.sync_all()
-    }
-
-    /// Gives a file to the owner of the directory: this may be run by root, and the service runs as another user. `chown`: of
-    /// the file itself, never of what a link leads to, which that user may have put there.
-    fn give(
-        &self,
-        path: &Path,
-        file: io::Result<Metadata>,
-        chown: impl FnOnce(Option<u32>, Option<u32>) -> io::Result<()>,
-    ) {
-        if let Some(directory) = &self.directory
-            && file.is_ok_and(|file| file.uid() != directory.uid())
-            && let Err(error) = chown(Some(directory.uid()), Some(directory.gid()))
-        {
-            tracing::warn!(file = %path.display(), %error, "the file could not be given to the owner of its directory");
-        }
     }
 }
 

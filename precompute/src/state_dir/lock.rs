@@ -14,7 +14,7 @@ use std::{
 
 use rustix::{fs::OFlags, system::uname};
 
-use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError, remedy_of_write};
+use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError, give, remedy_of_write};
 use crate::{limits, pki::UnixTime};
 
 /// The lock's file.
@@ -95,11 +95,7 @@ pub(super) fn take(state_dir: &Path, purpose: Purpose, now: UnixTime) -> Result<
     let fail = |error: io::Error, remedy| {
         StateError::new(&path, format!("cannot be opened: {error}"), remedy_of_write(&error, remedy))
     };
-    // Nobody else may open it: whoever may read a file may lock it.
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let opened = options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(&path);
-    let mut file = opened.map_err(|error| match error.kind() {
+    let mut file = open(state_dir, &path).map_err(|error| match error.kind() {
         _ if fs::symlink_metadata(&path).is_ok() => fail(error, OF_FILE_OF_OURS),
         _ => fail(error, OF_DIRECTORY),
     })?;
@@ -118,6 +114,18 @@ pub(super) fn take(state_dir: &Path, purpose: Purpose, now: UnixTime) -> Result<
         tracing::warn!(file = %path.display(), %error, "who has the state directory could not be noted");
     }
     Ok(Lock { _file: file })
+}
+
+/// Opens the file, or makes it.
+fn open(state_dir: &Path, path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Nobody else may open it: whoever may read a file may lock it.
+    options.read(true).write(true).mode(0o600);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        made => made.inspect(|file| give(state_dir, path, file)),
+    }
 }
 
 /// The error for a directory that another process has.

@@ -21,7 +21,7 @@ use std::{
 use aws_lc_rs::{digest, rand};
 use tracing::{info, warn};
 
-use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError, lock::host, remedy_of_write};
+use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError, give, lock::host, remedy_of_write};
 use crate::{
     limits,
     pki::{hex, read_bounded},
@@ -257,6 +257,7 @@ fn make(state_dir: &Path, machine: &Machine) -> Result<ServerId, StateError> {
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        give(state_dir, &unfinished, &file);
         // A rename keeps the inode.
         let bond = machine.bond();
         let bound = machine.seal(bond, file.metadata()?.ino()).unwrap_or_default();
