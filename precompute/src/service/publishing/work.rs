@@ -2,8 +2,14 @@
 //!
 //! Invariant: who stops leading closes the gate to sources and pushes, and says so to those that wait, in the step in which
 //! it notices, before another entry is applied. It does not know what became of a push.
+//!
+//! `making` has snapshots made, `beside` tells answers and the condition of sources, `looking` tells operators what is the matter,
+//! and `handing_over` sees to it who leads next.
 
+mod beside;
 mod handing_over;
+mod looking;
+mod making;
 
 use std::{
     collections::HashSet,
@@ -22,13 +28,13 @@ use super::{
     debts::Debts,
     ending::Ending,
     events::Events,
-    held::{Held, TooSoon, Turn},
+    held::{Held, TooSoon},
     lacking::Lacking,
     receiving::Receiving,
     retelling::Retelling,
-    snapshots::{NotMade, Sealing, Snapshots},
+    snapshots::{Sealing, Snapshots},
     standbys::Standbys,
-    statuses::{Statuses, status_of},
+    statuses::Statuses,
     telling::Kind,
     trouble::Trouble,
 };
@@ -37,7 +43,7 @@ use crate::{
     assemble::AssembledFeed,
     engine::Engine,
     feed::{
-        Body, Issuer, Manifest, Moment, Writer,
+        Body, Moment, Writer,
         ledgers::LedgerBook,
         reader::Event,
         redis::Stream,
@@ -46,14 +52,13 @@ use crate::{
         writer::{Notice, Role, Settings},
     },
     issuer_id::IssuerId,
-    ledger::{Ledger, Ledgers},
+    ledger::Ledgers,
     limits::feed as limits,
     pki::UnixTime,
     service::{
         change::{Handle, Order},
         engine_thread::tell,
         noted::{Noted, Noting},
-        remarks::News,
         rim,
     },
     state_dir::ServerId,
@@ -340,51 +345,6 @@ impl Work {
         self.handle.signs_ahead(true);
     }
 
-    /// Makes the snapshot that is wanted, once no other is being made and there is everything that belongs into it: the
-    /// answers of the store, since nobody is told of those one by one; and of a feed that this writer begins what the sources
-    /// say first of all.
-    fn look_at_snapshots(&mut self, now: Moment) {
-        match self.snapshots.look() {
-            Some(Err(_)) if self.wants_snapshot => self.begin_again(),
-            // It was abandoned, and whole all the same. Another one is wanted.
-            Some(Ok(_)) if self.wants_snapshot => {}
-            Some(made) => self.snapshot_made(made, now),
-            None => {}
-        }
-        let is_read = self.beginning.as_ref().is_none_or(|is_read| is_read.load(Relaxed));
-        let may_begin = !self.snapshots.is_busy() && now.monotonic >= self.snapshots_rest;
-        if !self.wants_snapshot || !may_begin || !is_read || !self.handle.presigner.has_restored() {
-            return;
-        }
-        self.wants_snapshot = false;
-        if self.beginning.take().is_none() {
-            return self.make_snapshot(None, now);
-        }
-        // The records were filled without a word to whoever signs ahead.
-        self.handle.presigner.begin_anew();
-        let (telling, outgoing) = (Arc::clone(&self.shared.telling), Arc::clone(&self.shared.outgoing));
-        let begins = move || {
-            // Not if this writer stands by by now.
-            if telling.begun() {
-                outgoing.open();
-            }
-        };
-        self.make_snapshot(Some(Box::new(begins)), now);
-    }
-
-    fn make_snapshot(&mut self, begins: Option<Box<dyn FnOnce() + Send>>, now: Moment) {
-        let subjects = self.handle.tenants.borrow().subjects();
-        let told_of = |ledger: &&Ledger| {
-            begins.is_some() || self.statuses.has_told(ledger.id().into()) || ledger.is_all_told().unwrap_or(false)
-        };
-        let known: HashSet<IssuerId> =
-            self.ledgers.all().iter().filter(told_of).map(|ledger| ledger.id().clone()).collect();
-        self.in_snapshot.clone_from(&known);
-        if let Err(error) = self.snapshots.make(&self.ledgers, known, subjects, &self.answers, begins) {
-            self.snapshot_made(Err(format!("no thread can be started for it: {error}").into()), now);
-        }
-    }
-
     fn end_leading(&mut self) {
         if !std::mem::take(&mut self.leads) {
             return;
@@ -429,183 +389,6 @@ impl Work {
         let order: Order = Box::new(order);
         // Without an engine the service is ending.
         let _ = self.handle.orders.send(order);
-    }
-
-    /// Answers and the status of issuers, as far as there is room.
-    fn feed_beside(&mut self, now: Moment) {
-        if now.monotonic.saturating_sub(self.statuses_at) >= limits::HEARTBEAT_INTERVAL {
-            self.statuses_at = now.monotonic;
-            let all = self.ledgers.all();
-            // A feed that begins has its first snapshot for that.
-            let told = if self.ledgers.begins() { &[][..] } else { &all };
-            let is_all_told = |ledger: &&Ledger| ledger.is_all_told().unwrap_or(false);
-            let present = told.iter().filter_map(|ledger| Some((ledger, status_of(ledger)?)));
-            for body in self.statuses.due(now.monotonic, present, is_all_told) {
-                self.writer.tell(body);
-            }
-            let is_lacking =
-                |ledger: &Ledger| self.statuses.has_told(ledger.id().into()) && !self.in_snapshot.contains(ledger.id());
-            if told.iter().any(is_lacking) {
-                self.writer.snapshot_lacks_an_issuer(now);
-            }
-            self.look_at_lost_snapshot(now);
-        }
-        if self.writer.untold_beside() > 0 {
-            return;
-        }
-        if let Some(Body::Answers(told)) = self.answers_told.take() {
-            self.shared.telling.answered(&told);
-        }
-        if self.held.is_none() {
-            let answers = self.shared.outgoing.next(self.shared.telling.awaits_answers());
-            self.held = answers.map(|answers| Held::new(answers, now.monotonic));
-        }
-        if let Some(mut held) = self.held.take() {
-            let turn = held.turn(&self.ledgers, now.monotonic);
-            if let Turn::ComesTooSoon(first) = turn {
-                self.too_soon.note(first);
-            }
-            if turn == Turn::Waits {
-                self.held = Some(held);
-            } else {
-                let answers = held.answers();
-                self.answers_told = Some(answers.clone());
-                self.writer.tell(answers);
-            }
-        }
-        self.retell();
-    }
-
-    /// After answers found no room, all are told once more; after a new epoch began, those of the last moments; and
-    /// those that were told before their records, when all records have been told.
-    fn retell(&mut self) {
-        if self.retelling.is_busy()
-            || self.shared.outgoing.octets() > 0
-            // Those of the store are among them.
-            || !self.handle.presigner.has_restored()
-        {
-            return;
-        }
-        let since = if self.shared.outgoing.take_incomplete() {
-            info!("more answers were signed than could be told at once; all are told once more");
-            self.answers_lost_since = None;
-            UnixTime(0)
-        } else if let Some(since) = self.answers_lost_since.take().or_else(|| self.too_soon.take(&self.ledgers)) {
-            since
-        } else {
-            return;
-        };
-        self.retelling.begin(since, self.handle.tenants.borrow().subjects(), &self.answers, &self.shared);
-    }
-
-    fn snapshot_made(&mut self, made: Result<Manifest, NotMade>, now: Moment) {
-        match made {
-            Ok(manifest) => {
-                self.writer.snapshot_made(&manifest);
-                self.shared.note(|report| {
-                    report.snapshot_fault = None;
-                    report.snapshot_made = Some(UnixTime::now());
-                });
-            }
-            // It was abandoned.
-            Err(_) if !self.leads => {}
-            Err(problem) => {
-                let is_too_long = problem == NotMade::TooLong;
-                let fault = format!("no snapshot could be made for replicas: {problem}");
-                error!("{fault}; it is tried again");
-                self.writer.snapshot_failed(now);
-                self.begin_again();
-                self.shared.note(|report| report.snapshot_fault = Some(fault));
-                if is_too_long {
-                    self.snapshots_rest = now.monotonic + limits::SNAPSHOT_TOO_LONG_RETRY;
-                }
-            }
-        }
-    }
-
-    /// Without its newest snapshot a writer fills nobody who comes.
-    fn look_at_lost_snapshot(&mut self, now: Moment) {
-        if let Some(id) = self.snapshots.lost()
-            && self.writer.snapshot_lost(now)
-        {
-            let fault = format!("the newest snapshot, {id}, was changed on disk and is not given out any more");
-            error!("{fault}; another one is made; look after the disk");
-            self.shared.note(|report| report.snapshot_fault = Some(fault));
-        }
-    }
-
-    /// The feed has not begun with a snapshot that could not be made; the sources have been read.
-    fn begin_again(&mut self) {
-        if self.leads && self.ledgers.begins() {
-            self.beginning = Some(Arc::new(AtomicBool::new(true)));
-        }
-    }
-
-    /// An issuer that the feed has spoken of, and that is configured only now, has to be compared as a whole; once another
-    /// one leads: while this one does, nobody else speaks of it, and the feed has what its sources say.
-    fn look_at_strangers(&mut self, now: Moment) {
-        if self.leads || now.monotonic.saturating_sub(self.strangers_at) < limits::HEARTBEAT_INTERVAL {
-            return;
-        }
-        self.strangers_at = now.monotonic;
-        let strangers = self.book.strangers().count() as u64;
-        let named = self.book.strangers_named().take(limits::STRANGERS_NAMED_MAX).map(str::to_owned).collect();
-        self.shared.note(|report| (report.strangers, report.strangers_named) = (strangers, named));
-        let is_configured = |stranger: Issuer| self.ledgers.of(&stranger.0).is_some();
-        if self.book.strangers().any(is_configured) {
-            info!("an issuer of the feed is configured here now: everything is compared with a snapshot");
-            if let Err(fault) = self.book.compare_anew() {
-                self.events.fault(&fault, now.monotonic);
-            }
-        }
-    }
-
-    /// Tells that this standby cannot be filled.
-    fn look_at_lack(&mut self, now: Moment) {
-        let is_standby = self.writer.role() == Role::Following;
-        let condition = || self.writer.reader().condition(&self.book);
-        let standby = is_standby.then(|| (condition(), self.book.place(), self.fetcher.report()));
-        match self.lacking.look(standby, now.monotonic) {
-            Some(News::Begins | News::Lasts(_)) => warn!("{}", self.lacking.what().unwrap_or_default()),
-            Some(News::Over(after)) if is_standby => {
-                info!(seconds = after.as_secs(), "this writer lacks nothing of the feed any more");
-            }
-            Some(News::Over(_)) | None => {}
-        }
-    }
-
-    /// When a writer gave the last sign of life: what this one tells is one as well.
-    fn heard(&self) -> Option<Duration> {
-        self.writer.reader().heard().max(self.told_at)
-    }
-
-    /// Tells that Redis is away, or back.
-    fn look_at_redis(&mut self, now: Moment) {
-        let fault = self.stream.fault().map(ToString::to_string);
-        match self.trouble.look(fault.as_deref(), self.heard(), now.monotonic) {
-            Some(News::Begins | News::Lasts(_)) => warn!(
-                "{}; pushes are not acknowledged until the feed takes them, and replicas answer with what they have",
-                self.trouble.fault().unwrap_or_default()
-            ),
-            Some(News::Over(after)) => info!(seconds = after.as_secs(), "Redis takes and gives entries again"),
-            None => {}
-        }
-        self.look_at_eviction();
-    }
-
-    /// Warns of a Redis that may drop the feed, once for each connection.
-    fn look_at_eviction(&mut self) {
-        let connection = self.stream.connected();
-        if connection.is_none() || connection == self.asked_of_eviction {
-            return;
-        }
-        self.asked_of_eviction = connection;
-        // A fault shows with the next step as well.
-        if let Ok(Some(policy)) = self.stream.eviction_policy()
-            && let Some(doubt) = self.stream.server().doubt_of_eviction(&policy)
-        {
-            warn!("{doubt}");
-        }
     }
 }
 
