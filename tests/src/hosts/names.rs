@@ -4,7 +4,7 @@
 //! let a namespace be. It does not know what a namespace is for.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -18,6 +18,9 @@ const OURS: &str = "ostia-test";
 const NAMES: &str = "/run/netns";
 /// and what programs that it runs in one of them find in `/etc`.
 const FILES: &str = "/etc/netns";
+
+/// Locked by whoever removes namespaces, or makes what looks like one that was left.
+const LOCK: &str = "/run/ostia-test.lock";
 
 /// A network namespace with a name. It is removed when this is dropped.
 #[derive(Debug)]
@@ -87,8 +90,17 @@ fn remove(name: &str) {
     let _ = fs::remove_dir_all(Path::new(FILES).join(name));
 }
 
+/// As long as this is there, nobody else removes what killed runs have left.
+pub(super) fn lock() -> File {
+    let file = File::options().create(true).append(true).open(LOCK);
+    let file = file.unwrap_or_else(|error| panic!("{LOCK}: {error}; these tests take root"));
+    file.lock().unwrap();
+    file
+}
+
 /// Removes the namespaces of runs that were killed, with what still runs in them.
 pub(super) fn remove_what_was_left() {
+    let _lock = lock();
     let names = [NAMES, FILES].into_iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten();
     for name in names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| is_left(name)) {
         let processes = run(Command::new("ip").args(["netns", "pids", &name]));

@@ -184,10 +184,9 @@ fn a_first_site_whose_redis_was_never_away_is_not_copied_over_what_a_promoted_se
     // What is removed there is for its writer to begin anew. Once that is gone as well, the first site fills it, and not before
     // that one had time to come back.
     sites.redis.cli(["FLUSHALL"]);
-    sites
-        .cluster
-        .until("the second writer begins anew", SOON, || (sites.cluster.writers[1].epoch() > own).then_some(()));
-    sites.until_it_says(503, "a writer was promoted there");
+    let epoch = || Some(sites.cluster.writers[1].epoch()).filter(|epoch| *epoch > own);
+    let anew = sites.cluster.until("the second writer begins anew", SOON, epoch) as u64;
+    sites.until_it_says(503, &format!("the second site has an entry of its own, {anew}-"));
     sites.cluster.writers[1].kill();
     let emptied = Instant::now();
     sites.redis.cli(["FLUSHALL"]);

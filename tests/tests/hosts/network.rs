@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Host, Hosts, RedisServer, Seat, run};
+use ostia_tests::{Host, Hosts, RedisServer, Seat, run, until};
+
+use crate::SOON;
 
 /// A server on each host, so that each can be asked.
 struct Asked {
@@ -69,8 +71,14 @@ fn nothing_stays_of_a_network_and_what_a_killed_run_left_is_removed() {
     };
     // No process has this number: it is the greatest that Linux gives, and one more.
     let left = format!("ostia-test-{}-1-0", (1 << 22) + 1);
+    let kept = Hosts::keep_what_was_left();
     assert!(run(Command::new("ip").args(["netns", "add", &left])).status.success());
     let mut sleeper = Command::new("ip").args(["netns", "exec", &left, "sleep", "300"]).spawn().unwrap();
+    until("it sleeps there", SOON, || {
+        let pids = run(Command::new("ip").args(["netns", "pids", &left])).text;
+        pids.lines().any(|pid| pid == sleeper.id().to_string()).then_some(())
+    });
+    drop(kept);
     let network = Hosts::new();
     assert!(!Path::new("/run/netns").join(&left).exists());
     assert!(!sleeper.wait().unwrap().success(), "it was killed");

@@ -1,10 +1,9 @@
 //! The main job, end to end: a CA's certificates answered over OCSP by the built programs.
 //!
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
-//! are told is in `answers` and `http`, where it comes from in `sources`, by URL in `fetching`, what becomes
-//! are told is in `answers` and `http`, where it comes from in `sources`, what becomes
-//! of sources in `doubt`, what survives in `restart` and, of the book, in `book`,
-//! of sources in `doubt`, what survives in `restart` and, of the book, in `book`, and whose its files are in `owner`,
+//! are told is in `answers` and `http`, where it comes from in `sources`, by URL in `fetching`,
+//! from lists of what was issued in `issued`, what becomes of sources in `doubt`, for how long an answer counts in `freshness`,
+//! what survives in `restart` and, of the book, in `book`, and whose its files are in `owner`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, what doubtful one in `checks`, and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
