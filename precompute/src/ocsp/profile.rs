@@ -162,9 +162,17 @@ impl Times {
         self.signed_at <= now && now < self.next_update
     }
 
-    /// How long caches may keep it under this policy: never longer than until it should be replaced.
+    /// How long caches may keep it under this policy: never longer than until it should be replaced. Where it ends before its
+    /// validity would, with a CRL or a signer, nothing replaces it before these are replaced: then for half of what is left,
+    /// so that caches ask a few times and not for each client.
     pub fn max_age(&self, policy: &Policy, now: UnixTime) -> Duration {
-        self.refresh_at.since(now).min(policy.max_age)
+        let is_cut = self.next_update < self.signed_at.after(policy.validity);
+        let fresh = if now >= self.refresh_at && is_cut {
+            self.next_update.min(self.signed_at.after(policy.serve_for)).since(now) / 2
+        } else {
+            self.refresh_at.since(now)
+        };
+        fresh.min(policy.max_age)
     }
 }
 
@@ -312,6 +320,24 @@ mod tests {
             (HOUR, times.next_update, Duration::ZERO),
         ] {
             assert_eq!(times.max_age(&Policy { max_age, ..POLICY }, now), expected, "{max_age:?} {now}");
+        }
+    }
+
+    /// With a CRL a day nothing replaces its answers in its last hours, and each client of a cache would be asked for.
+    #[test]
+    fn an_answer_that_ends_with_a_crl_is_kept_by_caches_also_when_nothing_replaces_it() {
+        let times = Times::plan(NOW, &POLICY, NOW.after(DAY), 0).unwrap();
+        let late = times.next_update.before(HOUR);
+        assert!(times.refresh_at < late);
+        for (policy, now, expected) in [
+            (POLICY, late, HOUR / 2),
+            (POLICY, times.next_update, Duration::ZERO),
+            (POLICY, times.refresh_at.before(HOUR), HOUR),
+            (Policy { max_age: HOUR / 4, ..POLICY }, late, HOUR / 4),
+            (Policy { serve_for: DAY - HOUR, ..POLICY }, late, Duration::ZERO),
+            (Policy { validity: DAY, ..POLICY }, late, Duration::ZERO),
+        ] {
+            assert_eq!(times.max_age(&policy, now), expected, "{policy:?} {now}");
         }
     }
 
