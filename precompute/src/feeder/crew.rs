@@ -92,6 +92,7 @@ struct Task {
     origin: Box<dyn Origin>,
     last: Option<Last>,
     stop: Arc<Stop>,
+    fetching: Arc<Fetching>,
 }
 
 /// What came of it.
@@ -234,8 +235,8 @@ impl State {
         let (number, post) = post.filter(|(_, post)| due(post)).min_by_key(|(_, post)| post.due)?;
         let (origin, host) = (post.origin.take()?, post.spec.host());
         self.asked.push(host.clone());
-        let stop = Arc::clone(&post.stop);
-        Some(Task { number, spec: post.spec.clone(), host, origin, last: post.last.take(), stop })
+        let (stop, fetching) = (Arc::clone(&post.stop), Arc::clone(&post.fetching));
+        Some(Task { number, spec: post.spec.clone(), host, origin, last: post.last.take(), stop, fetching })
     }
 
     /// When the next one is due; `None` if none is, or all that are have to wait for others.
@@ -273,8 +274,10 @@ impl Crew {
         let started = thread::Builder::new().name("fetch".to_owned()).spawn(move || {
             // Checking a large CRL must not slow down answers.
             let _ = rustix::process::setpriority_process(None, SOURCE_PRIORITY);
-            let Task { number, spec, host, mut origin, last, stop } = task;
-            let asked = catch_unwind(AssertUnwindSafe(|| ask(&spec, &mut *origin, last, &stop)));
+            let Task { number, spec, host, mut origin, last, stop, fetching } = task;
+            let asked = catch_unwind(AssertUnwindSafe(|| ask(&spec, &mut *origin, last, &stop, &fetching)));
+            // A client keeps its connections, and the certificates that it trusts.
+            stop.forget();
             let (origin, outcome) = match asked {
                 Ok(outcome) => (origin, outcome),
                 Err(_) => {
@@ -354,12 +357,12 @@ impl Post {
 }
 
 /// Asks once, and keeps what came.
-fn ask(spec: &Spec, origin: &mut dyn Origin, known: Option<Last>, stop: &Stop) -> Outcome {
+fn ask(spec: &Spec, origin: &mut dyn Origin, known: Option<Last>, stop: &Stop, fetching: &Fetching) -> Outcome {
     let (mirror, now) = (Mirror::new(spec.mirror()), UnixTime::now());
     let mut last = mirror.last(known);
     let answer = (|| {
         let mut draft = mirror.draft()?;
-        let question = Question { last: last.as_ref(), now, within: limits::WHOLE_WITHIN, stop };
+        let question = Question { last: last.as_ref(), now, within: limits::WHOLE_WITHIN, stop, fetching };
         let answer = origin.ask(&question, &mut draft)?;
         if stop.is_stopped() {
             return Err(Problem::new(format!("{spec}: nobody wants it any more")));

@@ -30,6 +30,7 @@ use crate::{
         https::{self, Https},
         redis::Trust,
     },
+    ledger::Fetching,
     limits::{self, fetch},
     pki::{Certificate, UnixTime},
     source::CrlIssuers,
@@ -126,7 +127,7 @@ impl CrlAtUrl {
             }
         }
         let response = request.call().map_err(|error| Problem::new(unreachable(&error)))?;
-        read(url, response, validators, question.now)
+        read(url, response, validators, question)
     }
 
     /// Whose certificates count. A file is read each time, so that another one counts at once; those of the system once.
@@ -169,9 +170,9 @@ fn read(
     url: &SourceUrl,
     response: Response<Body>,
     asked_with: Option<&Validators>,
-    now: UnixTime,
+    question: &Question<'_>,
 ) -> Result<Reply, Problem> {
-    let code = response.status().as_u16();
+    let (code, now) = (response.status().as_u16(), question.now);
     let said = Said { response: &response };
     let kind = said.kind();
     let validators = said.validators(now);
@@ -207,22 +208,30 @@ fn read(
             coding.escape_debug()
         )));
     }
-    let content = body(response, &kind)?;
+    let content = body(response, &kind, question.fetching)?;
     Ok(Reply::Here(Here { content, validators, kind }))
 }
 
-fn body(response: Response<Body>, kind: &str) -> Result<Vec<u8>, Problem> {
+fn body(response: Response<Body>, kind: &str, fetching: &Fetching) -> Result<Vec<u8>, Problem> {
     let (most, length) = (limits::CRL_FILE_OCTETS_MAX, response.body().content_length());
     let too_long = || Problem::new(format!("answers {kind} with more than the {most} bytes that a CRL may have"));
     if length.is_some_and(|length| length > most) {
         return Err(too_long());
     }
     let mut content = Vec::with_capacity(length.unwrap_or(0).try_into().unwrap_or(0));
-    let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader().take(most + 1);
-    if let Err(error) = reader.read_to_end(&mut content) {
-        let of = length.map(|length| format!(" of {length}")).unwrap_or_default();
-        let error = Error::from(error);
-        return Err(Problem::new(format!("answers {kind} and ended after {}{of} bytes: {error}", content.len())));
+    let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+    let mut part = vec![0; fetch::PART_OCTETS];
+    while content.len() as u64 <= most {
+        match reader.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => content.extend_from_slice(&part[..count]),
+            Err(error) => {
+                let of = length.map(|length| format!(" of {length}")).unwrap_or_default();
+                let (octets, error) = (content.len(), Error::from(error));
+                return Err(Problem::new(format!("answers {kind} and ended after {octets}{of} bytes: {error}")));
+            }
+        }
+        fetching.progress(content.len() as u64, length);
     }
     match content.len() as u64 {
         0 => Err(Problem::new(format!("answers {kind} with an empty body, in place of a CRL"))),

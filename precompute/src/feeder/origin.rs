@@ -12,7 +12,7 @@ use super::{
     mirror::{Draft, Last},
     stop::Stop,
 };
-use crate::{pki::UnixTime, source::CrlMark};
+use crate::{ledger::Fetching, pki::UnixTime, source::CrlMark};
 
 /// A source that is no file here: what to ask, and which file mirrors it. Two that are equal are the same source.
 #[derive(Clone, PartialEq, Debug)]
@@ -68,6 +68,8 @@ pub(super) struct Question<'q> {
     /// How long the answer may take in all.
     pub(super) within: Duration,
     pub(super) stop: &'q Stop,
+    /// Who hears how far it is.
+    pub(super) fetching: &'q Fetching,
 }
 
 /// What an origin says.

@@ -44,6 +44,11 @@ impl Stop {
         }
     }
 
+    /// Lets go of what was named: the question has ended.
+    pub(super) fn forget(&self) {
+        self.lock().then = None;
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,6 +76,8 @@ mod tests {
             let done = Arc::clone(&done);
             move || _ = done.fetch_add(count, Relaxed)
         };
+        stop.then(add(1000));
+        stop.forget();
         stop.then(add(1));
         stop.then(add(10));
         assert!(!stop.is_stopped() && done.load(Relaxed) == 0);

@@ -16,6 +16,7 @@ use super::{
     url::SourceUrl,
 };
 use crate::{
+    ledger::Fetching,
     limits::fetch as limits,
     pki::{Certificate, UnixTime},
 };
@@ -76,7 +77,8 @@ pub fn look(spec: &Spec, now: UnixTime) -> Result<Trial, Problem> {
 fn ask(spec: &Spec, last: Option<&Last>, now: UnixTime, within: Duration) -> Result<Option<Draft>, Problem> {
     let name = spec.mirror().file_name().unwrap_or_default().to_string_lossy();
     let (mut draft, stop) = (Draft::temporary(&name)?, Stop::default());
-    let question = Question { last, now, within, stop: &stop };
+    let fetching = Fetching::new(spec.to_string(), None);
+    let question = Question { last, now, within, stop: &stop, fetching: &fetching };
     Ok(match spec.origin().ask(&question, &mut draft)? {
         Answer::Same(_) => None,
         Answer::New(_) => Some(draft),

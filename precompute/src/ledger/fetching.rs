@@ -23,6 +23,8 @@ pub struct FetchReport {
     pub asked: u64,
     /// How often that gave nothing.
     pub failed: u64,
+    /// How many bytes of an answer are here, and of how many if that is known; `None` while nothing comes.
+    pub progress: Option<(u64, Option<u64>)>,
     /// What is wrong now; `None` if the origin answered the last time, or was not asked yet.
     pub fault: Option<String>,
 }
@@ -31,10 +33,16 @@ impl FetchReport {
     /// What is wrong, one line.
     pub fn complaint(&self) -> Option<String> {
         let Self { origin, confirmed, fault, asked, .. } = self;
+        let progress = self.progress.map(|(octets, of)| match of {
+            Some(of) => format!(": {octets} of {of} bytes are here"),
+            None => format!(": {octets} bytes are here"),
+        });
         match (fault, confirmed) {
             (Some(fault), Some(confirmed)) => Some(format!("{fault}; what it said last, at {confirmed}, stays in use")),
             (Some(fault), None) => Some(format!("{fault}; nothing of it is here yet")),
-            (None, None) if *asked == 0 => Some(format!("{origin}: is being fetched for the first time")),
+            (None, None) if *asked == 0 => {
+                Some(format!("{origin}: is being fetched for the first time{}", progress.unwrap_or_default()))
+            }
             (None, _) => None,
         }
     }
@@ -61,11 +69,16 @@ impl Fetching {
         self.lock().asked > 0
     }
 
+    /// So much of an answer is here, of so much if that is known.
+    pub fn progress(&self, octets: u64, of: Option<u64>) {
+        self.lock().progress = Some((octets, of));
+    }
+
     /// The origin gave something, or said that what is here still holds.
     pub fn confirmed(&self, now: UnixTime) {
         let mut report = self.lock();
         report.asked += 1;
-        (report.confirmed, report.fault) = (Some(now), None);
+        (report.confirmed, report.fault, report.progress) = (Some(now), None, None);
     }
 
     /// The origin gave nothing that counts. `is_here`: whether something of it is here.
@@ -73,7 +86,7 @@ impl Fetching {
         let mut report = self.lock();
         report.asked += 1;
         report.failed += 1;
-        report.fault = Some(fault);
+        (report.fault, report.progress) = (Some(fault), None);
         report.confirmed = report.confirmed.filter(|_| is_here);
     }
 
@@ -91,6 +104,10 @@ mod tests {
         let fetching = Fetching::new("http://a/ca.crl".to_owned(), None);
         let complaint = || fetching.report().complaint();
         assert_eq!(complaint().as_deref(), Some("http://a/ca.crl: is being fetched for the first time"));
+        fetching.progress(7, None);
+        assert!(complaint().unwrap().ends_with("for the first time: 7 bytes are here"));
+        fetching.progress(7, Some(9));
+        assert!(complaint().unwrap().ends_with("for the first time: 7 of 9 bytes are here"));
         fetching.failed("http://a/ca.crl: is broken".to_owned(), false);
         assert_eq!(complaint().as_deref(), Some("http://a/ca.crl: is broken; nothing of it is here yet"));
         fetching.confirmed(UnixTime(1_000));

@@ -14,6 +14,8 @@ pub const NOTES_OCTETS_MAX: u64 = 64 << 10;
 pub const VALIDATOR_OCTETS_MAX: usize = 1024;
 /// Bytes of the head of an answer.
 pub const HEAD_OCTETS_MAX: usize = 64 << 10;
+/// Bytes that are read at once.
+pub const PART_OCTETS: usize = 64 << 10;
 /// Redirects that are followed: http to https, and to a mirror of it, and some more.
 pub const REDIRECTS_MAX: usize = 5;
 /// Bytes at the beginning of what came in place of a source, for a message.

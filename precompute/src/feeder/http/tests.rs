@@ -30,7 +30,8 @@ fn ask(server: &Server, url: &str, last: Option<&Last>) -> Result<Answer, String
     let mut origin = at(&url.replace("SERVER", server.url("").trim_end_matches('/')), &dir.path().join("ca.crl"));
     let mut draft = Mirror::new(&origin.mirror).draft().unwrap();
     let within = Duration::from_secs(30);
-    let question = Question { last, now: NOW, within, stop: &Stop::default() };
+    let question =
+        Question { last, now: NOW, within, stop: &Stop::default(), fetching: &Fetching::new(String::new(), None) };
     origin.ask(&question, &mut draft).map_err(|problem| problem.text)
 }
 
@@ -175,7 +176,13 @@ fn who_is_overloaded_says_when_to_come_again() {
     server.answers_with(503, "Retry-After: 120\r\n", b"");
     let dir = tempfile::tempdir().unwrap();
     let mut draft = Draft::temporary("retry").unwrap();
-    let question = Question { last: None, now: NOW, within: Duration::from_secs(30), stop: &Stop::default() };
+    let question = Question {
+        last: None,
+        now: NOW,
+        within: Duration::from_secs(30),
+        stop: &Stop::default(),
+        fetching: &Fetching::new(String::new(), None),
+    };
     let problem = at(&server.url("ca.crl"), &dir.path().join("x")).ask(&question, &mut draft).unwrap_err();
     assert_eq!(problem.wait, Some(Duration::from_secs(120)));
 }
@@ -202,7 +209,13 @@ fn a_server_that_sends_nothing_more_is_left_after_a_while() {
     server.holds("ca.crl");
     let dir = tempfile::tempdir().unwrap();
     let mut draft = Draft::temporary("slow").unwrap();
-    let question = Question { last: None, now: NOW, within: Duration::from_millis(200), stop: &Stop::default() };
+    let question = Question {
+        last: None,
+        now: NOW,
+        within: Duration::from_millis(200),
+        stop: &Stop::default(),
+        fetching: &Fetching::new(String::new(), None),
+    };
     let begun = Instant::now();
     let problem = at(&server.url("ca.crl"), &dir.path().join("x")).ask(&question, &mut draft).unwrap_err();
     assert!(problem.text.contains("timeout") && begun.elapsed() < fetch::SILENCE_MAX / 2, "{problem}");
