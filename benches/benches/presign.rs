@@ -5,74 +5,31 @@
 //! else the machine does. Needs openssl.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "ahead/mod.rs"]
+mod ahead;
+
 use std::{
     hash::RandomState,
     path::Path,
-    process::Command,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use ahead::serial;
 use precompute::{
     answers::{Answers, Entry},
-    engine::IssuerState,
-    issuer::ActiveIssuer,
-    issuer_id::IssuerId,
-    ocsp::{HashAlgorithm, Policy, ResponseForm, profile::Times},
-    pki::{Certificate, Record, Serial, Status, UnixTime, certificates},
+    ocsp::{HashAlgorithm, Policy, profile::Times},
+    pki::UnixTime,
     presign::{
         End, PresignRunner, Progress, StoreWriter, Subject,
         store::{AnswerStore, Run, Stored},
     },
-    records::Change,
-    sign::{KeyPurpose, Pool, PoolSettings, SoftwareKey, Verify},
-    signers::{OcspSigner, Signers},
+    sign::SoftwareKey,
 };
 
 /// About what ResponseData of one certificate takes.
 const MESSAGE: [u8; 200] = [7; 200];
-
-fn serial(place: u64) -> Serial {
-    // splitmix64: 16 bytes that look random.
-    let mix = |number: u64| {
-        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    };
-    let octets = [mix(2 * place + 1) | 1, mix(2 * place + 2)].map(u64::to_be_bytes).concat();
-    Serial::from_magnitude(&octets).unwrap()
-}
-
-fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
-    let arguments =
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=CA -keyout ca.key -out ca.pem";
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let certificate: Certificate = certificates(&dir.join("ca.pem")).unwrap().remove(0);
-    let key = SoftwareKey::from_file(&dir.join("ca.key")).unwrap();
-    let settings = PoolSettings {
-        name: "bench".into(),
-        purpose: KeyPurpose::OcspSigning { others: false },
-        key: String::new(),
-        threads: 1,
-        queue_length_max: 64,
-        primary_first: false,
-        verify: Verify::All,
-    };
-    let pool = Arc::new(Pool::software(&key, certificate.spki_der(), settings).unwrap());
-    let (form, public) = (ResponseForm::default(), key.public_key_octets());
-    let signer = OcspSigner::new(&certificate, &certificate, public, pool, form, UnixTime::now()).unwrap();
-    let id = IssuerId::of("bench", &certificate);
-    let (state, mut writer) = IssuerState::in_order(id.clone(), UnixTime::now());
-    writer.reserve(count as usize);
-    let record = Some(Record { status: Status::Good, not_after: None });
-    writer.apply((0..count).map(|place| Change::new(serial(place), record)));
-    let signers = Signers::new(vec![Arc::new(signer)]).unwrap();
-    let issuer = ActiveIssuer::new(&id, "CA", Policy::DEFAULT, &certificate, state, signers).unwrap();
-    (Arc::new(Subject { issuer: Arc::new(issuer), ahead: vec![HashAlgorithm::Sha1] }), key)
-}
 
 fn runner(store: Option<&Path>) -> PresignRunner {
     let progress = Arc::new(Progress::default());
@@ -141,7 +98,8 @@ fn main() {
     let rounds = numbers.get(1).copied().unwrap_or(3);
     let threads = thread::available_parallelism().unwrap().get() as u64;
     let dir = tempfile::tempdir().unwrap();
-    let (subject, key) = subject(dir.path(), count);
+    let (issuer, key) = ahead::issuer(dir.path(), &ahead::P256, 1, Policy::DEFAULT, count);
+    let subject = Arc::new(Subject { issuer, ahead: vec![HashAlgorithm::Sha1] });
     read_back(&subject, count);
     if rounds == 0 {
         return;
