@@ -54,7 +54,7 @@ impl Web {
                    location = /down.crl {{ return 302 http://{address}/ca.crl; }}
                    location = /loop.crl {{ return 302 /loop.crl; }}
                    location /private/ {{ auth_basic x; auth_basic_user_file {dir}/users; alias {dir}/www/; }}
-                   location /slow/ {{ alias {dir}/www/; limit_rate 1; }}
+                   location /slow/ {{ alias {dir}/www/; limit_rate_after 300; limit_rate 1; }}
                  }}"
             ),
         ));
@@ -275,7 +275,10 @@ fn a_server_that_gives_a_byte_a_second_delays_neither_another_issuer_nor_the_end
     let begun = Instant::now();
     let mut responder = Site::new(&[tenant]).start();
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    readiness_says(&responder, &["crl/slow: ", &web.url("slow/ca.crl"), "is being fetched for the first time", "bytes are here"]);
+    readiness_says(
+        &responder,
+        &["crl/slow: ", &web.url("slow/ca.crl"), "is being fetched for the first time", "bytes are here"],
+    );
     assert_eq!(status(&responder, &quick, &leaves[1]), Status::Good);
     assert_eq!(status(&responder, &slow, &leaves[0]), Status::error("trylater"));
     quick.revoke(&leaves[1], &[]);
