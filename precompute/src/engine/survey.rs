@@ -68,6 +68,7 @@ fn try_all(wanted: Vec<Vec<Spec>>, now: UnixTime) -> VecDeque<Vec<Result<Trial, 
     let places = wanted.iter().enumerate();
     let places: Vec<_> =
         places.flat_map(|(issuer, specs)| (0..specs.len()).map(move |number| (issuer, number))).collect();
+    let threads = places.len().min(fetch::TRIED_AT_ONCE);
     let (next, done) = (Mutex::new(places.into_iter()), Mutex::new(&mut tried));
     let one = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
     let ask = || {
@@ -76,7 +77,7 @@ fn try_all(wanted: Vec<Vec<Spec>>, now: UnixTime) -> VecDeque<Vec<Result<Trial, 
             done.lock().unwrap_or_else(PoisonError::into_inner)[issuer][number] = trial;
         }
     };
-    thread::scope(|scope| (0..fetch::TRIED_AT_ONCE).for_each(|_| _ = scope.spawn(ask)));
+    thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(ask)));
     tried
 }
 

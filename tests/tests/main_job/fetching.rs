@@ -54,7 +54,7 @@ impl Web {
                    location = /down.crl {{ return 302 http://{address}/ca.crl; }}
                    location = /loop.crl {{ return 302 /loop.crl; }}
                    location /private/ {{ auth_basic x; auth_basic_user_file {dir}/users; alias {dir}/www/; }}
-                   location /slow/ {{ alias {dir}/www/; limit_rate 1; }}
+                   location /slow/ {{ alias {dir}/www/; limit_rate_after 300; limit_rate 1; }}
                  }}"
             ),
         ));
