@@ -222,6 +222,9 @@ fn an_indirect_crl_of_another_library_is_read_as_openssl_shows_it() {
     assert_eq!(crl.header().coverage, Coverage { indirect_crl: true, ..Coverage::default() });
     assert_eq!(crl.freshest().collect::<Vec<_>>(), ["http://ca.example/delta.crl"]);
     for end in 0..content.len() {
-        assert!(CrlFile::from_octets(content[..end].to_vec(), &CrlIssuers::with(&ca, &others, now())).is_err(), "{end}");
+        assert!(
+            CrlFile::from_octets(content[..end].to_vec(), &CrlIssuers::with(&ca, &others, now())).is_err(),
+            "{end}"
+        );
     }
 }
