@@ -251,6 +251,19 @@ impl Ca {
         fs::rename(self.file("crl.new"), self.file(file)).unwrap();
         self.file(file)
     }
+
+    /// A CRL of a part of the certificates, of these lines of an index alone. `point`: its issuingDistributionPoint as
+    /// openssl's configuration has it.
+    pub fn write_part_crl(&self, point: &str, index_lines: &str, file: &str) -> PathBuf {
+        fs::write(self.file("part-index.txt"), index_lines).unwrap();
+        let part = format!(
+            "[ part_crl ]\nauthorityKeyIdentifier = keyid\nissuingDistributionPoint = critical, @point\n[ point ]\n{point}\n"
+        );
+        fs::write(self.file("part.cnf"), config().replace("/index.txt", "/part-index.txt") + &part).unwrap();
+        openssl(self.dir(), ["ca", "-config", "part.cnf", "-gencrl", "-crlexts", "part_crl", "-out", "crl.new"]);
+        fs::rename(self.file("crl.new"), self.file(file)).unwrap();
+        self.file(file)
+    }
 }
 
 /// Sections of certificates that are no CA's: name, keyUsage, what it has beside.

@@ -33,8 +33,8 @@ use super::{
     codec::{decode, decode_value, version_of},
     database, describe,
     layout::{
-        ANSWERED, ANSWERED_ORDER, CRL_MARKS, DEBTS, KEY, OUTBOX, OUTBOX_ORDER, RECORDS, SEALS, STAMPS, VALUE, VERIFIED,
-        damaged,
+        ANSWERED, ANSWERED_ORDER, CRL_MARKS, CRL_SCOPES, DEBTS, KEY, OUTBOX, OUTBOX_ORDER, RECORDS, SEALS, STAMPS,
+        VALUE, VERIFIED, damaged,
     },
     overlay::Overlay,
     seal::Seal,
@@ -329,6 +329,7 @@ fn count_by_seals(read: &ReadTransaction) -> Result<u64, redb::Error> {
     let of_format_2 = read.open_table(CRL_MARKS)?.len()? + read.open_table(VERIFIED)?.len()?;
     let others = [
         of_format_2,
+        len_if_there(read, CRL_SCOPES)?,
         len_if_there(read, OUTBOX)?,
         len_if_there(read, OUTBOX_ORDER)?,
         len_if_there(read, ANSWERED)?,

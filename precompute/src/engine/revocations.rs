@@ -5,14 +5,17 @@
 //! the CA always counts, even in a CRL that is refused or older than another one; a hold is released only where every
 //! scope that has listed holds was taken. It does not know the records.
 
+mod listed;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
+use self::listed::List;
 use super::compare::Question;
 use crate::{
-    ledger::reconcile::{FINAL, HOLD, stricter, strictness},
+    ledger::reconcile::{FINAL, stricter, strictness},
     limits,
     pki::{Serial, Status, UnixTime},
     source::{self, Coverage, Crl, CrlFile, CrlIssuers, CrlMark, CrlMarks, CrlScope, ScopeMarks, SourceError},
@@ -21,8 +24,7 @@ use crate::{
 /// What the CRLs say, in order of serial.
 #[derive(Default)]
 pub(super) struct Revocations {
-    entries: Vec<(Serial, Status)>,
-    taken: Vec<bool>,
+    entries: List,
     /// The scopes whose complete CRL was taken, and those that list a certificate on hold; each once.
     scopes: Vec<CrlScope>,
     holding: Vec<CrlScope>,
@@ -55,6 +57,9 @@ struct Series<'p> {
     deltas: Vec<Read<'p>>,
 }
 
+const ALONE: &str = "is a delta CRL, and no complete CRL of the same scope (signer and issuingDistributionPoint) is \
+                     beside it; add that to `crl`";
+
 impl Revocations {
     pub(super) fn read(question: &Question<'_>) -> Self {
         let mut this = Self::default();
@@ -73,16 +78,7 @@ impl Revocations {
             this.refuse_to_vouch();
         }
         this.marks = before.replaced_by(&this.scope_marks, holds());
-        this.entries.sort_by_key(|(serial, _)| *serial);
-        // The strictest of several entries for one serial counts.
-        this.entries.dedup_by(|later, kept| {
-            let same = later.0 == kept.0;
-            if same {
-                kept.1 = stricter(kept.1, later.1);
-            }
-            same
-        });
-        this.taken = vec![false; this.entries.len()];
+        this.entries.close();
         this
     }
 
@@ -131,12 +127,9 @@ impl Revocations {
         if taken.is_some() {
             self.scopes.push(scope);
         }
-        let alone = (!has_complete).then_some(
-            "is a delta CRL, and no complete CRL of the same scope (signer and issuingDistributionPoint) is beside it; \
-             add that to `crl`",
-        );
+        let alone = (!has_complete).then_some(ALONE);
         self.take_deltas(question, series.deltas, taken.as_ref(), alone, &mut marks, start);
-        if self.entries[start..].iter().any(|(_, status)| strictness(*status) == HOLD) {
+        if self.entries.has_hold_from(start) {
             self.holding.push(scope);
         }
         self.scope_marks.push(marks);
@@ -176,6 +169,7 @@ impl Revocations {
         marks.complete = Some(crl.mark());
         self.covered.push((path.to_owned(), crl.header().coverage));
         self.ends.extend(crl.header().next_update.map(|end| (path.to_owned(), end)));
+        self.entries.reserve(crl.entries().len());
         self.entries.extend(crl.entries().filter_map(revoked));
         true
     }
@@ -241,13 +235,9 @@ impl Revocations {
                 (first, second) => first.or(second),
             };
         }
-        let mut at = 0;
-        self.entries.retain(|(serial, status)| {
-            at += 1;
-            let change = changes.get(serial).filter(|_| at > start);
-            change.is_none_or(|change| {
-                strictness(*status) == FINAL && change.is_none_or(|(_, status)| strictness(status) != FINAL)
-            })
+        self.entries.retain_from(start, |serial, status| match changes.get(serial) {
+            None => true,
+            Some(change) => strictness(status) == FINAL && change.is_none_or(|(_, status)| strictness(status) != FINAL),
         });
         self.entries.extend(changes.into_values().flatten());
     }
@@ -333,19 +323,17 @@ impl Revocations {
     }
 
     pub(super) fn take(&mut self, serial: &Serial) -> Option<Status> {
-        let at = self.entries.binary_search_by_key(serial, |(serial, _)| *serial).ok()?;
-        self.taken[at] = true;
-        Some(self.entries[at].1)
+        self.entries.take(serial)
     }
 
     /// Resets to the state where no CRL was taken.
     pub(super) fn take_none(&mut self) {
-        self.taken.fill(false);
+        self.entries.take_none();
     }
 
-    /// The entries that were not taken.
-    pub(super) fn remaining(&self) -> impl Iterator<Item = (Serial, Status)> + '_ {
-        self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(entry, _)| *entry)
+    /// Takes the entries out that were not taken, the last first.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Serial, Status)> + '_ {
+        self.entries.drain()
     }
 }
 

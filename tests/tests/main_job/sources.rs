@@ -180,6 +180,35 @@ fn a_new_crl_and_a_delta_crl_are_followed_while_it_runs() {
 }
 
 #[test]
+fn shards_are_followed_and_each_refuses_its_own_older_one_while_it_runs() {
+    let ca = Ca::new("CA");
+    let [first, second, held] = [ca.issue(), ca.issue(), ca.issue()];
+    ca.revoke(&first, &["-crl_reason", "keyCompromise"]);
+    ca.revoke(&second, &["-crl_reason", "superseded"]);
+    ca.revoke(&held, &["-crl_reason", "certificateHold"]);
+    let line = |leaf: &Leaf| ca.index_fields(leaf).join("\t") + "\n";
+    let point = |shard: &str| format!("fullname = URI:http://ca.example/{shard}.crl\nonlyuser = TRUE");
+    ca.write_part_crl(&point("a"), &line(&held), "a.crl");
+    ca.write_part_crl(&point("b"), "", "b.crl");
+    let sources = format!("crl = [{:?}, {:?}]\nunlisted = \"unknown\"", ca.file("a.crl"), ca.file("b.crl"));
+    let responder = serving_crl(&ca, "", &sources);
+    assert_eq!([&first, &held].map(|leaf| status(&responder, &ca, leaf)), [Status::Unknown, Status::Revoked]);
+
+    let before = fs::read(ca.file("a.crl")).unwrap();
+    ca.write_part_crl(&point("a"), &line(&first), "a.crl");
+    turns(&responder, &ca, &first, &Status::Revoked);
+    assert_eq!(status(&responder, &ca, &held), Status::Unknown, "released by its own shard");
+    ca.write_part_crl(&point("b"), &line(&second), "b.crl");
+    turns(&responder, &ca, &second, &Status::Revoked);
+
+    fs::write(ca.file("next.crl"), before).unwrap();
+    fs::rename(ca.file("next.crl"), ca.file("a.crl")).unwrap();
+    let told = "a.crl: is older than the CRL taken before";
+    until("the older one is refused", PATIENCE, || responder.log().contains(told).then_some(()));
+    assert_eq!([&first, &held].map(|leaf| status(&responder, &ca, leaf)), [Status::Revoked, Status::Unknown]);
+}
+
+#[test]
 fn a_crl_of_another_ca_is_refused_at_start_and_while_running() {
     let (ca, other) = (Ca::new("CA"), Ca::new("Another CA"));
     let revoked = ca.issue();
