@@ -568,7 +568,7 @@ fn crls_are_one_list_under_two_names() {
     for (keys, problem) in [
         ("crl = []\n".to_owned(), "issuer.crl: has to be a path, or a list of paths such as"),
         ("crl = [\"a\", \"\"]\n".to_owned(), "issuer.crl: has to be a path, or a list of paths"),
-        ("crl = \"-----BEGIN X509 CRL-----\"\n".to_owned(), "issuer.crl: has to be a path"),
+        ("crl = \"-----BEGIN X509 CRL-----\"\n".to_owned(), "issuer.crl: seems to be a key, a certificate"),
         ("crl = 1\n".to_owned(), "issuer.crl: "),
         ("delta_crl = \"a\"\n".to_owned(), "issuer.delta_crl: needs the complete CRL that it changes; add `crl`"),
         (
