@@ -158,7 +158,8 @@ impl Tried {
             let crl = Crl::read(path, issuer).map_err(of_it)?;
             lines.extend(of_crl(name, &crl, issuer, serials, now));
         } else {
-            let form = if kind == Kind::Database { Form::Database } else { self.issued };
+            let is_index = kind == Kind::Database && self.issued != Form::Mirrored;
+            let form = if is_index { Form::Database } else { self.issued };
             let listing = Listing::open(path, form).map_err(of_it)?;
             lines.extend(of_listing(name, listing, form, serials).map_err(of_it)?);
         }
@@ -173,10 +174,15 @@ fn of_config(config: &Path, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>>
     for issuer in config.tenants.iter().flat_map(|tenant| &tenant.issuers) {
         let certificate = certificates(&issuer.certificate)?.into_iter().next();
         let Sources { listings, crl, delta_crl, .. } = &issuer.sources;
-        for listing in listings {
-            tried.push(Tried::file(listing.path.clone(), certificate.clone(), listing.form));
-        }
         let specs = certificate.as_ref().map(|certificate| issuer.sources.specs(certificate)).unwrap_or_default();
+        for listing in listings {
+            let Some(spec) = specs.iter().find(|spec| spec.mirror() == listing.path) else {
+                tried.push(Tried::file(listing.path.clone(), certificate.clone(), listing.form));
+                continue;
+            };
+            let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
+            tried.push(Tried { name: spec.to_string(), issuer: certificate.clone(), content, issued: listing.form });
+        }
         for path in [crl, delta_crl].into_iter().flatten() {
             let Some(spec) = specs.iter().find(|spec| spec.mirror() == path) else {
                 tried.push(Tried::file(path.clone(), certificate.clone(), Form::Database));
@@ -282,6 +288,7 @@ fn of_listing(name: &str, mut index: Listing, form: Form, serials: &[Serial]) ->
         Form::Database => "an index of `openssl ca`",
         Form::Issued(Radix::Hexadecimal) => "a list of what was issued, in hexadecimal,",
         Form::Issued(Radix::Decimal) => "a list of what was issued, in decimal,",
+        Form::Mirrored => "what a database has,",
     };
     let mut lines = vec![format!("{name}: {kind} with {count} certificates")];
     lines.extend(counted("status", &kinds));

@@ -237,7 +237,7 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { listings, crl, delta_crl, pushes, fetched: Vec::new() },
+        sources: Sources { listings, crl, delta_crl, pushes, fetched: Vec::new(), sql: None },
         policy: if dice.coin() { any_times(dice, above) } else { above },
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),

@@ -33,5 +33,6 @@ pub(super) fn judge(
         this_update: Some(header.this_update.0),
         next_update: header.next_update.map(|next| next.0),
         crl: Some(facts),
+        sql: None,
     })
 }

@@ -168,7 +168,7 @@ fn who_is_overloaded_says_when_to_come_again() {
     let server = Server::start();
     server.answers_with(503, "Retry-After: 120\r\n", b"");
     let dir = tempfile::tempdir().unwrap();
-    let mut draft = Draft::temporary("retry").unwrap();
+    let mut draft = Draft::temporary("retry");
     let question = Question { last: None, now: NOW, within: Duration::from_secs(30), stop: &Stop::default() };
     let problem = at(&server.url("ca.crl"), &dir.path().join("x")).ask(&question, &mut draft).unwrap_err();
     assert_eq!(problem.wait, Some(Duration::from_secs(120)));
@@ -195,7 +195,7 @@ fn a_server_that_sends_nothing_more_is_left_after_a_while() {
     let server = Server::start();
     server.holds("ca.crl");
     let dir = tempfile::tempdir().unwrap();
-    let mut draft = Draft::temporary("slow").unwrap();
+    let mut draft = Draft::temporary("slow");
     let question = Question { last: None, now: NOW, within: Duration::from_millis(200), stop: &Stop::default() };
     let begun = Instant::now();
     let problem = at(&server.url("ca.crl"), &dir.path().join("x")).ask(&question, &mut draft).unwrap_err();
