@@ -251,7 +251,11 @@ async fn read_all(
     }
     lines.extend_from_slice(MIRROR_CHANGES.as_bytes());
     known.begin(question.now, &source.query);
-    match changes_of(of, link, known, question.now).await? {
+    let mut changes = changes_of(of, link, known, question.now).await?;
+    if matches!(changes, Changes::TooMany) && known.begin_by_clock(question.now) {
+        changes = changes_of(of, link, known, question.now).await?;
+    }
+    match changes {
         Changes::Lines(changes) => lines.extend(changes),
         Changes::TooMany => {
             return Err(Problem::new(format!(

@@ -179,9 +179,7 @@ fn what_appended_lines_cannot_say_alone_is_left_to_the_whole_index() {
 #[test]
 fn a_later_line_of_a_mirror_takes_the_place_of_an_earlier_one_and_is_compared_alone() {
     let mut follow = Follow::of(&[("index.txt", Form::Mirrored)]);
-    let held = |number: u32| {
-        format!("R\t350101000000Z\t250101000000Z,certificateHold\t{number:04X}\tunknown\t/\n")
-    };
+    let held = |number: u32| format!("R\t350101000000Z\t250101000000Z,certificateHold\t{number:04X}\tunknown\t/\n");
     follow.write(&format!("{MIRROR_BEGINNING}{}{}{MIRROR_CHANGES}", list(1..50), held(50)));
     assert!(follow.pass().faults.is_empty());
     assert_eq!(follow.is_revoked(50), Some(true));

@@ -1,11 +1,15 @@
 //! What has changed since the newest row that was seen.
 //!
+//! A row that is committed later than the newest one was seen is dated later as well, but for the overlap: so with the time
+//! that passes changes are asked for from a later instant on, by a clock that nobody sets.
+//!
 //! Invariant: a row that was committed within the overlap of the newest one comes sooner or later, also if others have the
 //! same instant; one that was given is not given again unless it says something else. It does not know where changes go.
 
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Instant,
 };
 
 use super::{
@@ -24,6 +28,10 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) facts: SqlFacts,
+    /// When the newest row was seen first, at the latest.
+    since: Instant,
+    /// What is committed after the last question is dated later than this, but for the overlap; in milliseconds since 1970.
+    reach: Option<i64>,
     /// Of those within the overlap: what each said, hashed, and when it had changed.
     seen: HashMap<Serial, (u64, i64)>,
 }
@@ -39,7 +47,7 @@ pub(super) enum Changes {
 
 impl Known {
     pub(super) fn new(facts: SqlFacts) -> Self {
-        Self { facts, seen: HashMap::new() }
+        Self { facts, since: Instant::now(), reach: None, seen: HashMap::new() }
     }
 
     /// Whether it has given what these notes have.
@@ -59,6 +67,24 @@ impl Known {
         let newest = self.facts.newest.map_or(moment, |(newest, _)| newest.max(moment));
         self.facts.newest = Some((newest, unit));
         moment
+    }
+
+    /// After a question at `now`, which had been under way since `begun`. `before`: the newest row that was known then.
+    fn asked(&mut self, before: i64, begun: Instant, now: UnixTime) {
+        let Some((newest, _)) = self.facts.newest else { return };
+        if newest > before {
+            self.since = begun;
+        }
+        let passed = i64::try_from(begun.saturating_duration_since(self.since).as_millis()).unwrap_or(i64::MAX);
+        self.reach = Some(newest.saturating_add(passed).min(milliseconds(now)));
+    }
+
+    /// After a reading of all rows that began `now`, where so many have nearly the instant of the newest one that they were
+    /// written in one piece: changes are asked for by this machine's clock. Whether that leads further.
+    pub(super) fn begin_by_clock(&mut self, now: UnixTime) -> bool {
+        let reach = self.reach.or(self.facts.newest.map(|(newest, _)| newest));
+        self.reach = Some(milliseconds(now));
+        reach.is_some_and(|reach| reach < milliseconds(now))
     }
 
     /// After all rows, of which the reading began `now`: where there was none, changes are asked for from then on, if it
@@ -86,7 +112,8 @@ pub(super) async fn ask(
     now: UnixTime,
 ) -> Result<Changes, Fault> {
     let Some((newest, unit)) = known.facts.newest else { return Ok(Changes::Lines(Vec::new())) };
-    let since = Since::before(newest, milliseconds(now), of.source.overlap, unit);
+    let (begun, reach) = (Instant::now(), known.reach.unwrap_or(newest));
+    let since = Since::before(reach, milliseconds(now), of.source.overlap, unit);
     let query = of.source.query.rows(&of.issuer, Some(since));
     let (mut lines, mut count, mut line) = (Vec::new(), 0, Vec::new());
     let read = link.rows(&query, limits::CHANGES_WITHIN, |row| {
@@ -107,6 +134,10 @@ pub(super) async fn ask(
         }
     });
     read.await?;
+    if count > limits::CHANGES_MAX {
+        return Ok(Changes::TooMany);
+    }
+    known.asked(newest, begun, now);
     known.seen.retain(|_, (_, moment)| *moment >= since.milliseconds - 1000);
-    Ok(if count > limits::CHANGES_MAX { Changes::TooMany } else { Changes::Lines(lines) })
+    Ok(Changes::Lines(lines))
 }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, path::Path, time::Duration};
 
 use futures_util::TryStreamExt as _;
 use sqlx::{
-    Column as _, Connection as _, Database, Decode, Row as _, TypeInfo as _, ValueRef as _,
+    Column as _, ConnectOptions as _, Database, Decode, Row as _, TypeInfo as _, ValueRef as _,
     mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode},
     postgres::{PgConnectOptions, PgConnection, PgSslMode},
     sqlite::{SqliteConnectOptions, SqliteConnection},
@@ -58,17 +58,17 @@ impl Link {
         Ok(match url {
             SqlUrl::Postgres(server) => {
                 let options = postgres(server, access);
-                Self::Postgres(Box::new(PgConnection::connect_with(&options).await?))
+                Self::Postgres(Box::new(options.connect().await?))
             }
             SqlUrl::MySql(server) => {
-                let mut connection = MySqlConnection::connect_with(&mysql(server, access)).await?;
+                let mut connection = mysql(server, access).connect().await?;
                 sqlx::raw_sql("SET SESSION TRANSACTION READ ONLY").execute(&mut connection).await?;
                 Self::MySql(Box::new(connection))
             }
             SqlUrl::Sqlite(path) => {
                 let options = SqliteConnectOptions::new().filename(path).read_only(true);
-                let options = options.busy_timeout(limits::CONNECT_WITHIN);
-                Self::Sqlite(Box::new(SqliteConnection::connect_with(&options).await?))
+                let options = options.busy_timeout(limits::CONNECT_WITHIN).disable_statement_logging();
+                Self::Sqlite(Box::new(options.connect().await?))
             }
         })
     }
@@ -137,10 +137,9 @@ fn postgres(server: &Server, access: Access<'_>) -> PgConnectOptions {
         Some(file) => options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(file),
         None => options.ssl_mode(PgSslMode::Prefer),
     };
-    access
-        .password
-        .into_iter()
-        .fold(options.statement_cache_capacity(0), |options, password| options.password(password))
+    // Its own log would have the queries.
+    let options = options.statement_cache_capacity(0).disable_statement_logging();
+    access.password.into_iter().fold(options, |options, password| options.password(password))
 }
 
 fn mysql(server: &Server, access: Access<'_>) -> MySqlConnectOptions {
@@ -152,6 +151,7 @@ fn mysql(server: &Server, access: Access<'_>) -> MySqlConnectOptions {
         Some(file) => options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(file),
         None => options.ssl_mode(MySqlSslMode::Preferred),
     };
+    let options = options.disable_statement_logging();
     access.password.into_iter().fold(options, |options, password| options.password(password))
 }
 
