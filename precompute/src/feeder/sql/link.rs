@@ -8,7 +8,7 @@ use std::{borrow::Cow, path::Path, time::Duration};
 
 use futures_util::TryStreamExt as _;
 use sqlx::{
-    Column as _, ConnectOptions as _, Database, Decode, Row as _, TypeInfo as _, ValueRef as _,
+    Column as _, ConnectOptions as _, Decode, Row as _, TypeInfo as _, ValueRef as _,
     mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode},
     postgres::{PgConnectOptions, PgConnection, PgSslMode},
     sqlite::{SqliteConnectOptions, SqliteConnection},
@@ -106,20 +106,14 @@ impl Link {
                 let mut rows = sqlx::raw_sql(query).fetch(&mut **connection);
                 let mut columns = None;
                 while let Some(row) = rows.try_next().await? {
-                    each(
-                        &columns_of(&mut columns, &row)?
-                            .read(|place| value::<sqlx::MySql, _>(&row, place, |row, place| row.try_get_raw(place)))?,
-                    );
+                    each(&columns_of(&mut columns, &row)?.read(|place| mysql_value(&row, place))?);
                 }
             }
             Self::Sqlite(connection) => {
                 let mut rows = sqlx::raw_sql(query).fetch(&mut **connection);
                 let mut columns = None;
                 while let Some(row) = rows.try_next().await? {
-                    each(
-                        &columns_of(&mut columns, &row)?
-                            .read(|place| value::<sqlx::Sqlite, _>(&row, place, |row, place| row.try_get_raw(place)))?,
-                    );
+                    each(&columns_of(&mut columns, &row)?.read(|place| sqlite_value(&row, place))?);
                 }
             }
         }
@@ -222,28 +216,34 @@ fn postgres_value(row: &sqlx::postgres::PgRow, place: usize) -> Result<Value<'_>
     Ok(Some((Cow::Borrowed(text), kind)))
 }
 
-/// The same of the others, which write everything as text but bytes.
-fn value<'r, D: Database, R>(
-    row: &'r R,
-    place: usize,
-    get: impl Fn(&'r R, usize) -> Result<D::ValueRef<'r>, sqlx::Error>,
-) -> Result<Value<'r>, Fault>
-where
-    &'r str: Decode<'r, D>,
-    &'r [u8]: Decode<'r, D>,
-{
-    let value = get(row, place)?;
+/// The same of MariaDB and MySQL. There text with a binary collation, as EJBCA has it, looks as bytes do, so all is text.
+fn mysql_value(row: &sqlx::mysql::MySqlRow, place: usize) -> Result<Value<'_>, Fault> {
+    let value = row.try_get_raw(place)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let kind = match kind_of(value.type_info().name()) {
+        Kind::Bytes => Kind::Text,
+        kind => kind,
+    };
+    let text = <&str as Decode<'_, sqlx::MySql>>::decode(value);
+    let text = text.map_err(|error| undecodable(format_args!("{error}; write `HEX(…)` around a column of bytes")))?;
+    Ok(Some((Cow::Borrowed(text), kind)))
+}
+
+/// The same of SQLite, which makes text of everything but bytes.
+fn sqlite_value(row: &sqlx::sqlite::SqliteRow, place: usize) -> Result<Value<'_>, Fault> {
+    let value = row.try_get_raw(place)?;
     if value.is_null() {
         return Ok(None);
     }
     let kind = kind_of(value.type_info().name());
-    Ok(Some(match kind {
-        Kind::Bytes => {
-            let bytes = <&[u8] as Decode<'r, D>>::decode(value).map_err(undecodable)?;
-            (Cow::Owned(crate::pki::hex::text(bytes)), kind)
-        }
-        _ => (Cow::Borrowed(<&str as Decode<'r, D>>::decode(value).map_err(undecodable)?), kind),
-    }))
+    if kind == Kind::Bytes {
+        let bytes = <&[u8] as Decode<'_, sqlx::Sqlite>>::decode(value).map_err(undecodable)?;
+        return Ok(Some((Cow::Owned(crate::pki::hex::text(bytes)), kind)));
+    }
+    let text = <&str as Decode<'_, sqlx::Sqlite>>::decode(value).map_err(undecodable)?;
+    Ok(Some((Cow::Borrowed(text), kind)))
 }
 
 /// By the name of a type.
