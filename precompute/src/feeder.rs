@@ -3,7 +3,7 @@
 //! Purpose: a CRL at a URL, and whatever else is kept elsewhere, is asked for on a schedule, checked, and put into
 //! `fetched` in the state directory by a rename. Invariants:
 //!
-//! - A mirror is replaced by what was checked as a whole, or not at all. What an origin said last stays, also over a
+//! - A mirror is replaced by what was checked as a whole, or not at all; to that of a database whole lines are appended. What an origin said last stays, also over a
 //!   restart.
 //! - An origin that is slow, hangs or is broken delays nobody: each question has a thread of its own for as long as it
 //!   takes, their number is bounded, and so is what one host may take of it. The end of a feeder waits for none of them.
@@ -13,7 +13,7 @@
 //! ([`Feeders::subscribe`]) at any time, also because of what it has read in another one, and gets a [`Feed`]; the source
 //! is fetched for as long as somebody has that.
 //!
-//! `origin` is what can be asked, [`Spec`] names one, and `http` and `crl` are the kind that there is. `schedule` says
+//! `origin` is what can be asked, and [`Spec`] names one: `http` and `crl` are a CRL at a URL, `sql` a database. `schedule` says
 //! when (pure), `crew` does it, `mirror` keeps what came. `trial` asks once, for `check` and the command line.
 
 mod crew;
@@ -22,6 +22,7 @@ mod http;
 mod mirror;
 mod origin;
 mod schedule;
+mod sql;
 mod stop;
 mod trial;
 mod url;
@@ -31,6 +32,7 @@ pub use self::{
     http::CrlAtUrl,
     mirror::DIRECTORY,
     origin::{Problem, Spec},
+    sql::{Query, RowsOfIssuer, Server, SqlSource, SqlUrl},
     trial::{Trial, fetch_once, look},
     url::{SourceUrl, UrlError},
 };

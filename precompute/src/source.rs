@@ -11,6 +11,7 @@ mod crl;
 mod index;
 mod issued;
 mod listing;
+mod mirrored;
 #[cfg(test)]
 pub(crate) mod openssl;
 
@@ -25,12 +26,14 @@ pub use crl::{
     Change, Coverage, Crl, CrlFile, CrlHeader, CrlIssuers, CrlMark, CrlMarks, CrlNumber, CrlScope, Entries, Entry,
     ScopeMarks, check_crl_issuer, freshest_crls,
 };
+pub use issued::listed_by;
 pub use listing::{Digest, Ended, Form, Listed, Listing, Mark, Prefix};
+pub use mirrored::{BEGINNING as MIRROR_BEGINNING, CHANGES as MIRROR_CHANGES};
 
 use crate::pki::{FileError, UnixTime};
 
 /// The last revocation time that can be kept, 2106-02-07T06:28:15Z: a record has 32 bits of seconds for it.
-const REVOCATION_TIME_MAX: UnixTime = UnixTime(u32::MAX as u64);
+pub const REVOCATION_TIME_MAX: UnixTime = UnixTime(u32::MAX as u64);
 
 /// What was read differently from how a source writes it: how many, and the first in words.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

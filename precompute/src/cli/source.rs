@@ -172,7 +172,8 @@ impl Tried {
             lines.extend(crls.iter().flat_map(|crl| of_crl(name, crl, ca, serials, now)));
             lines.extend(foreign.iter().map(|foreign| format!("{name}: says nothing of this CA: {foreign}")));
         } else {
-            let form = if kind == Kind::Database { Form::Database } else { self.issued };
+            let is_index = kind == Kind::Database && self.issued != Form::Mirrored;
+            let form = if is_index { Form::Database } else { self.issued };
             let listing = Listing::open(path, form).map_err(of_it)?;
             lines.extend(of_listing(name, listing, form, serials).map_err(of_it)?);
         }
@@ -187,12 +188,17 @@ fn of_config(config: &Path, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>>
     for issuer in config.tenants.iter().flat_map(|tenant| &tenant.issuers) {
         let certificate = certificates(&issuer.certificate)?.into_iter().next();
         let Sources { listings, crls, .. } = &issuer.sources;
-        for listing in listings {
-            tried.push(Tried::file(listing.path.clone(), Signers::default(), listing.form));
-        }
         let chains = issuer.crl_issuers.iter().map(|path| certificates(path)).collect::<Result<Vec<_>, _>>()?;
         let signers = Signers { ca: certificate, others: chains.concat() };
         let specs = signers.ca.as_ref().map(|ca| issuer.sources.specs(ca, &signers.others)).unwrap_or_default();
+        for listing in listings {
+            let Some(spec) = specs.iter().find(|spec| spec.mirror() == listing.path) else {
+                tried.push(Tried::file(listing.path.clone(), Signers::default(), listing.form));
+                continue;
+            };
+            let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
+            tried.push(Tried { name: spec.to_string(), signers: signers.clone(), content, issued: listing.form });
+        }
         for path in crls {
             let Some(spec) = specs.iter().find(|spec| spec.mirror() == path) else {
                 tried.push(Tried::file(path.clone(), signers.clone(), Form::Database));
@@ -298,6 +304,7 @@ fn of_listing(name: &str, mut index: Listing, form: Form, serials: &[Serial]) ->
         Form::Database => "an index of `openssl ca`",
         Form::Issued(Radix::Hexadecimal) => "a list of what was issued, in hexadecimal,",
         Form::Issued(Radix::Decimal) => "a list of what was issued, in decimal,",
+        Form::Mirrored => "what a database has,",
     };
     let mut lines = vec![format!("{name}: {kind} with {count} certificates")];
     lines.extend(counted("status", &kinds));

@@ -7,6 +7,7 @@ mod issuer;
 mod policy;
 mod presign;
 mod signer;
+mod sql;
 mod tsa;
 mod unlisted;
 

@@ -239,7 +239,7 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { listings, crls, pushes, fetched: Vec::new() },
+        sources: Sources { listings, crls, pushes, fetched: Vec::new(), sql: None },
         policy: if dice.coin() { any_times(dice, above) } else { above },
         crl_issuers,
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
@@ -933,5 +933,43 @@ fn problems_with_a_url_of_a_crl_are_reported_without_its_secrets() {
         let error = read(&crl_issuer(lines)).expect_err(lines);
         assert!(error.contains(told) && error.contains("ostia.toml:"), "{lines}: {error}");
         assert!(!error.contains("7391") && error.lines().count() == 1, "{lines}: {error}");
+    }
+}
+
+#[test]
+fn a_database_is_a_listing_of_its_issuer_and_its_password_is_never_in_the_file() {
+    let config = read(&crl_issuer(
+        "crl = \"ca.crl\"\nsql = { url = \"postgres://ostia@db/ejbca\", schema = \"ejbca\", password_file = \"db.password\", every = \"2s\" }",
+    ));
+    let sources = config.unwrap().tenants[0].issuers[0].sources.clone();
+    let sql = sources.sql.as_ref().unwrap();
+    assert!(sql.mirror.starts_with("/state/fetched"), "{sql:?}");
+    assert_eq!(sources.listings, [ListingFile { path: sql.mirror.clone(), form: Form::Mirrored }]);
+    assert_eq!(sources.names(), ["postgres://ostia@db/ejbca", "/etc/ostia/ca.crl"]);
+    assert_eq!(sources.paths_of_others(), [Path::new("/etc/ostia/ca.crl")]);
+    assert_eq!((sql.every, sql.whole_every), (Duration::from_secs(2), Duration::from_secs(3600)));
+    let own =
+        read(&crl_issuer("sql = { url = \"sqlite:ca.db\", query = \"SELECT serial FROM c\", serials = \"decimal\" }"));
+    let own = own.unwrap().tenants[0].issuers[0].sources.sql.clone().unwrap();
+    assert_eq!(own.url.to_string(), "sqlite:/etc/ostia/ca.db");
+
+    let url = "url = \"postgres://ostia@db/ejbca\"";
+    for (lines, told) in [
+        ("schema = \"ejbca\"".to_owned(), "sql.url: is missing; name the database"),
+        ("url = \"postgres://ostia:7391@db/ejbca\", schema = \"ejbca\"".to_owned(), "sql.url: has a password"),
+        (url.to_owned(), "schema: is missing"),
+        (format!("{url}, schema = \"other\""), "schema: is `other`; expected one of `ejbca`"),
+        (format!("{url}, schema = \"ejbca\", query = \"SELECT 1\""), "query: stands beside `schema`"),
+        (
+            format!("{url}, schema = \"ejbca\", serials = \"decimal\""),
+            "serials: says how the serial numbers of `query`",
+        ),
+        (format!("{url}, schema = \"ejbca\", every = \"1ms\""), "every: is `1ms`; expected a duration"),
+        (format!("{url}, schema = \"ejbca\", tls_ca = \"system\""), "tls_ca: is `system`; name the file"),
+        ("url = \"sqlite:a\", schema = \"ejbca\", password_file = \"a.b\"".to_owned(), "password_file: has no effect"),
+    ] {
+        let error = read(&crl_issuer(&format!("sql = {{ {lines} }}"))).expect_err(&lines);
+        assert!(error.contains(told) && error.lines().count() == 1, "{lines}: {error}");
+        assert!(!error.contains("7391"), "{error}");
     }
 }

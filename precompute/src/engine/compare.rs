@@ -375,7 +375,8 @@ impl Comparison {
         if ended == Ended::Torn || self.is_written_over && !index.is_settled() {
             return Err(SourceError::unsteady(path));
         }
-        let has_grown = ended == Ended::Grown;
+        // What was appended to a mirror is about certificates that it lists already, or is read next.
+        let has_grown = ended == Ended::Grown && file.form != Form::Mirrored;
         self.has_grown |= has_grown;
         // Somebody is writing that line.
         if index.ends_in_half_a_line() && (has_grown || !question.still) {
@@ -564,7 +565,7 @@ impl Noting<'_, '_, '_> {
     /// was issued, the stricter line counts. `first`: whether no listing has listed it before.
     fn is_twice(&mut self, serial: &Serial, first: bool) -> bool {
         match (&mut self.own, self.file.form) {
-            (_, Form::Issued(_)) => false,
+            (_, Form::Issued(_) | Form::Mirrored) => false,
             (Some(own), Form::Database) => !own.mark(serial).0,
             (None, Form::Database) => !first,
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     assemble::{AssembledIssuer, Assembly},
-    config::{Fetched, Sources},
+    config::Sources,
     feeder::Spec,
     issuer_id::IssuerId,
     ocsp::Unlisted,
@@ -52,12 +52,8 @@ impl FollowedIssuer {
 
     /// Says of a fault of a mirror where that is from.
     pub(super) fn with_origin(&self, fault: SourceError) -> SourceError {
-        let Some(Fetched { url, mirror, .. }) =
-            self.sources.fetched.iter().find(|fetched| fetched.mirror == fault.path)
-        else {
-            return fault;
-        };
-        let problem = match mirror.exists() {
+        let Some(url) = self.sources.origin_of(&fault.path) else { return fault };
+        let problem = match fault.path.exists() {
             true => format!("{} (fetched from {url})", fault.problem),
             false => format!("is fetched from {url}, and has not come yet"),
         };

@@ -29,7 +29,7 @@ use crate::{
     limits,
     pki::UnixTime,
     records::Counts,
-    source::{CrlMarks, Mark},
+    source::{CrlMarks, Form, Mark},
 };
 
 /// An issuer, as held by the thread that reads its sources.
@@ -85,7 +85,7 @@ impl SourceReader {
             progress: Arc::default(),
             watch: Watch::new(issuer.sources.paths()),
             pace: Pace::default(),
-            rereads: Rereads::new(issuer.sources.paths(), Instant::now()),
+            rereads: Rereads::new(issuer.sources.paths_of_others(), Instant::now()),
             saved: None,
             crl_marks: ledger.crl_marks(),
             mark: None,
@@ -330,7 +330,10 @@ impl SourceReader {
 
     /// Reads the sources. Nothing has come of it yet, and it may take as long as it likes.
     pub(super) fn compare(&mut self, accept: Accepted) -> compare::Comparison {
-        let is_still = |listing: &ListingFile| self.watch.still_for(&listing.path) >= self.removal_delay;
+        // A mirror is replaced as a whole: what it does not list was removed.
+        let is_still = |listing: &ListingFile| {
+            listing.form == Form::Mirrored || self.watch.still_for(&listing.path) >= self.removal_delay
+        };
         let still = self.issuer.sources.listings.iter().all(is_still);
         let accept = Accepted {
             shrink: self.shrink.given() || accept.shrink,

@@ -86,12 +86,12 @@ impl FollowedIssuer {
     /// is an error.
     fn as_tried(&mut self, tried: Vec<Result<Trial, Problem>>) -> Result<Vec<Trial>, Faults> {
         let (mut trials, mut faults) = (Vec::new(), Vec::new());
-        for (fetched, tried) in self.sources.fetched.clone().into_iter().zip(tried) {
+        for (mirror, tried) in self.sources.mirrors().into_iter().zip(tried) {
             let trial = match tried {
                 Ok(trial) => trial,
                 Err(problem) => {
                     let wait = "a start does not wait for it, and its certificates get `tryLater` until it comes";
-                    faults.push(SourceError::file(&fetched.mirror, format_args!("{problem}; {wait}")));
+                    faults.push(SourceError::file(&mirror, format_args!("{problem}; {wait}")));
                     continue;
                 }
             };
@@ -103,7 +103,7 @@ impl FollowedIssuer {
                     "{problem}; what it said last, at {confirmed}, is looked at in its place"
                 );
             }
-            self.sources.replace(&fetched.mirror, trial.path());
+            self.sources.replace(&mirror, trial.path());
             trials.push(trial);
         }
         if faults.is_empty() { Ok(trials) } else { Err(Faults(faults)) }

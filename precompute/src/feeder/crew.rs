@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     mirror::{self, Last, Mirror},
@@ -315,15 +315,17 @@ impl Post {
         let Outcome { last, answer } = outcome;
         self.origin = Some(origin);
         self.last = last;
+        let rhythm = self.spec.rhythm(self.last.as_ref());
         let pause = match &answer {
             Ok(_) => {
                 self.failures = 0;
                 let known = self.last.as_ref().map(Last::known).unwrap_or_default();
-                schedule::after_answer(&known, wall, random)
+                rhythm.map_or_else(|| schedule::after_answer(&known, wall, random), |(pause, _)| pause)
             }
             Err(problem) => {
                 self.failures = self.failures.saturating_add(1);
-                schedule::after_failure(self.failures, problem.wait, random)
+                let pause = schedule::after_failure(self.failures, problem.wait, random);
+                rhythm.map_or(pause, |(_, most)| pause.min(most))
             }
         };
         self.due = if std::mem::take(&mut self.is_urgent) { now } else { now + pause };
@@ -373,11 +375,19 @@ fn ask(spec: &Spec, origin: &mut dyn Origin, known: Option<Last>, stop: &Stop, f
                 Ok(true)
             }
             (Answer::Same(validators), Some(last)) => {
+                let asked_often = validators.is_none();
                 last.confirm(now, validators);
-                mirror.note(last)?;
+                if !asked_often || last.is_to_be_noted() {
+                    mirror.note(last)?;
+                }
                 Ok(false)
             }
-            (Answer::Same(_), None) => {
+            (Answer::More(lines, facts), Some(last)) => {
+                mirror.extend(last, &lines, *facts, now)?;
+                debug!(source = %spec, octets = lines.len(), "the source has changes, which were fetched");
+                Ok(false)
+            }
+            (Answer::Same(_) | Answer::More(..), None) => {
                 Err(Problem::new(format!("{spec}: says that nothing has changed, and nothing of it is here")))
             }
         }

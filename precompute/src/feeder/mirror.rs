@@ -50,6 +50,9 @@ pub(super) struct Last {
     /// When the last ones were issued, the present one last.
     pub(super) issues: Vec<u64>,
     pub(super) facts: Facts,
+    /// When it was last written into the notes that it holds.
+    #[serde(default)]
+    noted: u64,
 }
 
 impl Last {
@@ -57,6 +60,15 @@ impl Last {
     pub(super) fn known(&self) -> Known<'_> {
         let Facts { next_update, validators, .. } = &self.facts;
         Known { issues: &self.issues, next_update: *next_update, fresh_for: validators.fresh_for }
+    }
+
+    /// Whether the notes are so old that they are to be written now, of an origin that is asked all the time.
+    pub(super) fn is_to_be_noted(&mut self) -> bool {
+        let is_old = self.confirmed.abs_diff(self.noted) >= fetch::NOTED_EVERY.as_secs();
+        if is_old {
+            self.noted = self.confirmed;
+        }
+        is_old
     }
 
     /// After the origin said that it holds.
@@ -90,6 +102,10 @@ impl Mirror {
             return Some(known).filter(|known| known.octets == octets && self.notes().is_file());
         }
         let last = self.noted()?;
+        // What is appended to again and again is not hashed each time: its reader sees what is damaged.
+        if last.facts.sql.is_some() {
+            return Some(last).filter(|last| last.octets == octets);
+        }
         (last.octets == octets && octets <= limits::CRL_FILE_OCTETS_MAX && last.sha256 == digest_of(&self.path).ok()?)
             .then_some(last)
     }
@@ -111,7 +127,7 @@ impl Mirror {
         if let Some(directory) = self.path.parent() {
             create(directory)?;
         }
-        Draft::create(&self.path)
+        Ok(Draft::at(&self.path))
     }
 
     /// Puts a draft in its place. What is known of the last one goes on in the notes.
@@ -130,21 +146,37 @@ impl Mirror {
         issues.extend(facts.this_update.filter(|issued| issues.last() != Some(issued)));
         let issues = issues.split_off(issues.len().saturating_sub(fetch::ISSUES_KEPT));
         let (taken, confirmed, origin) = (now.0, now.0, origin.to_owned());
-        let last = Last { origin, taken, confirmed, octets, sha256, issues, facts };
+        let last = Last { origin, taken, confirmed, octets, sha256, issues, facts, noted: now.0 };
         self.note(&last)?;
         Ok(last)
+    }
+
+    /// Appends whole lines.
+    pub(super) fn extend(&self, last: &mut Last, lines: &[u8], facts: Facts, now: UnixTime) -> Result<(), Problem> {
+        append(&self.path, lines)
+            .map_err(|error| of_file(&self.path, "what was fetched cannot be appended", &error))?;
+        last.octets += lines.len() as u64;
+        (last.confirmed, last.noted, last.facts) = (now.0, now.0, facts);
+        self.note(last)
     }
 
     /// Writes the notes. Without them a restart asks for everything again, so they need not reach the disk at once.
     pub(super) fn note(&self, last: &Last) -> Result<(), Problem> {
         let notes = self.notes();
         let write = || -> io::Result<()> {
-            let mut draft = Draft::at(&notes)?;
+            let mut draft = Draft::at(&notes);
             draft.write_all(&serde_json::to_vec_pretty(last).map_err(io::Error::other)?)?;
             draft.rename(&notes)
         };
         write().map_err(|error| of_file(&notes, "the notes on what was fetched cannot be written", &error))
     }
+}
+
+/// Appends whole lines to a mirror in one piece, and to the disk.
+pub(super) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    file.write_all(lines)?;
+    file.sync_data()
 }
 
 /// Removes drafts that a start which was killed has left, and mirrors that nobody has use for any more. The state directory
@@ -183,7 +215,8 @@ fn finished(context: digest::Context) -> [u8; 32] {
 
 /// A file that is being written, and is removed unless it is put into a place.
 pub(super) struct Draft {
-    file: File,
+    /// Made when something is written.
+    file: Option<File>,
     path: PathBuf,
     octets: u64,
     context: digest::Context,
@@ -198,23 +231,24 @@ impl std::fmt::Debug for Draft {
 
 impl Draft {
     /// Beside `path`.
-    fn create(path: &Path) -> Result<Self, Problem> {
-        Self::at(path).map_err(|error| of_file(path, "what is fetched cannot be written", &error))
-    }
-
-    fn at(path: &Path) -> io::Result<Self> {
+    fn at(path: &Path) -> Self {
         // A question that nobody waits for any more may still be writing one.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let path = state_dir::behind(path, &format!(".{}{DRAFT}", NEXT.fetch_add(1, Relaxed)));
-        let _ = fs::remove_file(&path);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path, octets: 0, context: digest::Context::new(&digest::SHA256), is_placed: false })
+        Self { file: None, path, octets: 0, context: digest::Context::new(&digest::SHA256), is_placed: false }
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            let _ = fs::remove_file(&self.path);
+            self.file = Some(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?);
+        }
+        self.file.as_mut().ok_or_else(|| io::Error::other("no file"))
     }
 
     /// A draft that is put nowhere, in a directory for such files.
-    pub(super) fn temporary(name: &str) -> Result<Self, Problem> {
-        let path = std::env::temp_dir().join(format!("ostia-{}-{name}", std::process::id()));
-        Self::create(&path)
+    pub(super) fn temporary(name: &str) -> Self {
+        Self::at(&std::env::temp_dir().join(format!("ostia-{}-{name}", std::process::id())))
     }
 
     /// Where it is until then.
@@ -227,8 +261,8 @@ impl Draft {
         finished(self.context.clone())
     }
 
-    fn finish(self, path: &Path) -> io::Result<(u64, [u8; 32])> {
-        self.file.sync_all()?;
+    fn finish(mut self, path: &Path) -> io::Result<(u64, [u8; 32])> {
+        self.file()?.sync_all()?;
         let (octets, sha256) = (self.octets, self.sha256());
         self.rename(path)?;
         if let Some(directory) = path.parent() {
@@ -238,6 +272,7 @@ impl Draft {
     }
 
     fn rename(mut self, path: &Path) -> io::Result<()> {
+        self.file()?;
         fs::rename(&self.path, path)?;
         self.is_placed = true;
         Ok(())
@@ -246,20 +281,20 @@ impl Draft {
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
+        let count = self.file()?.write(bytes)?;
         self.context.update(&bytes[..count]);
         self.octets += count as u64;
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file()?.flush()
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.is_placed {
+        if !self.is_placed && self.file.is_some() {
             let _ = fs::remove_file(&self.path);
         }
     }

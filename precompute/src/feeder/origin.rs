@@ -10,15 +10,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     http::CrlAtUrl,
     mirror::{Draft, Last},
+    sql::{Rows, RowsOfIssuer, SqlFacts},
     stop::Stop,
 };
-use crate::{ledger::Fetching, pki::UnixTime, source::CrlMark};
+use crate::{ledger::Fetching, limits::fetch as limits, pki::UnixTime, source::CrlMark};
 
 /// A source that is no file here: what to ask, and which file mirrors it. Two that are equal are the same source.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Spec {
     /// A CRL at an HTTP or HTTPS URL.
     Crl(CrlAtUrl),
+    /// The rows that a database has of an issuer.
+    Rows(RowsOfIssuer),
 }
 
 impl Spec {
@@ -26,6 +29,7 @@ impl Spec {
     pub fn mirror(&self) -> &Path {
         match self {
             Self::Crl(crl) => &crl.mirror,
+            Self::Rows(rows) => &rows.source.mirror,
         }
     }
 
@@ -33,12 +37,28 @@ impl Spec {
     pub(super) fn host(&self) -> String {
         match self {
             Self::Crl(crl) => crl.url.host(),
+            // Each has a connection of its own there.
+            Self::Rows(rows) => format!("{} {}", rows.source.url.host(), rows.source.mirror.display()),
+        }
+    }
+
+    /// When to ask next, and how long to wait after a failure at most, where the operator says it. `last`: what the mirror
+    /// has.
+    pub(super) fn rhythm(&self, last: Option<&Last>) -> Option<(Duration, Duration)> {
+        match self {
+            Self::Crl(_) => None,
+            Self::Rows(rows) => {
+                let facts = last.and_then(|last| last.facts.sql.as_ref());
+                let pause = facts.map_or(rows.source.every, |facts| facts.pause(&rows.source));
+                Some((pause, limits::ROWS_RETRY_MAX))
+            }
         }
     }
 
     pub(super) fn origin(&self) -> Box<dyn Origin> {
         match self {
             Self::Crl(crl) => Box::new(crl.clone()),
+            Self::Rows(rows) => Box::new(Rows::new(rows.clone())),
         }
     }
 }
@@ -48,6 +68,7 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crl(crl) => crl.url.fmt(f),
+            Self::Rows(rows) => rows.source.url.fmt(f),
         }
     }
 }
@@ -79,6 +100,8 @@ pub(super) enum Answer {
     Same(Option<Validators>),
     /// What is in the draft now.
     New(Box<Facts>),
+    /// What the mirror has still holds, and these lines belong behind it.
+    More(Vec<u8>, Box<Facts>),
 }
 
 /// What HTTP says of a body: with these the same question is asked conditionally the next time (RFC 9110 section 13).
@@ -99,6 +122,9 @@ pub(super) struct Facts {
     pub(super) next_update: Option<u64>,
     /// Which CRL it is.
     pub(super) crl: Option<CrlFacts>,
+    /// Which rows of a database.
+    #[serde(default)]
+    pub(super) sql: Option<SqlFacts>,
 }
 
 /// A [`CrlMark`] and what else must not change from one CRL to the next.

@@ -76,11 +76,13 @@ pub fn look(spec: &Spec, now: UnixTime) -> Result<Trial, Problem> {
 
 fn ask(spec: &Spec, last: Option<&Last>, now: UnixTime, within: Duration) -> Result<Option<Draft>, Problem> {
     let name = spec.mirror().file_name().unwrap_or_default().to_string_lossy();
-    let (mut draft, stop) = (Draft::temporary(&name)?, Stop::default());
+    let (mut draft, stop) = (Draft::temporary(&name), Stop::default());
+    // All rows of a database, also if the mirror has most of them.
+    let last = last.filter(|last| last.facts.sql.is_none());
     let fetching = Fetching::new(spec.to_string(), None);
     let question = Question { last, now, within, stop: &stop, fetching: &fetching };
     Ok(match spec.origin().ask(&question, &mut draft)? {
-        Answer::Same(_) => None,
+        Answer::Same(_) | Answer::More(..) => None,
         Answer::New(_) => Some(draft),
     })
 }

@@ -23,7 +23,7 @@ pub struct SourceUrl {
 
 /// It is no such URL: why, and what would be right. It completes "`crl` …".
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UrlError(String);
+pub struct UrlError(pub(super) String);
 
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

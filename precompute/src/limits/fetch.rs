@@ -64,3 +64,37 @@ pub const RETRY_MIN: Duration = Duration::from_secs(2);
 pub const RETRY_MAX: Duration = Duration::from_secs(300);
 /// The most that an origin may ask to be left alone (`Retry-After`).
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// How often a database is asked for changes, unless the operator says otherwise, and the least and most that may be said.
+pub const ROWS_EVERY: Duration = Duration::from_millis(500);
+/// See [`ROWS_EVERY`].
+pub const ROWS_EVERY_MIN: Duration = Duration::from_millis(100);
+/// See [`ROWS_EVERY`].
+pub const ROWS_EVERY_MAX: Duration = Duration::from_secs(3600);
+/// How often all rows are read, unless the operator says otherwise, and the least and most that may be said.
+pub const ROWS_WHOLE_EVERY: Duration = Duration::from_secs(3600);
+/// See [`ROWS_WHOLE_EVERY`].
+pub const ROWS_WHOLE_EVERY_MIN: Duration = Duration::from_secs(1);
+/// See [`ROWS_WHOLE_EVERY`].
+pub const ROWS_WHOLE_EVERY_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How much earlier than the newest row another may be dated that is committed after it: clocks that differ, and a
+/// transaction of a minute.
+pub const ROWS_OVERLAP: Duration = Duration::from_secs(120);
+/// The most that an operator may say of that: so long, all changed rows are asked for again and again.
+pub const ROWS_OVERLAP_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How soon at the latest a database is asked again that has failed: a fail-over takes some seconds.
+pub const ROWS_RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long a database may take to say what has changed.
+pub const CHANGES_WITHIN: Duration = Duration::from_secs(10);
+/// Rows that may have changed within the overlap: more are read with all others. 20 MB of memory.
+pub const CHANGES_MAX: u64 = 200_000;
+/// Bytes of changes that are appended to a mirror before all rows are read again: some 300,000 rows.
+pub const CHANGES_OCTETS_MAX: u64 = 16 << 20;
+/// Bytes of rows that are written at a time.
+pub const ROWS_OCTETS_AT_ONCE: usize = 128 << 10;
+/// How long a connection to a database is used: a server that a fail-over has left behind is not asked for longer.
+pub const LINK_LIFETIME: Duration = Duration::from_secs(300);
+/// How old the notes may become of an origin that is asked all the time.
+pub const NOTED_EVERY: Duration = Duration::from_secs(60);
+/// Bytes of an operator's own query.
+pub const QUERY_OCTETS_MAX: usize = 16 << 10;

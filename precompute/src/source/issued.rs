@@ -272,6 +272,16 @@ impl<'l> Said<'l> {
     }
 }
 
+/// What a row of a database with these columns lists: serial number, status, revoked_at, reason, not_after, each empty where
+/// there is none. `odd`: what was taken differently from how it stands there.
+pub fn listed_by(columns: [&str; 5], radix: Radix, odd: &mut Option<String>) -> Option<Listed> {
+    let [serial, status, revoked_at, reason, not_after] = columns;
+    match line_of(&Said { serial, radix: None, not_after, status, revoked_at, reason }, radix, odd) {
+        Line::Listed(listed) => Some(listed),
+        Line::Comment | Line::PassedOver => None,
+    }
+}
+
 /// How a certificate stands by its status column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {

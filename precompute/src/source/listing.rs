@@ -23,7 +23,7 @@ pub use self::{
     prefix::{Digest, Ended, Prefix},
 };
 use self::{prefix::Proved, utf16::Utf16};
-use super::{Oddities, SourceError, index, issued};
+use super::{Oddities, SourceError, index, issued, mirrored};
 use crate::{
     limits,
     pki::{Record, Serial, open_regular, written::Radix},
@@ -49,6 +49,9 @@ pub enum Form {
     Database,
     /// As a list of what was issued: text or CSV, with serial numbers in this radix unless its heading says another.
     Issued(Radix),
+    /// As a feeder mirrors the database of a CA. Only this program writes such a file: it replaces it by renaming, and
+    /// appends whole lines.
+    Mirrored,
 }
 
 /// What one line is.
@@ -69,6 +72,7 @@ pub(super) type Odd = Option<String>;
 enum Lines {
     Database,
     Issued(issued::Lines),
+    Mirrored(mirrored::Lines),
 }
 
 impl Lines {
@@ -76,6 +80,7 @@ impl Lines {
         match form {
             Form::Database => Self::Database,
             Form::Issued(radix) => Self::Issued(issued::Lines::new(radix)),
+            Form::Mirrored => Self::Mirrored(mirrored::Lines::default()),
         }
     }
 
@@ -83,6 +88,7 @@ impl Lines {
         match self {
             Self::Database => index::read(line, odd),
             Self::Issued(lines) => lines.read(line, odd),
+            Self::Mirrored(lines) => lines.read(line, odd),
         }
     }
 }
@@ -117,7 +123,14 @@ pub struct Listing<R = Prefix> {
 impl Listing {
     /// Opens the file, to be read up to the length that it has now; nothing is read yet.
     pub fn open(path: &Path, form: Form) -> Result<Self, SourceError> {
-        Ok(Self::new(opened(path, None)?, path, form))
+        let prefix = opened(path, None)?;
+        let mut listing = Self::new(prefix, path, form);
+        if form == Form::Mirrored {
+            let changes = listing.reader.behind(mirrored::CHANGES.as_bytes());
+            let changes = changes.map_err(|error| SourceError::file(path, unreadable(&error)))?;
+            listing.lines = Lines::Mirrored(mirrored::Lines::new(&changes, false));
+        }
+        Ok(listing)
     }
 
     /// Opens the file to read what was appended since `mark`; `None` if its lines are another beginning. Whether all of
@@ -126,6 +139,9 @@ impl Listing {
         let prefix = opened(path, Some(mark.digest()))?;
         if mark.form != form || !mark.may_precede(&prefix) {
             return Ok(None);
+        }
+        if form == Form::Mirrored {
+            return Self::changes_after(prefix, path, mark);
         }
         // What the columns are, the first lines say.
         let mut first = Self::open(path, form)?;
@@ -140,6 +156,28 @@ impl Listing {
             oddities: mark.oddities.clone(),
             ..Self::new(prefix, path, form)
         }))
+    }
+
+    /// The same of a mirror, whose lines before need no second look.
+    fn changes_after(mut prefix: Prefix, path: &Path, mark: &Mark) -> Result<Option<Self>, SourceError> {
+        if !mark.is_of(&prefix) {
+            return Ok(None);
+        }
+        prefix.trust_before();
+        let changes = prefix.unread().map_err(|error| SourceError::file(path, unreadable(&error)))?;
+        Ok(Some(Self {
+            lines: Lines::Mirrored(mirrored::Lines::new(&changes, true)),
+            number: mark.lines,
+            listed: mark.listed,
+            passed_over: mark.passed_over,
+            oddities: mark.oddities.clone(),
+            ..Self::new(prefix, path, mark.form)
+        }))
+    }
+
+    /// Counts the last one that was listed as one that the lines before have listed already.
+    pub fn was_listed(&mut self) {
+        self.listed -= 1;
     }
 
     /// Says whether the whole lines that were read, with those of the mark before them, are one state of the file. To
@@ -291,7 +329,7 @@ impl<R: BufRead> Listing<R> {
     /// What looks unintended about the lines that were read.
     pub fn doubt(&self) -> Option<&'static str> {
         match &self.lines {
-            Lines::Database => None,
+            Lines::Database | Lines::Mirrored(_) => None,
             Lines::Issued(lines) => lines.doubt(),
         }
     }

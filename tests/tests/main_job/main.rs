@@ -22,6 +22,7 @@ mod bad_input;
 mod book;
 mod busy_sources;
 mod checks;
+mod databases;
 mod demo;
 mod doubt;
 mod drain;

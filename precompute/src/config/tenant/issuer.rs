@@ -6,10 +6,10 @@ use super::{
     super::{Place, Section, TlsTrust},
     policy, read_name,
     signer::{self, SignerConfig},
-    unlisted,
+    sql, unlisted,
 };
 use crate::{
-    feeder::{self, CrlAtUrl, SourceUrl, Spec},
+    feeder::{self, CrlAtUrl, RowsOfIssuer, SourceUrl, Spec, SqlSource},
     limits,
     ocsp::{Policy, Unlisted},
     pki::{Certificate, written::Radix},
@@ -57,6 +57,7 @@ impl ListingFile {
         match self.form {
             Form::Database => "index",
             Form::Issued(_) => "issued",
+            Form::Mirrored => "sql",
         }
     }
 }
@@ -73,6 +74,8 @@ pub struct Sources {
     pub pushes: bool,
     /// Those of its files that mirror something at a URL.
     pub fetched: Vec<Fetched>,
+    /// The database that one of its listings mirrors.
+    pub sql: Option<SqlSource>,
 }
 
 /// A file that mirrors what is at a URL.
@@ -111,21 +114,38 @@ impl Sources {
         }
     }
 
+    /// Those of its files that others may write.
+    pub fn paths_of_others(&self) -> Vec<PathBuf> {
+        let is_own = |path: &PathBuf| self.sql.as_ref().is_some_and(|sql| sql.mirror == *path);
+        self.paths().into_iter().filter(|path| !is_own(path)).collect()
+    }
+
+    /// Those of its files that mirror something, in the order of [`Sources::specs`].
+    pub fn mirrors(&self) -> Vec<PathBuf> {
+        let fetched = self.fetched.iter().map(|fetched| &fetched.mirror);
+        fetched.chain(self.sql.as_ref().map(|sql| &sql.mirror)).cloned().collect()
+    }
+
+    /// What a file mirrors, without secrets.
+    pub fn origin_of(&self, path: &Path) -> Option<String> {
+        let fetched = self.fetched.iter().find(|fetched| fetched.mirror == path);
+        let sql = self.sql.as_ref().filter(|sql| sql.mirror == path);
+        fetched.map(|fetched| fetched.url.to_string()).or_else(|| Some(sql?.url.to_string()))
+    }
+
     /// What is fetched for it. `issuer`: its certificate; `crl_issuers`: those of who signs CRLs beside it.
     pub fn specs(&self, issuer: &Certificate, crl_issuers: &[Certificate]) -> Vec<Spec> {
         let spec = |Fetched { url, mirror, tls_ca }: Fetched| {
             let (issuer, crl_issuers) = (issuer.clone(), crl_issuers.to_vec());
             Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca })
         };
-        self.fetched.iter().cloned().map(spec).collect()
+        let rows = self.sql.clone().map(|source| Spec::Rows(RowsOfIssuer { source, issuer: issuer.clone() }));
+        self.fetched.iter().cloned().map(spec).chain(rows).collect()
     }
 
     /// All its files as they are written: those at a URL by that, without its secrets.
     pub fn names(&self) -> Vec<String> {
-        let name = |path: PathBuf| {
-            let fetched = self.fetched.iter().find(|fetched| fetched.mirror == path);
-            fetched.map_or_else(|| path.display().to_string(), |fetched| fetched.url.to_string())
-        };
+        let name = |path: PathBuf| self.origin_of(&path).unwrap_or_else(|| path.display().to_string());
         self.paths().into_iter().map(name).collect()
     }
 
@@ -141,6 +161,7 @@ impl Sources {
             .iter_mut()
             .filter(|fetched| fetched.mirror == file)
             .for_each(|fetched| fetched.mirror = other.to_owned());
+        self.sql.iter_mut().filter(|sql| sql.mirror == file).for_each(|sql| sql.mirror = other.to_owned());
     }
 
     /// Whether it has CRLs.
@@ -224,11 +245,15 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
         tls_ca: own.as_ref().or(around.tls_ca),
     };
     let mut fetched = Vec::new();
+    let of = certificate.as_deref().map(|path| path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    let sql = sql::read(section, around.state_dir, of);
+    let mirrored = sql.iter().map(|sql| ListingFile { path: sql.mirror.clone(), form: Form::Mirrored });
     let sources = Sources {
-        listings: listings(section),
+        listings: listings(section).into_iter().chain(mirrored).collect(),
         crls: places.crls(section, &mut fetched),
         pushes: section.boolean("pushes").unwrap_or(false),
         fetched,
+        sql,
     };
     if own.is_some() && sources.fetched.is_empty() {
         section.problem("tls_ca", "has no effect: no source of this issuer is at a URL; remove it");
@@ -237,7 +262,11 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
     if !crl_issuers.is_empty() && !sources.has_crls() && !is_of_replica {
         section.problem("crl_issuer", "names who signs CRLs, and there is no CRL; add `crl`, or remove `crl_issuer`");
     }
-    let has_file = section.has("index") | section.has("issued") | section.has("crl") | section.has("delta_crl");
+    let has_file = section.has("index")
+        | section.has("issued")
+        | section.has("crl")
+        | section.has("delta_crl")
+        | section.has("sql");
     if !has_file && !sources.pushes && !is_of_replica {
         section.problem(
             "index",

@@ -5,10 +5,12 @@
 //! needs records which have everything that the read of the mark has found, and no other source beside the index.
 //! A removal, a contradiction in a line before, or a refusal is nothing that appended lines can bring or end.
 //!
+//! A mirror of a database is the exception: there a later line takes the place of an earlier one.
+//!
 //! It does not know whether a comparison of the whole index is due for another reason.
 
 use super::{Comparison, Contradictions, Question};
-use crate::source::{Ended, Listed, Listing};
+use crate::source::{Ended, Form, Listed, Listing};
 
 /// Why the whole index has to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,12 +32,14 @@ pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, Unfit> {
     let file = question.issuer.sources.listing_alone().ok_or(Unfit::Other)?;
     let mut index = Listing::open_after(&file.path, file.form, mark).ok().flatten().ok_or(Unfit::Other)?;
     let mut comparison = Comparison { is_of_appended: true, ..Comparison::default() };
-    for listed in index.by_ref() {
-        let Ok(Listed { serial, record }) = listed else { break };
+    while let Some(Ok(Listed { serial, record })) = index.next() {
         let known = question.records.get(&serial);
         // Listed a second time, if it is not back after it was lost: the whole index shows which.
         if known.is_some_and(|known| known.origin.is_listed()) {
-            return Err(Unfit::Other);
+            if file.form != Form::Mirrored {
+                return Err(Unfit::Other);
+            }
+            index.was_listed();
         }
         comparison.note(question, serial, known, record);
     }

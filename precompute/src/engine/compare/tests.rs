@@ -17,7 +17,10 @@ use crate::{
     config::Sources,
     issuer_id::IssuerId,
     pki::{Certificate, written::Radix},
-    source::openssl::{Ca, KEYS},
+    source::{
+        MIRROR_BEGINNING, MIRROR_CHANGES,
+        openssl::{Ca, KEYS},
+    },
 };
 
 /// An index, the records of it, and what is kept from one pass to the next.
@@ -177,6 +180,33 @@ fn what_appended_lines_cannot_say_alone_is_left_to_the_whole_index() {
     assert_eq!(follow.is_revoked(2), Some(true));
     follow.write(&list(3..51));
     assert!(follow.pass().held_back);
+}
+
+/// A database says anew what has changed, and may release a hold.
+#[test]
+fn a_later_line_of_a_mirror_takes_the_place_of_an_earlier_one_and_is_compared_alone() {
+    let mut follow = Follow::of(&[("index.txt", Form::Mirrored)]);
+    let held = |number: u32| format!("R\t350101000000Z\t250101000000Z,certificateHold\t{number:04X}\tunknown\t/\n");
+    follow.write(&format!("{MIRROR_BEGINNING}{}{}{MIRROR_CHANGES}", list(1..50), held(50)));
+    assert!(follow.pass().faults.is_empty());
+    assert_eq!(follow.is_revoked(50), Some(true));
+    follow.append(&good(50));
+    let released = follow.pass();
+    assert!(released.is_of_appended && released.faults.is_empty(), "{:?}", released.faults);
+    assert_eq!((follow.is_revoked(50), released.listed), (Some(false), 50));
+    follow.append(&(held(51) + &good(51) + &revoked(7)));
+    let several = follow.pass();
+    assert!(several.is_of_appended);
+    assert_eq!((follow.is_revoked(51), follow.is_revoked(7), several.listed), (Some(false), Some(true), 51));
+    // A final revocation is not taken back, and that it was tried is counted for all of it.
+    follow.append(&good(7));
+    let taken_back = follow.pass();
+    assert!(!taken_back.is_of_appended && taken_back.faults.is_empty());
+    assert_eq!((follow.is_revoked(7), taken_back.contradictions.of(Contradiction::TakenBack).count), (Some(true), 1));
+    follow.mark = None;
+    let whole = follow.pass();
+    assert!(whole.changes.is_empty() && !whole.held_back);
+    assert_eq!(whole.listed, 51);
 }
 
 /// A line that was lost and comes back may be a second one of its serial number.

@@ -175,7 +175,7 @@ fn who_is_overloaded_says_when_to_come_again() {
     let server = Server::start();
     server.answers_with(503, "Retry-After: 120\r\n", b"");
     let dir = tempfile::tempdir().unwrap();
-    let mut draft = Draft::temporary("retry").unwrap();
+    let mut draft = Draft::temporary("retry");
     let question = Question {
         last: None,
         now: NOW,
@@ -208,7 +208,7 @@ fn a_server_that_sends_nothing_more_is_left_after_a_while() {
     let server = Server::start();
     server.holds("ca.crl");
     let dir = tempfile::tempdir().unwrap();
-    let mut draft = Draft::temporary("slow").unwrap();
+    let mut draft = Draft::temporary("slow");
     let question = Question {
         last: None,
         now: NOW,

@@ -84,7 +84,13 @@ impl Mark {
         last_of(file, self.taken.length).is_ok_and(|last| last == Some(self.last))
     }
 
-    /// What [`Listing::hash_of`] says of a file with these lines and nothing else.
+    /// Whether `file` is the one that was read, which may have grown.
+    pub(super) fn is_of(&self, file: &Prefix) -> bool {
+        let stamp = file.stamp();
+        (stamp.device, stamp.inode) == (self.stamp.device, self.stamp.inode) && stamp.length >= self.taken.length
+    }
+
+    /// What [`Listing::hash_of`] says of a file with these lines and nothing else; of a mirror, only the length.
     pub fn digest(&self) -> Digest {
         self.taken
     }
@@ -102,6 +108,7 @@ impl Mark {
             Form::Database => 0,
             Form::Issued(Radix::Hexadecimal) => 1,
             Form::Issued(Radix::Decimal) => 2,
+            Form::Mirrored => 3,
         });
         for number in [
             self.taken.length,
@@ -136,6 +143,7 @@ impl Mark {
             0 => Form::Database,
             1 => Form::Issued(Radix::Hexadecimal),
             2 => Form::Issued(Radix::Decimal),
+            3 => Form::Mirrored,
             _ => return None,
         };
         rest = after;

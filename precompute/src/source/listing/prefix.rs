@@ -165,6 +165,8 @@ pub struct Prefix {
     whole: Digester,
     /// The file was shorter than when it was opened.
     is_short: bool,
+    /// Nobody changes what lies before.
+    is_before_trusted: bool,
 }
 
 impl Prefix {
@@ -182,8 +184,42 @@ impl Prefix {
             read: Digester::new(),
             whole: Digester::new(),
             is_short: opened.stamp.length < at,
+            is_before_trusted: false,
             file,
         })
+    }
+
+    /// What it looked like when it was opened.
+    pub(super) fn stamp(&self) -> Stamp {
+        self.opened.stamp
+    }
+
+    /// Only appending writes to this file: what lies before the bytes that are read is as it was.
+    pub(super) fn trust_before(&mut self) {
+        self.is_before_trusted = true;
+    }
+
+    /// The bytes that are to be read, before any is.
+    pub(super) fn unread(&mut self) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::new();
+        self.scan(self.at, self.end.saturating_sub(self.at), |part| octets.extend_from_slice(part))?;
+        Ok(octets)
+    }
+
+    /// Of these bytes, those behind the first `line`, which is not the first one; before any is read.
+    pub(super) fn behind(&mut self, line: &[u8]) -> io::Result<Vec<u8>> {
+        let wanted = [b"\n", line].concat();
+        let (mut octets, mut is_found) = (Vec::new(), false);
+        self.scan(self.at, self.end.saturating_sub(self.at), |part| {
+            octets.extend_from_slice(part);
+            if is_found {
+                return;
+            }
+            let found = memchr::memmem::find(&octets, &wanted);
+            is_found = found.is_some();
+            octets.drain(..found.map_or(octets.len().saturating_sub(wanted.len() - 1), |at| at + wanted.len()));
+        })?;
+        Ok(if is_found { octets } else { Vec::new() })
     }
 
     /// The digest of a part of the file; `None` if the file ends before it.
@@ -201,6 +237,16 @@ impl Prefix {
             return Ok(TORN);
         }
         let now = Look::at(&self.file)?;
+        if let Some(before) = self.before.filter(|_| self.is_before_trusted) {
+            let read = self.whole.digest();
+            let mut both = Digester::new();
+            both.add(&before.hash);
+            both.add(&read.hash);
+            let digest = Digest { length: before.length + read.length, ..both.digest() };
+            let is_same = self.opened.stamp == now.stamp;
+            let proved = Proved { digest, stamp: now.stamp, settled: self.opened.settled && is_same };
+            return Ok((if is_same { Ended::Whole } else { Ended::Grown }, Some(proved)));
+        }
         if self.opened.settled && self.opened.stamp == now.stamp && self.before.is_none() {
             let proved = Proved { digest: self.whole.digest(), stamp: now.stamp, settled: true };
             return Ok((Ended::Whole, Some(proved)));

@@ -1,0 +1,143 @@
+//! What has changed since the newest row that was seen.
+//!
+//! A row that is committed later than the newest one was seen is dated later as well, but for the overlap: so with the time
+//! that passes changes are asked for from a later instant on, by a clock that nobody sets.
+//!
+//! Invariant: a row that was committed within the overlap of the newest one comes sooner or later, also if others have the
+//! same instant; one that was given is not given again unless it says something else. It does not know where changes go.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Instant,
+};
+
+use super::{
+    RowsOfIssuer, SqlFacts,
+    link::{Fault, Link},
+    query::{Query, Since},
+    row::{self, Row, Unit},
+};
+use crate::{
+    limits::fetch as limits,
+    pki::{Serial, UnixTime},
+    source::Listed,
+};
+
+/// The rows that were seen so far.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) facts: SqlFacts,
+    /// When the newest row was seen first, at the latest.
+    since: Instant,
+    /// What is committed after the last question is dated later than this, but for the overlap; in milliseconds since 1970.
+    reach: Option<i64>,
+    /// Of those within the overlap: what each said, hashed, and when it had changed.
+    seen: HashMap<Serial, (u64, i64)>,
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub(super) enum Changes {
+    /// As lines of a mirror.
+    Lines(Vec<u8>),
+    /// So many that all rows had better be read.
+    TooMany,
+}
+
+impl Known {
+    pub(super) fn new(facts: SqlFacts) -> Self {
+        Self { facts, since: Instant::now(), reach: None, seen: HashMap::new() }
+    }
+
+    /// Whether it has given what these notes have.
+    pub(super) fn is_of(&self, noted: &SqlFacts) -> bool {
+        (self.facts.whole, self.facts.appended) == (noted.whole, noted.appended)
+    }
+
+    /// Notes one of all rows; what it lists, if anything.
+    pub(super) fn note(&mut self, row: &Row<'_>, query: &Query, odd: &mut Option<String>) -> Option<Listed> {
+        self.facts.rows += 1;
+        self.note_change(row);
+        row.listed(query, odd)
+    }
+
+    fn note_change(&mut self, row: &Row<'_>) -> i64 {
+        let Some((moment, unit)) = row.changed_at() else { return 0 };
+        let newest = self.facts.newest.map_or(moment, |(newest, _)| newest.max(moment));
+        self.facts.newest = Some((newest, unit));
+        moment
+    }
+
+    /// After a question at `now`, which had been under way since `begun`. `before`: the newest row that was known then.
+    fn asked(&mut self, before: i64, begun: Instant, now: UnixTime) {
+        let Some((newest, _)) = self.facts.newest else { return };
+        if newest > before {
+            self.since = begun;
+        }
+        let passed = i64::try_from(begun.saturating_duration_since(self.since).as_millis()).unwrap_or(i64::MAX);
+        self.reach = Some(newest.saturating_add(passed).min(milliseconds(now)));
+    }
+
+    /// After a reading of all rows that began `now`, where so many have nearly the instant of the newest one that they were
+    /// written in one piece: changes are asked for by this machine's clock. Whether that leads further.
+    pub(super) fn begin_by_clock(&mut self, now: UnixTime) -> bool {
+        let reach = self.reach.or(self.facts.newest.map(|(newest, _)| newest));
+        self.reach = Some(milliseconds(now));
+        reach.is_some_and(|reach| reach < milliseconds(now))
+    }
+
+    /// After all rows, of which the reading began `now`: where there was none, changes are asked for from then on, if it
+    /// is known how.
+    pub(super) fn begin(&mut self, now: UnixTime, query: &Query) {
+        if self.facts.newest.is_none() && *query == Query::Ejbca {
+            self.facts.newest = Some((milliseconds(now), Unit::Milliseconds));
+        }
+        // A row that is dated later than the reading began says nothing of those that were committed meanwhile.
+        if let Some((newest, _)) = &mut self.facts.newest {
+            *newest = (*newest).min(milliseconds(now));
+        }
+    }
+}
+
+fn milliseconds(now: UnixTime) -> i64 {
+    i64::try_from(now.0).unwrap_or(i64::MAX).saturating_mul(1000)
+}
+
+/// Asks what has changed.
+pub(super) async fn ask(
+    of: &RowsOfIssuer,
+    link: &mut Link,
+    known: &mut Known,
+    now: UnixTime,
+) -> Result<Changes, Fault> {
+    let Some((newest, unit)) = known.facts.newest else { return Ok(Changes::Lines(Vec::new())) };
+    let (begun, reach) = (Instant::now(), known.reach.unwrap_or(newest));
+    let since = Since::before(reach, milliseconds(now), of.source.overlap, unit);
+    let query = of.source.query.rows(&of.issuer, Some(since));
+    let (mut lines, mut count, mut line) = (Vec::new(), 0, Vec::new());
+    let read = link.rows(&query, limits::CHANGES_WITHIN, |row| {
+        count += 1;
+        if count > limits::CHANGES_MAX {
+            return;
+        }
+        let moment = known.note_change(row);
+        let Some(listed) = row.listed(&of.source.query, &mut None) else { return };
+        line.clear();
+        row::write(&listed, &mut line);
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        let hash = hasher.finish();
+        let before = known.seen.insert(listed.serial, (hash, moment));
+        if before.is_none_or(|(before, _)| before != hash) {
+            lines.extend_from_slice(&line);
+        }
+    });
+    read.await?;
+    if count > limits::CHANGES_MAX {
+        return Ok(Changes::TooMany);
+    }
+    known.asked(newest, begun, now);
+    known.seen.retain(|_, (_, moment)| *moment >= since.milliseconds - 1000);
+    Ok(Changes::Lines(lines))
+}

@@ -1,0 +1,93 @@
+//! What a database is asked. Pure.
+//!
+//! Invariant: nothing of a database or a certificate gets into a query but numbers and hexadecimal digits; an operator's own
+//! query stands in parentheses. Of each row the same columns come, whatever the tables are called. It does not know what
+//! the rows mean.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+
+use super::row::Unit;
+use crate::pki::{Certificate, hex, written::Radix};
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Query {
+    /// The rows that EJBCA has of the issuer in `CertificateData`.
+    Ejbca,
+    /// The operator's own.
+    Own {
+        /// A `SELECT` with the columns that the documentation names.
+        text: String,
+        /// How its serial numbers are written where they are text.
+        serials: Radix,
+    },
+}
+
+impl Query {
+    /// All rows, or those that have changed since.
+    pub(super) fn rows(&self, issuer: &Certificate, since: Option<Since>) -> String {
+        match self {
+            Self::Ejbca => {
+                let since = since.map(|since| format!(" AND updateTime >= {}", since.milliseconds)).unwrap_or_default();
+                format!(
+                    "SELECT serialNumber AS serial, status, revocationDate AS revoked_at, revocationReason AS reason, \
+                     expireDate AS not_after, updateTime AS changed_at FROM CertificateData \
+                     WHERE cAFingerprint = '{}'{since}",
+                    fingerprint(issuer)
+                )
+            }
+            Self::Own { text, .. } => {
+                let since = since.map(|since| format!(" WHERE changed_at >= {}", since.literal())).unwrap_or_default();
+                format!("SELECT * FROM ({}) AS ostia{since}", text.trim().trim_end_matches(';'))
+            }
+        }
+    }
+
+    /// One row if the database knows the issuer at all; `None` where that cannot be asked.
+    pub(super) fn knows(&self, issuer: &Certificate) -> Option<String> {
+        match self {
+            Self::Ejbca => Some(format!(
+                "SELECT serialNumber AS serial FROM CertificateData WHERE fingerprint = '{}'",
+                fingerprint(issuer)
+            )),
+            Self::Own { .. } => None,
+        }
+    }
+}
+
+/// By which EJBCA tells CAs apart: SHA-1 of the certificate, in hexadecimal.
+pub(super) fn fingerprint(issuer: &Certificate) -> String {
+    hex::text(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, issuer.der()).as_ref()).to_ascii_lowercase()
+}
+
+/// An instant of the column `changed_at`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Since {
+    /// Since 1970.
+    pub(super) milliseconds: i64,
+    /// How the column has it.
+    pub(super) unit: Unit,
+}
+
+impl Since {
+    /// So much earlier than the newest row that was seen, and than now: a clock that is ahead must not hide what others
+    /// write.
+    pub(super) fn before(newest: i64, now: i64, overlap: Duration, unit: Unit) -> Self {
+        let overlap = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
+        Self { milliseconds: newest.min(now).saturating_sub(overlap).max(0), unit }
+    }
+
+    fn literal(&self) -> String {
+        match self.unit {
+            Unit::Milliseconds => self.milliseconds.to_string(),
+            Unit::Seconds => (self.milliseconds / 1000).to_string(),
+            Unit::Timestamp => {
+                let seconds = u64::try_from(self.milliseconds / 1000).unwrap_or_default();
+                let text = crate::pki::UnixTime(seconds).to_string();
+                format!("'{}'", text.trim_end_matches('Z').replace('T', " "))
+            }
+        }
+    }
+}

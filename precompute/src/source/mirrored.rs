@@ -1,0 +1,109 @@
+//! A line of the mirror of a database, where a later line takes the place of an earlier one.
+//!
+//! Purpose: a feeder mirrors a database into a file ([`Form::Mirrored`](super::Form)): all its rows, the line [`CHANGES`],
+//! and behind that each row that has changed since. Its lines are those of `openssl ca` ([`super::index`]). Invariant:
+//! of each certificate the last line counts, also where that is milder: the database has released it. It does not know
+//! where the lines are from.
+
+use std::collections::HashMap;
+
+use super::{
+    index,
+    listing::{Line, Listed, Odd},
+};
+use crate::pki::Serial;
+
+/// How a mirror begins.
+pub const BEGINNING: &str = "# the rows of a database, and behind the next such line what has changed since\n";
+
+/// The line in front of what has changed since.
+pub const CHANGES: &str = "# changes\n";
+
+/// What is known of the lines behind [`CHANGES`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lines {
+    /// What the last line of each says, until that is given.
+    last: HashMap<Serial, Option<Listed>>,
+    is_behind: bool,
+}
+
+impl Lines {
+    /// `changes`: whatever stands behind [`CHANGES`], and is read here; `is_behind`: whether it is all that is read.
+    pub(super) fn new(changes: &[u8], is_behind: bool) -> Self {
+        let mut last = HashMap::new();
+        // Half a line is not read either.
+        let whole = memchr::memrchr(b'\n', changes).map_or(0, |end| end + 1);
+        for line in changes[..whole].split(|octet| *octet == b'\n') {
+            if let Ok(Line::Listed(listed)) = index::read(line, &mut None) {
+                last.insert(listed.serial, Some(listed));
+            }
+        }
+        Self { last, is_behind }
+    }
+
+    pub(super) fn read(&mut self, line: &[u8], odd: &mut Odd) -> Result<Line, String> {
+        if line == CHANGES.trim_end().as_bytes() {
+            self.is_behind = true;
+            return Ok(Line::Comment);
+        }
+        let Line::Listed(listed) = index::read(line, odd)? else { return Ok(Line::Comment) };
+        Ok(match self.last.get_mut(&listed.serial) {
+            None => Line::Listed(listed),
+            Some(_) if !self.is_behind => Line::Comment,
+            Some(last) => last.take().map_or(Line::Comment, Line::Listed),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use super::*;
+    use crate::{
+        pki::Status,
+        source::{Ended, Form, Listing},
+    };
+
+    const HELD: &str = "R\t21000101000000Z\t250101000000Z,certificateHold\t0A\tunknown\t/\n";
+
+    fn good(serial: &str) -> String {
+        format!("V\t21000101000000Z\t\t{serial}\tunknown\t/\n")
+    }
+
+    fn read(listing: &mut Listing) -> Vec<(String, bool)> {
+        listing
+            .map(|line| line.unwrap())
+            .map(|line| (line.serial.to_string(), line.record.status == Status::Good))
+            .collect()
+    }
+
+    #[test]
+    fn of_each_certificate_the_last_line_counts_in_a_whole_reading_and_in_one_of_what_was_appended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows");
+        let of = |serial: &str, is_good| (serial.to_owned(), is_good);
+        fs::write(&path, format!("{BEGINNING}{HELD}{}{CHANGES}{}", good("0B"), good("0A"))).unwrap();
+        let mut listing = Listing::open(&path, Form::Mirrored).unwrap();
+        assert_eq!(read(&mut listing), [of("0B", true), of("0A", true)]);
+        assert_ne!(listing.ended(), Ended::Torn);
+        let mark = listing.mark().unwrap();
+
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        write!(file, "{}{HELD}{}{HELD}V\t2100", good("0C"), good("0A")).unwrap();
+        let mut after = Listing::open_after(&path, Form::Mirrored, &mark).unwrap().unwrap();
+        let lines: Vec<_> = after.by_ref().map_while(Result::ok).map(|line| line.serial.to_string()).collect();
+        assert_eq!(lines, ["0C", "0A"], "each once");
+        assert_ne!(after.ended(), Ended::Torn);
+        let mut listing = Listing::open(&path, Form::Mirrored).unwrap();
+        let lines: Vec<_> = listing.by_ref().map_while(Result::ok).collect();
+        let held = lines.iter().find(|line| line.serial.to_string() == "0A").unwrap();
+        assert!(held.record.status != Status::Good && lines.len() == 3, "{lines:?}");
+
+        // Another file in its place is no continuation.
+        let text = fs::read(&path).unwrap();
+        fs::rename(&path, dir.path().join("old")).unwrap();
+        fs::write(&path, text).unwrap();
+        assert!(Listing::open_after(&path, Form::Mirrored, &mark).unwrap().is_none());
+    }
+}
