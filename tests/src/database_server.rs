@@ -276,7 +276,7 @@ impl Drop for DatabaseServer {
 }
 
 /// As EJBCA tells CAs apart.
-pub fn ca_fingerprint(ca: &Ca) -> String {
+fn ca_fingerprint(ca: &Ca) -> String {
     let certificate = ca.certificate().display().to_string();
     let text = openssl(ca.dir(), ["x509", "-in", &certificate, "-noout", "-fingerprint", "-sha1"]);
     text.trim().rsplit('=').next().unwrap().replace(':', "").to_lowercase()

@@ -127,7 +127,7 @@ pub(super) fn moment(text: &str) -> Option<(i64, Unit)> {
     if let Ok(number) = text.parse::<i64>() {
         return match number {
             ..=0 => None,
-            ..SECONDS_MAX => Some((number * 1000, Unit::Seconds)),
+            1..SECONDS_MAX => Some((number * 1000, Unit::Seconds)),
             _ => Some((number, Unit::Milliseconds)),
         };
     }
