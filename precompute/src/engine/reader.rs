@@ -155,6 +155,7 @@ impl SourceReader {
     fn pass_without_reading(&mut self) -> Option<Pass> {
         let listing = self.issuer.sources.listing_alone()?;
         let still_matches = |mark: &Mark| mark.still_matches(&listing.path, listing.form);
+        let is_own = listing.form == Form::Mirrored;
         let saved = self.saved.clone().filter(|saved| still_matches(saved) && self.predecessors.is_empty())?;
         let counts = self.ledger.state().records.counts();
         let pass = Pass { listed: saved.listed(), counts, ..Pass::default() };
@@ -163,6 +164,8 @@ impl SourceReader {
         if !still_matches(&saved) {
             return None;
         }
+        // Nothing changes in a mirror without showing it, and what comes behind is read alone.
+        self.mark = is_own.then_some(saved);
         self.taken(&pass);
         self.read_again_at = Some(Instant::now() + limits::READ_AFTER_START);
         Some(pass)

@@ -173,7 +173,7 @@ fn only_the_bytes_of_a_mark_are_a_mark() {
     for cut in 0..text {
         assert_eq!(Mark::from_bytes(&octets[..cut]), None, "{cut}");
     }
-    for (at, octet) in [(0, b'X'), (3, 1), (4, 2), (5, 3), (text, 0xff)] {
+    for (at, octet) in [(0, b'X'), (3, 1), (4, 2), (5, 4), (text, 0xff)] {
         let mut octets = octets.clone();
         octets[at] = octet;
         assert_eq!(Mark::from_bytes(&octets), None, "{at}");
