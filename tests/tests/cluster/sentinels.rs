@@ -55,7 +55,8 @@ fn is_replaced(plan: ClusterPlan) {
     // The former master comes back, and Sentinels make it follow the new one: nobody goes back to it.
     cluster.redis.restart();
     cluster.until("the former master follows", FAIL_OVER, || {
-        cluster.redis.cli(["ROLE"]).starts_with("slave").then_some(())
+        let role = cluster.redis.try_cli(["ROLE"])?;
+        role.starts_with("slave").then_some(())
     });
     let last = revoked(&cluster);
     cluster.are_revoked_now(&[&before, &next, &after, &last]);
