@@ -199,7 +199,7 @@ impl<'a> Assembler<'a> {
 }
 
 /// The possible settings for an issuer that has only a CRL.
-const CHOICES: &str = "Name a list of what the CA has issued (its `index`): then good is proven. Or say here what the others get: `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued, such as forged ones: BR 4.9.10 forbids it for TLS CAs), `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it) or `unlisted = \"revoked\"` (signed; all refuse it)";
+const CHOICES: &str = "Name a list of what the CA has issued (`issued`, or its database as `index`): then good is proven. Or say here what the others get: `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued, such as forged ones: BR 4.9.10 forbids it for TLS CAs), `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it) or `unlisted = \"revoked\"` (signed; all refuse it)";
 
 /// Whoever may write a source decides who is revoked. A CRL is signed, and a wrong one is refused.
 pub(super) fn tell_of_mode(at: &At<'_>, key: &str, path: Option<&Path>) {

@@ -349,7 +349,12 @@ impl<'a> Section<'a> {
 
     /// A list of strings, or one string.
     pub fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
-        self.typed(key, Wanted::Text, "a list of strings", strings)
+        self.texts(key, "a list of strings")
+    }
+
+    /// The same, called `in_words` where it is something else.
+    pub fn texts(&mut self, key: &'static str, in_words: &str) -> Option<Vec<String>> {
+        self.typed(key, Wanted::Text, in_words, strings)
     }
 
     /// A table below this one, read by `read`.

@@ -927,7 +927,7 @@ fn problems_with_a_url_of_a_crl_are_reported_without_its_secrets() {
         ),
         ("crl = \"ca.crl\"\ntls_ca = \"ca.pem\"", "tls_ca: has no effect: no source of this issuer is at a URL"),
         ("crl = \"http://a/ca.crl\"\ntls_ca = \"\"", "tls_ca: is empty"),
-        ("crl = 7", "crl: is 7; expected a list of strings"),
+        ("crl = 7", "crl: is 7; expected a path, or a list of paths"),
         ("crl = \"\"", "crl: has to be a path, or a list of paths"),
     ] {
         let error = read(&crl_issuer(lines)).expect_err(lines);

@@ -350,7 +350,7 @@ impl Places<'_> {
 
 /// The files that a key names: one or a list of at most `most`, as they are written.
 fn written_files(section: &mut Section<'_>, key: &'static str, most: usize) -> Vec<String> {
-    let Some(written) = section.strings(key) else { return Vec::new() };
+    let Some(written) = section.texts(key, "a path, or a list of paths") else { return Vec::new() };
     if written.is_empty() || !written.iter().all(|name| is_path(name)) {
         section.problem(key, "has to be a path, or a list of paths such as `[\"a.pem\", \"b.pem\"]`");
     }

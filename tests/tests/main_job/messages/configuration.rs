@@ -138,10 +138,10 @@ pub(super) const ROWS: &[Row] = &[
         never: &[],
     },
     Row {
-        what: "a CRL that is a list",
-        spoil: |_, site| instead_of_index(site, "crl = [\"a.crl\", \"b.crl\"]"),
+        what: "a CRL that is a table",
+        spoil: |_, site| instead_of_index(site, "crl = { file = \"a.crl\" }"),
         outcome: Refused,
-        told: &["tenant.issuer.crl", "is an array; expected a path"],
+        told: &["tenant.issuer.crl", "is a table; expected a path, or a list of paths"],
         never: &["index: is missing"],
     },
     Row {
@@ -288,7 +288,7 @@ pub(super) const ROWS: &[Row] = &[
         outcome: Refused,
         told: &[
             "ostia.toml:",
-            "Name a list of what the CA has issued (its `index`)",
+            "Name a list of what the CA has issued (`issued`, or its database as `index`)",
             "tenant.issuer.crl: lists revoked certificates only",
             "each of them, valid or not, is answered `unauthorized`",
             "`unlisted = \"unauthorized\"`",
