@@ -2,8 +2,11 @@
 //!
 //! Invariant: from what [`Ring::begin`] gives, a reader at any entry it names comes to the present state: every record
 //! that has changed after it is among those to be stated again. With each comes what was told of it last, for a writer
-//! whose book does not have its issuer. Memory is bounded by [`limits::RING_OCTETS_MAX`] of the stream. It does not know
-//! what the records say now.
+//! whose book does not have its issuer. Memory is bounded by [`limits::RING_OCTETS_MAX`] of the stream and
+//! [`limits::BEGIN_CHAINS_MAX`] entries. It does not know what the records say now.
+//!
+//! What entries have said lies in one row and not in boxes of their own: small blocks that stay, between pages of the book
+//! that come and go, kept the allocator from using those again, 7 KiB for each push.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,6 +25,8 @@ pub(crate) struct Ring {
     /// The entry before the first of them.
     base: Chain,
     links: VecDeque<Link>,
+    /// What they have said, one behind the other.
+    said: VecDeque<(Issuer, Change)>,
     octets: usize,
 }
 
@@ -30,24 +35,22 @@ struct Link {
     chain: Chain,
     octets: usize,
     at: Duration,
-    said: Box<[Section]>,
-}
-
-impl Link {
-    fn records(&self) -> usize {
-        self.said.iter().map(|section| section.changes.len()).sum()
-    }
+    /// How many of [`Ring::said`] are its own.
+    records: usize,
 }
 
 impl Ring {
     /// Nothing but the entry that everything follows.
     pub(crate) fn new(base: Chain) -> Self {
-        Self { base, links: VecDeque::new(), octets: 0 }
+        Self { base, links: VecDeque::new(), said: VecDeque::new(), octets: 0 }
     }
 
     /// The next entry, of `octets` bytes, and what it changes.
     pub(crate) fn push(&mut self, chain: Chain, octets: usize, now: Duration, sections: &[Section]) {
-        self.links.push_back(Link { chain, octets, at: now, said: sections.into() });
+        let before = self.said.len();
+        let said = sections.iter().flat_map(|section| section.changes.iter().map(|change| (section.issuer, *change)));
+        self.said.extend(said);
+        self.links.push_back(Link { chain, octets, at: now, records: self.said.len() - before });
         self.octets += octets;
         while let Some(first) = self.links.front()
             && (self.links.len() > limits::BEGIN_CHAINS_MAX
@@ -55,6 +58,7 @@ impl Ring {
         {
             self.base = first.chain;
             self.octets -= first.octets;
+            self.said.drain(..first.records);
             self.links.pop_front();
         }
     }
@@ -77,18 +81,19 @@ impl Ring {
     /// The entries to continue from, and the records that have changed after the first of them: as many as fit.
     pub(crate) fn begin(&self) -> (Vec<Chain>, LastTold) {
         let (mut chains, mut changed) = (vec![self.last()], LastTold::new());
+        let mut end = self.said.len();
         for (number, link) in self.links.iter().enumerate().rev() {
             let before = number.checked_sub(1).map_or(self.base, |before| self.links[before].chain);
-            let fits = changed.len() + link.records() <= limits::BEGIN_RECORDS_MAX;
+            let fits = changed.len() + link.records <= limits::BEGIN_RECORDS_MAX;
             if !fits || chains.len() == limits::BEGIN_CHAINS_MAX {
                 break;
             }
             // From the last to the first: what was told later stays.
-            for section in link.said.iter().rev() {
-                for change in section.changes.iter().rev() {
-                    changed.entry((section.issuer, change.serial)).or_insert(*change);
-                }
+            let begin = end - link.records;
+            for (issuer, change) in self.said.range(begin..end).rev() {
+                changed.entry((*issuer, change.serial)).or_insert(*change);
             }
+            end = begin;
             chains.push(before);
         }
         (chains, changed)
