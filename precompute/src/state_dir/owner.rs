@@ -17,8 +17,12 @@ pub(crate) fn give(state_dir: &Path, path: &Path, file: &File) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let given = fs::metadata(state_dir)
-        .and_then(|directory| fchown(file.as_fd(), Some(directory.uid()), Some(directory.gid())));
+    let whose = |metadata: fs::Metadata| (metadata.uid(), metadata.gid());
+    // Units refuse the call, and where root has its own directory nothing is to be given.
+    let given = fs::metadata(state_dir).and_then(|directory| match (whose(directory), whose(file.metadata()?)) {
+        (wanted, present) if wanted == present => Ok(()),
+        ((user, group), _) => fchown(file.as_fd(), Some(user), Some(group)),
+    });
     if let Err(error) = given {
         tracing::warn!(file = %path.display(), %error, "the file could not be given to the owner of the state directory");
     }
