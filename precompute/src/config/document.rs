@@ -300,14 +300,6 @@ impl<'a> Section<'a> {
         Some(self.resolve(path))
     }
 
-    /// A path, or a list of them; each as [`Section::path`] has it.
-    pub fn paths(&mut self, key: &'static str) -> Option<Vec<PathBuf>> {
-        let is_path = |text: &String| !text.is_empty() && !text.contains("-----BEGIN");
-        let read = |value| strings(value).filter(|paths| !paths.is_empty() && paths.iter().all(is_path));
-        let paths = self.typed(key, Wanted::Text, "a path, or a list of paths", read)?;
-        Some(paths.iter().map(|path| self.resolve(path)).collect())
-    }
-
     /// A duration in `range`, written as a number with a unit: `us`, `ms`, `s`, `m`, `h` or `d`.
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         let (from, to) = (in_words(*range.start()), in_words(*range.end()));

@@ -196,7 +196,7 @@ fn listings(section: &mut Section<'_>) -> Vec<ListingFile> {
     let issued = Form::Issued(radix.unwrap_or_default());
     let mut listings: Vec<ListingFile> = Vec::new();
     for (key, form) in [("index", Form::Database), ("issued", issued)] {
-        for path in section.paths(key).unwrap_or_default() {
+        for path in read_files(section, key, limits::LISTINGS_MAX) {
             if listings.iter().any(|other| other.path == path) {
                 section.problem(key, format_args!("names {} twice; name each file once", path.display()));
             }
