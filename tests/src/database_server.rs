@@ -215,8 +215,9 @@ impl DatabaseServer {
         }
     }
 
+    /// The same in another database.
     #[track_caller]
-    fn sql_in(&self, database: &str, sql: &str) -> String {
+    pub fn sql_in(&self, database: &str, sql: &str) -> String {
         let ended = self.client(database, sql);
         assert!(ended.status.success(), "{sql}: {}", ended.text);
         ended.text

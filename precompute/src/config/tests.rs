@@ -233,13 +233,14 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
     let crl = crl.or_else(|| (listings.is_empty() && !pushes).then(|| dice.path()));
     let crls: Vec<_> = crl.into_iter().chain((0..dice.below(3)).map(|_| dice.path())).collect();
     let crls = if crls.is_empty() { crls } else { distinct(crls) };
+    let crls_are_complete = !crls.is_empty() && dice.coin();
     let crl_issuers = if crls.is_empty() { Vec::new() } else { distinct((0..dice.below(3)).map(|_| dice.path())) };
     let signers = 1 + dice.below(limits::CONFIGURED_SIGNERS_MAX as u64);
     IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { listings, crls, pushes, fetched: Vec::new(), sql: None },
+        sources: Sources { listings, crls, crls_are_complete, pushes, fetched: Vec::new(), sql: None },
         policy: if dice.coin() { any_times(dice, above) } else { above },
         crl_issuers,
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
@@ -913,6 +914,15 @@ fn whose_certificates_count_for_a_url_is_the_tenants_or_the_issuers_own() {
 }
 
 #[test]
+fn how_often_a_crl_is_asked_for_may_be_said_by_issuer() {
+    let every = |lines: &str| read(&crl_issuer(&format!("crl = \"http://a/ca.crl\"\n{lines}")));
+    let of = |config: Config| config.tenants[0].issuers[0].sources.fetched[0].every;
+    assert_eq!(of(every("").unwrap()), None);
+    assert_eq!(of(every("crl_every = \"10s\"").unwrap()), Some(Duration::from_secs(10)));
+    assert!(every("crl_every = \"100ms\"").unwrap_err().contains("crl_every"));
+}
+
+#[test]
 fn problems_with_a_url_of_a_crl_are_reported_without_its_secrets() {
     for (lines, told) in [
         (
@@ -927,6 +937,8 @@ fn problems_with_a_url_of_a_crl_are_reported_without_its_secrets() {
         ),
         ("crl = \"ca.crl\"\ntls_ca = \"ca.pem\"", "tls_ca: has no effect: no source of this issuer is at a URL"),
         ("crl = \"http://a/ca.crl\"\ntls_ca = \"\"", "tls_ca: is empty"),
+        ("crl = \"ca.crl\"\ncrl_every = \"10s\"", "crl_every: has no effect: no CRL of this issuer is at a URL"),
+        ("index = \"i\"\ncrls_are_complete = true", "crls_are_complete: speaks of CRLs, and there is none"),
         ("crl = 7", "crl: is 7; expected a path, or a list of paths"),
         ("crl = \"\"", "crl: has to be a path, or a list of paths"),
     ] {

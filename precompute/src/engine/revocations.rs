@@ -74,7 +74,7 @@ impl Revocations {
         for (scope, series) in this.read_files(question) {
             this.take_series(question, &before, scope, series);
         }
-        if question.issuer.unlisted_good {
+        if question.issuer.unlisted_good && !question.issuer.sources.crls_are_complete {
             this.refuse_to_vouch();
         }
         this.marks = before.replaced_by(&this.scope_marks, holds());
@@ -256,7 +256,8 @@ impl Revocations {
         for (path, coverage) in &self.covered {
             let problem = format!(
                 "covers only a part of the certificates ({coverage}), and `unlisted = \"good\"` would vouch for all \
-                 others; name a complete CRL, or another policy for `unlisted`"
+                 others; name a complete CRL, or another policy for `unlisted`; if the CRLs named here are all that the \
+                 CA has, say so by `crls_are_complete = true`"
             );
             self.faults.push(SourceError::file(path, problem));
         }

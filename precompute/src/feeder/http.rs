@@ -49,6 +49,8 @@ pub struct CrlAtUrl {
     pub crl_issuers: Vec<Certificate>,
     /// The file with the CAs whose certificates count over TLS; `None` for those that the system trusts.
     pub tls_ca: Option<PathBuf>,
+    /// How often it is asked for, where the operator says it.
+    pub every: Option<Duration>,
 }
 
 /// What a server said, as far as it ends a question or leads on.

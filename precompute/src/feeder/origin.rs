@@ -46,7 +46,7 @@ impl Spec {
     /// has.
     pub(super) fn rhythm(&self, last: Option<&Last>) -> Option<(Duration, Duration)> {
         match self {
-            Self::Crl(_) => None,
+            Self::Crl(crl) => crl.every.map(|every| (every, limits::RETRY_MAX)),
             Self::Rows(rows) => {
                 let facts = last.and_then(|last| last.facts.sql.as_ref());
                 let pause = facts.map_or(rows.source.every, |facts| facts.pause(&rows.source));

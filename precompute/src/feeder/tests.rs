@@ -40,6 +40,7 @@ impl World {
             issuer: draft::issuer(),
             crl_issuers: Vec::new(),
             tls_ca: None,
+            every: None,
         })
     }
 
@@ -91,6 +92,16 @@ fn a_source_is_mirrored_and_asked_conditionally_also_after_a_restart() {
     feed.ask_now();
     asked(&feed, 2);
     assert_eq!(fs::read(world.mirror("ca.crl")).unwrap(), crl(2));
+}
+
+#[test]
+fn who_is_to_be_asked_every_second_is() {
+    let world = World::new();
+    world.server.answers_with(200, "", &crl(1));
+    let Spec::Crl(crl) = world.spec("often.crl") else { unreachable!() };
+    let feed = world.feeders.subscribe(&Spec::Crl(CrlAtUrl { every: Some(Duration::from_secs(1)), ..crl })).unwrap();
+    // A minute would be the least otherwise.
+    asked(&feed, 3);
 }
 
 #[test]

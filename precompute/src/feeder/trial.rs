@@ -55,7 +55,7 @@ pub fn fetch_once(
     now: UnixTime,
 ) -> Result<Trial, Problem> {
     let mirror = PathBuf::from(url.mirror_name(b""));
-    let spec = Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca });
+    let spec = Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca, every: None });
     let unasked = || Problem::new(format!("{spec}: says that nothing has changed, and nothing of it is here"));
     let draft = ask(&spec, None, now, limits::TRIED_WITHIN)?.ok_or_else(unasked)?;
     Ok(Trial { content: Content::New(draft), missed: None })

@@ -1,6 +1,6 @@
 //! Bounds of what fetches sources from elsewhere.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Bytes of a URL, as most servers take it.
 pub const URL_OCTETS_MAX: usize = 2048;
@@ -51,6 +51,8 @@ pub const INTERVAL_MAX: Duration = Duration::from_secs(15 * 60);
 pub const INTERVAL_CACHED_MAX: Duration = Duration::from_secs(3600);
 /// Between the two, an origin is asked so many times from one issue to the next.
 pub const ASKED_AN_ISSUE: u32 = 24;
+/// How often the operator may have it asked instead: a CA that makes a CRL with each revocation gives it out at once.
+pub const CRL_EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 /// How soon an origin is asked again that should have something new by now; the interval grows with the delay.
 pub const OVERDUE_MIN: Duration = Duration::from_secs(10);
 /// How much later than what is new is expected its origin is asked, at most: not all who wait for it come in one second.

@@ -49,6 +49,8 @@ const COLUMNS: &[(Column, &[&str])] = &[
             "númerodeserie",
             "numerodiserie",
             "certserialnumber",
+            // The heading of `vault list`.
+            "keys",
         ],
     ),
     (Column::Serial(Some(Radix::Decimal)), &["serialdecimal", "serialnumberdecimal", "serialdec"]),
@@ -158,7 +160,7 @@ impl Lines {
             return Ok(Line::PassedOver);
         };
         let text = text.trim();
-        if text.is_empty() || text.starts_with('#') {
+        if text.is_empty() || text.starts_with('#') || is_frame(text) {
             return Ok(Line::Comment);
         }
         let fields = fields(text);
@@ -220,6 +222,12 @@ fn misfit(columns: &[Column], fields: &[String]) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether it is no more than what programs put around a list: JSON, as `vault list -format=json` writes it, and a line
+/// under a heading.
+fn is_frame(text: &str) -> bool {
+    matches!(text, "[" | "]") || text.bytes().all(|octet| octet == b'-')
 }
 
 /// Whether it is a number, though none that a certificate can have.

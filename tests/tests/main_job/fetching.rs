@@ -95,7 +95,7 @@ impl Web {
 }
 
 /// A private CA, `root.pem`, and a certificate of it for the web server.
-fn certify(dir: &Path, ip: IpAddr) {
+pub(crate) fn certify(dir: &Path, ip: IpAddr) {
     let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"];
     let root = ["req", "-x509", "-days", "30", "-subj", "/CN=root", "-keyout", "root.key", "-out", "root.pem"];
     openssl(dir, [&root[..], &kind].concat());

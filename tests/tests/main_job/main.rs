@@ -14,7 +14,7 @@
 //! what `check` says of a feed and how a writer's key is made in `feed`,
 //! what operators see in `operators`, how customers are kept apart in
 //! `tenants`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
-//! and what becomes of those whom nobody reads in `unread`.
+//! and those of the page on other CAs in `which_ca`, and what becomes of those whom nobody reads in `unread`.
 
 mod answers;
 mod backup;
@@ -67,6 +67,7 @@ mod tokens;
 mod unit;
 mod unlisted;
 mod unread;
+mod which_ca;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};
 

@@ -18,13 +18,13 @@ use ostia_tests::{
 
 use crate::demo::{Demo, free_addresses};
 
-fn page(name: &str) -> String {
+pub(crate) fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The code blocks of a section, with their languages, in their order.
-fn blocks_of(page: &str, section: &str) -> Vec<(String, String)> {
+pub(crate) fn blocks_of(page: &str, section: &str) -> Vec<(String, String)> {
     let section = page.split_once(&format!("\n{section}\n")).unwrap_or_else(|| panic!("no {section}")).1;
     let section = section.split("\n## ").next().unwrap();
     let blocks = section.split("```").skip(1).step_by(2);
@@ -62,18 +62,23 @@ fn readmes_two_commands_and_what_to_try_on_the_demo_work_as_they_stand() {
 }
 
 /// A directory with tokens at hand, in which the page's commands are run and its configurations served.
-struct Bench {
+pub(crate) struct Bench {
     site: Site,
     hsm: SoftHsm,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let hsm = SoftHsm::new(&[]);
         Self { site: Site::new(&[]).environment("SOFTHSM2_CONF", hsm.config()), hsm }
     }
 
-    fn run(&self, commands: &str) -> String {
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.site.dir()
+    }
+
+    pub(crate) fn run(&self, commands: &str) -> String {
         let path = programs().precompute.parent().unwrap().display().to_string();
         let conf = self.hsm.config().display().to_string();
         bash(self.site.dir(), &format!("set -e; export PATH={path}:$PATH SOFTHSM2_CONF={conf}\n{commands}"))
@@ -82,7 +87,7 @@ impl Bench {
     /// Starts with a configuration of the page, which is in order, and with what tests need beside it. The tokens have to
     /// be kept as long.
     #[track_caller]
-    fn serve(self, config: &str, beside: &str) -> (Responder, SoftHsm) {
+    pub(crate) fn serve(self, config: &str, beside: &str) -> (Responder, SoftHsm) {
         let (http, admin) = (self.site.http, self.site.admin);
         let own = format!("\n[http]\nlisten = [\"{http}\"]\n\n[admin]\nlisten = \"{admin}\"\n{beside}");
         self.site.edit_config(|_| config.to_owned() + &own);

@@ -1,6 +1,9 @@
 //! An issuing CA, as the file names it. No file is opened here, and the certificate is not known.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     super::{Place, Section, TlsTrust},
@@ -70,6 +73,9 @@ pub struct Sources {
     pub listings: Vec<ListingFile>,
     /// Its CRLs, which list the revoked ones: complete ones, deltas and parts. What each is, it says itself.
     pub crls: Vec<PathBuf>,
+    /// Whether the CRLs make up the whole, though each covers a part only. The operator says so: of distribution points,
+    /// nobody can tell how many there are.
+    pub crls_are_complete: bool,
     /// Whether pushes alone are a source. They are taken for every issuer; this says that it needs no file.
     pub pushes: bool,
     /// Those of its files that mirror something at a URL.
@@ -87,6 +93,8 @@ pub struct Fetched {
     pub mirror: PathBuf,
     /// The file with the CAs whose certificates count over TLS; `None` for those that the system trusts.
     pub tls_ca: Option<PathBuf>,
+    /// How often it is asked for; `None` as its CRLs come.
+    pub every: Option<Duration>,
 }
 
 impl Sources {
@@ -135,9 +143,9 @@ impl Sources {
 
     /// What is fetched for it. `issuer`: its certificate; `crl_issuers`: those of who signs CRLs beside it.
     pub fn specs(&self, issuer: &Certificate, crl_issuers: &[Certificate]) -> Vec<Spec> {
-        let spec = |Fetched { url, mirror, tls_ca }: Fetched| {
+        let spec = |Fetched { url, mirror, tls_ca, every }: Fetched| {
             let (issuer, crl_issuers) = (issuer.clone(), crl_issuers.to_vec());
-            Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca })
+            Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca, every })
         };
         let rows = self.sql.clone().map(|source| Spec::Rows(RowsOfIssuer { source, issuer: issuer.clone() }));
         self.fetched.iter().cloned().map(spec).chain(rows).collect()
@@ -243,6 +251,7 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
         certificate: certificate.as_deref(),
         state_dir: around.state_dir,
         tls_ca: own.as_ref().or(around.tls_ca),
+        every: section.duration("crl_every", limits::fetch::CRL_EVERY),
     };
     let mut fetched = Vec::new();
     let of = certificate.as_deref().map(|path| path.as_os_str().as_encoded_bytes()).unwrap_or_default();
@@ -251,12 +260,19 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
     let sources = Sources {
         listings: listings(section).into_iter().chain(mirrored).collect(),
         crls: places.crls(section, &mut fetched),
+        crls_are_complete: section.boolean("crls_are_complete").unwrap_or(false),
         pushes: section.boolean("pushes").unwrap_or(false),
         fetched,
         sql,
     };
     if own.is_some() && sources.fetched.is_empty() {
         section.problem("tls_ca", "has no effect: no source of this issuer is at a URL; remove it");
+    }
+    if section.has("crl_every") && sources.fetched.is_empty() {
+        section.problem("crl_every", "has no effect: no CRL of this issuer is at a URL; remove it");
+    }
+    if sources.crls_are_complete && !sources.has_crls() && !is_of_replica {
+        section.problem("crls_are_complete", "speaks of CRLs, and there is none; add `crl`, or remove it");
     }
     let crl_issuers = read_files(section, "crl_issuer", limits::CRL_ISSUERS_MAX);
     if !crl_issuers.is_empty() && !sources.has_crls() && !is_of_replica {
@@ -299,6 +315,7 @@ struct Places<'a> {
     certificate: Option<&'a Path>,
     state_dir: &'a Path,
     tls_ca: Option<&'a TlsTrust>,
+    every: Option<Duration>,
 }
 
 impl Places<'_> {
@@ -342,7 +359,7 @@ impl Places<'_> {
             Some(TlsTrust::System) | None => None,
         };
         if fetched.iter().all(|other| other.mirror != mirror) {
-            fetched.push(Fetched { url, mirror: mirror.clone(), tls_ca });
+            fetched.push(Fetched { url, mirror: mirror.clone(), tls_ca, every: self.every });
         }
         Ok(mirror)
     }

@@ -248,6 +248,13 @@ fn unlisted_serials_are_good_only_where_the_parts_make_up_the_whole() {
         place.write("whole.crl", &[draft::number(1)], &[]);
         place.pass().unwrap();
     }
+    // Or where the operator says that they do.
+    let mut place = Place::of(&["a.crl"], |issuer| {
+        (issuer.unlisted_good, issuer.sources.crls_are_complete) = (true, true);
+    });
+    place.write("a.crl", &[draft::number(1), shard("a")], &[(1, LOST)]);
+    place.pass().unwrap();
+    assert_eq!(place.reasons([1, 2]), [Some(LOST), None]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An issuer whose CRL is at a server, as the tenant `far`.
 fn far(state: &Path, url: &str) -> FollowedIssuer {
     let mirror = state.join("fetched/ca.crl");
-    let fetched = vec![Fetched { url: url.parse().unwrap(), mirror: mirror.clone(), tls_ca: None }];
+    let fetched = vec![Fetched { url: url.parse().unwrap(), mirror: mirror.clone(), tls_ca: None, every: None }];
     issuer("far", draft::issuer(), Sources { crls: vec![mirror], fetched, ..Sources::default() })
 }
 

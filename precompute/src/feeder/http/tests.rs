@@ -21,6 +21,7 @@ fn at(url: &str, mirror: &Path) -> CrlAtUrl {
         issuer: draft::issuer(),
         crl_issuers: Vec::new(),
         tls_ca: None,
+        every: None,
     }
 }
 

@@ -45,6 +45,8 @@ fn a_list_of_serial_numbers_is_read_in_every_usual_form() {
         "\u{feff}0a:1b\n0C\n",
         "serial=0A1B\nserial=0C\n",
         "\"0A1B\"\n\"0C\"\n",
+        "[\n  \"0a:1b\",\n  \"0c\"\n]\n",
+        "Keys\n----\n0a:1b\n0c\n",
     ] {
         assert_eq!(listed(HEXADECIMAL, text), [good("0A1B"), good("0C")], "{text}");
     }
