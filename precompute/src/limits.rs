@@ -39,6 +39,9 @@ pub const CRL_ISSUERS_MAX: usize = 16;
 /// Files of an issuer that list certificates: an operator who has more may join them.
 pub const LISTINGS_MAX: usize = 64;
 
+/// Certificates beside an index that `check` looks at: one of another CA is among so many where they are not a few.
+pub const CERTIFICATES_SAMPLED: usize = 64;
+
 /// Bytes of one line of `index.txt`: the subject is the only long field, and OpenSSL caps a
 /// name's encoding far below this.
 pub const INDEX_LINE_OCTETS_MAX: usize = 64 << 10;

@@ -3,6 +3,8 @@
 //! Purpose: `check` reads the sources and the book, also while a service runs. Invariant: nothing is written. It does
 //! not know how the findings are shown.
 
+mod beside;
+
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     fmt::Display,
@@ -252,6 +254,9 @@ fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<Str
     if let Some(listing) = issuer.sources.listings.first() {
         doubts.extend(of_listings(listing, read, &own, of, now));
     }
+    let beside =
+        |listing| beside::doubt(listing, &issuer.certificate, read.changes.iter().map(|change| &change.serial));
+    doubts.extend(issuer.sources.listings.iter().filter_map(beside));
     if read.passed_over > 0 {
         doubts.push(format!(
             "the sources list {} serial numbers that are 0, negative or over 20 bytes, which no certificate can have; they are skipped",

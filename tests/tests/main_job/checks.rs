@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use ostia_tests::{Ca, Delegate, KeyKind, Site, Tenant, Tsa, TsaCertificate, openssl};
+use ostia_tests::{Ca, Delegate, KeyKind, Site, Tenant, Tsa, TsaCertificate, bash, openssl};
 
 use crate::ca_and_site;
 
@@ -56,6 +56,24 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
                 ca.replace_index(&fs::read_to_string(other.index()).unwrap());
             },
             &["index.txt: `index`: lists 1 certificates but not 1000", "another CA's", "name this CA's database"],
+        ),
+        (
+            "another CA's index beside the right one",
+            |ca, site| {
+                let other = Ca::new("Another CA");
+                openssl(other.dir(), ["rand", "-hex", "-out", "serial", "16"]);
+                other.issue();
+                let copy = site.dir().join("other");
+                bash(site.dir(), &format!("cp -r {} {}", other.dir().display(), copy.display()));
+                let (own, both) =
+                    (format!("{:?}", ca.index()), format!("[{:?}, {:?}]", ca.index(), copy.join("index.txt")));
+                site.edit_config(|text| text.replacen(&format!("index = {own}"), &format!("index = {both}"), 1));
+            },
+            &[
+                "other/index.txt: `index`: lists ",
+                "was issued by `CN=Another CA,O=Ostia tests`",
+                "name this CA's database",
+            ],
         ),
         (
             "an index of which all have expired",
