@@ -455,6 +455,9 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
             |paths: &[PathBuf]| (!paths.is_empty()).then(|| list(paths.iter().map(|path| path.display().to_string())));
         maybe(text, "crl", paths(&issuer.sources.crls));
         maybe(text, "crl_issuer", paths(&issuer.crl_issuers));
+        if issuer.sources.crls_are_complete {
+            key(text, "crls_are_complete", true);
+        }
         key(text, "pushes", issuer.sources.pushes);
         write_unlisted(text, issuer.unlisted);
         if issuer.policy != *policy {
