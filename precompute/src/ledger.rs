@@ -69,7 +69,7 @@ use crate::{
     issuer_id::IssuerId,
     limits,
     pki::{Record, Serial, Status, UnixTime},
-    records::{Change, Counts, Found},
+    records::{Change, Counts, Found, Stated},
     source::CrlMarks,
     state_dir::StateError,
 };
@@ -110,7 +110,7 @@ const LEFT: u8 = 2;
 pub(crate) struct Difference {
     /// What the sources say of the certificates whose records say something else; in order of serial. `None` for those
     /// that they do not list.
-    pub(crate) said: Vec<Change>,
+    pub(crate) said: Vec<Stated>,
     /// Which of their holds it ends.
     pub(crate) releases: Releases,
     /// What is taken over from the issuer's records under its former tenant.
@@ -307,7 +307,7 @@ impl Ledger {
         inner.bell.ring();
     }
 
-    fn show(&self, said: &[Change], part: Part, releases: Releases, news: &mut News) {
+    fn show(&self, said: &[Stated], part: Part, releases: Releases, news: &mut News) {
         let inner = &*self.0;
         let mut rest = said;
         while !rest.is_empty() {

@@ -18,6 +18,7 @@ mod origin;
 mod part;
 mod slot;
 mod state;
+mod stated;
 mod writer;
 
 use std::{
@@ -31,7 +32,8 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use self::{
-    census::Census, digest::Digest, filling::Filling, origin::Origin, state::StateWord, writer::RecordsWriter,
+    census::Census, digest::Digest, filling::Filling, origin::Origin, state::StateWord, stated::Stated,
+    writer::RecordsWriter,
 };
 use self::{
     slot::{SerialWords, Slot},

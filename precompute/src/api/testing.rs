@@ -7,7 +7,7 @@ use crate::{
     issuer_id::IssuerId,
     ledger::{Difference, Ledger, Ledgers, Saver, SharedBook, Step},
     pki::{Reason, Record, Serial, Status, UnixTime},
-    records::Change,
+    records::Stated,
 };
 
 /// Some issuers.
@@ -49,7 +49,7 @@ impl Issuers {
     }
 
     fn by_source(&self, serial: &str, status: Status) {
-        let said = vec![Change::new(Serial::from_hex(serial).unwrap(), Some(Record { status, not_after: None }))];
+        let said = vec![Stated::new(Serial::from_hex(serial).unwrap(), Some(Record { status, not_after: None }))];
         self.first().take(&Difference { said, ..Difference::default() });
     }
 

@@ -28,7 +28,7 @@ use crate::{
     ledger::reconcile::{Contradiction, FINAL, Known, by_source, stricter, strictness},
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
-    records::{Census, Change, Found, Origin, Records},
+    records::{Census, Found, Origin, Records, Stated},
     source::{CrlMarks, Ended, Form, Listed, Listing, Mark, SourceError},
 };
 
@@ -66,7 +66,7 @@ pub(super) struct Question<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     /// In order of serial, each serial once.
-    pub changes: Vec<Change>,
+    pub changes: Vec<Stated>,
     /// Why sources were refused. If there is any fault, `changes` only make statuses stricter or add certificates, and
     /// the counts mean little.
     pub faults: Vec<SourceError>,
@@ -184,7 +184,7 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
         if let Some(path) = question.issuer.sources.main() {
             faults.extend(comparison.refuse_shrink(question, path, &census, &gone).err());
         }
-        comparison.changes.extend(gone.into_iter().chain(pushed).map(|serial| Change::new(serial, None)));
+        comparison.changes.extend(gone.into_iter().chain(pushed).map(|serial| Stated::new(serial, None)));
     }
     let unlisted_hold = || census.unlisted().any(|(_, found)| is_held_by_source(&found));
     crl.note_holds(question.crl_marks.holds(), || comparison.kept_holds > 0 || unlisted_hold());
@@ -215,7 +215,7 @@ struct Refused {
     /// Their places in [`Sources::listings`].
     numbers: Vec<usize>,
     faults: Vec<SourceError>,
-    changes: Vec<Change>,
+    changes: Vec<Stated>,
     candidates: Candidates,
     shrunk: bool,
 }
@@ -294,13 +294,13 @@ impl Restrictions {
 /// The revocations in the readable lines of a refused listing: a revocation must not wait until somebody has fixed
 /// another line. Empty if it names no known certificate (it is probably another CA's), or changes while it is
 /// read.
-fn revoked_in_refused(question: &Question<'_>, file: &ListingFile) -> Vec<Change> {
+fn revoked_in_refused(question: &Question<'_>, file: &ListingFile) -> Vec<Stated> {
     let Ok(mut index) = Listing::open(&file.path, file.form) else { return Vec::new() };
     let (mut revoked, mut names_anybody) = (Vec::new(), false);
     for Listed { serial, record } in index.readable() {
         names_anybody |= question.records.get(&serial).is_some();
         if record.status != Status::Good {
-            revoked.push(Change::new(serial, Some(record)));
+            revoked.push(Stated::new(serial, Some(record)));
         }
     }
     if names_anybody && index.ended() != Ended::Torn { revoked } else { Vec::new() }
@@ -324,9 +324,9 @@ impl Question<'_> {
 }
 
 /// Whether a change may be made while a source is refused.
-fn is_safe(change: &Change, records: &Records, may_add: bool) -> bool {
+fn is_safe(change: &Stated, records: &Records, may_add: bool) -> bool {
     let known = records.get(&change.serial).map(|known| known.status);
-    match (known, change.record.map(|record| record.status)) {
+    match (known, change.record().map(|record| record.status)) {
         (_, None) => false,
         (None, Some(Status::Good)) => may_add,
         (None, Some(Status::Revoked { .. })) => true,
@@ -342,7 +342,7 @@ impl Comparison {
 
     /// The serials that these changes finally revoke.
     pub(super) fn finally_revoked(&self) -> impl Iterator<Item = Serial> + '_ {
-        let is_final = |change: &&Change| change.record.is_some_and(|record| strictness(record.status) == FINAL);
+        let is_final = |change: &&Stated| change.record().is_some_and(|record| strictness(record.status) == FINAL);
         self.changes.iter().filter(is_final).map(|change| change.serial)
     }
 
@@ -399,19 +399,19 @@ impl Comparison {
 
     /// Sorts the changes. Of several sources that speak of a certificate, the strictest counts.
     fn keep_the_strictest(&mut self, question: &Question<'_>) {
-        let strictness = |change: &Change| change.record.map_or(0, |record| strictness(record.status));
+        let strictness = |change: &Stated| change.record().map_or(0, |record| strictness(record.status));
         self.changes.sort_by_key(|change| (change.serial, Reverse(strictness(change))));
         let before = self.changes.len();
         self.changes.dedup_by_key(|change| change.serial);
         if self.is_repeated {
             self.changes.retain(|change| {
                 let known = question.records.get(&change.serial).map(Known::from);
-                change.record.is_none_or(|said| by_source(known, Some(said)).0 != known)
+                change.record().is_none_or(|said| by_source(known, Some(said)).0 != known)
             });
         }
         // One that the records do not have yet was counted for each listing that has it.
         if self.changes.len() < before && question.issuer.sources.listings.len() > 1 {
-            let is_new = |change: &&Change| question.records.get(&change.serial).is_none();
+            let is_new = |change: &&Stated| question.records.get(&change.serial).is_none();
             self.listed = self.known + self.changes.iter().filter(is_new).count() as u64;
         }
     }
@@ -439,7 +439,7 @@ impl Comparison {
         } else if status != Status::Good {
             // It was listed before this was said.
             self.is_repeated = true;
-            self.changes.push(Change::new(serial, Some(Record { status, ..record })));
+            self.changes.push(Stated::new(serial, Some(Record { status, ..record })));
         }
         Ok(())
     }
@@ -450,7 +450,7 @@ impl Comparison {
         self.known += u64::from(known.is_some());
         self.valid += u64::from(known.is_some_and(|known| question.is_valid(known.not_after)));
         let Some(known) = known else {
-            self.changes.push(Change::new(serial, Some(said)));
+            self.changes.push(Stated::new(serial, Some(said)));
             return;
         };
         if self.keeps_holds && is_held_by_source(&known) && said.status == Status::Good {
@@ -463,7 +463,7 @@ impl Comparison {
             self.contradictions.note(kind, serial, status, Some(said.status));
         }
         if next != Some(known) {
-            self.changes.push(Change::new(serial, Some(said)));
+            self.changes.push(Stated::new(serial, Some(said)));
         }
     }
 

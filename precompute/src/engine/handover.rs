@@ -147,7 +147,7 @@ impl Handover {
         waiting.iter().any(|findings| {
             let said = &findings.difference.said;
             let at = said.binary_search_by_key(serial, |change| change.serial);
-            let record = at.ok().and_then(|at| said[at].record);
+            let record = at.ok().and_then(|at| said[at].record());
             record.is_some_and(|record| keeps(Known { record, origin: Origin::SOURCE }, former))
         })
     }

@@ -30,7 +30,7 @@ use crate::{
     ledger::reconcile::{self, FINAL, strictness},
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
-    records::{Change, Records},
+    records::{Records, Stated},
     source::{CrlMarks, SourceError},
     state_dir::StateError,
 };
@@ -243,7 +243,7 @@ fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<Str
     // Compared with empty records, everything that is listed has changed.
     let of = |serial: &Serial| {
         let place = read.changes.binary_search_by_key(serial, |change| change.serial).ok()?;
-        read.changes[place].record
+        read.changes[place].record()
     };
     let own: Vec<_> = issuer.signers.all().iter().filter_map(|signer| signer.serial()).collect();
     for serial in &own {
@@ -281,7 +281,7 @@ fn of_listings(
             "lists no certificate: every certificate is answered as unlisted; if the CA has issued some, name its database (`database` in openssl.cnf)",
         ));
     }
-    let valid = |change: &Change| change.record.is_some_and(|record| record.not_after.is_none_or(|end| end > now));
+    let valid = |change: &Stated| change.record().is_some_and(|record| record.not_after.is_none_or(|end| end > now));
     if !read.changes.iter().any(valid) {
         return Some(at(
             first,

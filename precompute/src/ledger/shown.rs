@@ -18,7 +18,7 @@ use crate::left_out::{Rule, is_left_out};
 use crate::{
     limits,
     pki::{Record, Serial, Status, UnixTime},
-    records::{Change, Counts, RecordsWriter},
+    records::{Change, Counts, RecordsWriter, Stated},
     source::CrlMarks,
 };
 
@@ -72,15 +72,14 @@ impl Shown {
 
     /// Shows what sources say first of all, while there is nothing else: nobody is served yet, so nobody waits. Returns
     /// how many records there are now.
-    pub(super) fn fill(&mut self, said: &[Change]) -> usize {
-        let listed: Vec<Serial> =
-            said.iter().filter(|change| change.record.is_some()).map(|change| change.serial).collect();
+    pub(super) fn fill(&mut self, said: &[Stated]) -> usize {
+        let listed: Vec<Serial> = said.iter().filter(|said| said.record().is_some()).map(|said| said.serial).collect();
         let count = listed.len();
         self.writer.reserve(count);
         let mut filling = self.writer.filling();
-        for Change { serial, record, .. } in said {
+        for said in said {
             // As `reconcile::by_source` says of a certificate that is not known.
-            filling.add(Change::new(*serial, *record));
+            filling.add(Change::from(*said));
         }
         drop(filling);
         self.mark(listed);
@@ -97,28 +96,29 @@ impl Shown {
     /// records have changed, in the same order.
     pub(super) fn by_source(
         &mut self,
-        said: &[Change],
+        said: &[Stated],
         part: Part,
         releases: Releases,
         news: &mut News,
         is_wanted: impl Fn() -> bool,
     ) -> (usize, Vec<Serial>) {
         let mut changed = Vec::with_capacity(said.len());
-        for (number, Change { serial, record, .. }) in said.iter().enumerate() {
+        for (number, said) in said.iter().enumerate() {
             if number >= limits::SHOWN_AT_LEAST && is_wanted() {
                 return (number, changed);
             }
-            if !part.has(*record) {
+            let (serial, record) = (&said.serial, said.record());
+            if !part.has(record) {
                 continue;
             }
             let mut before = None;
             let is_changed = self.writer.change(serial, |found| {
                 let known = found.map(Known::from);
                 before = known;
-                if releases.keeps(*record) && known.is_some_and(Known::is_held_by_source) {
+                if releases.keeps(record) && known.is_some_and(Known::is_held_by_source) {
                     return None;
                 }
-                let (next, _) = by_source(known, *record);
+                let (next, _) = by_source(known, record);
                 (next != known).then_some(next.map(|next| (next.record, next.origin)))
             });
             if is_changed {

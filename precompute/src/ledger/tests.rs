@@ -37,6 +37,7 @@ fn said(number: u32, status: Option<Status>) -> Change {
 }
 
 fn difference(said: Vec<Change>) -> Difference {
+    let said = said.into_iter().map(|change| Stated::new(change.serial, change.record)).collect();
     Difference { said, ..Difference::default() }
 }
 
@@ -291,7 +292,7 @@ fn a_save_ends_early_when_a_push_comes_and_the_rest_is_saved_after_it() {
 #[test]
 fn showing_a_difference_leaves_the_records_to_a_push_that_comes() {
     let world = World::new();
-    let said: Vec<Change> = (0..1000).map(|number| said(number, Some(GOOD))).collect();
+    let said = difference((0..1000).map(|number| said(number, Some(GOOD))).collect()).said;
     let mut news = shown::News::default();
     let mut shown = world.ledger.0.shown();
     let mut show =

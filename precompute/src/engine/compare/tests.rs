@@ -17,6 +17,7 @@ use crate::{
     config::Sources,
     issuer_id::IssuerId,
     pki::{Certificate, written::Radix},
+    records::Change,
     source::{
         MIRROR_BEGINNING, MIRROR_CHANGES,
         openssl::{Ca, KEYS},
@@ -110,7 +111,7 @@ impl Follow {
     fn pass(&mut self) -> Comparison {
         let mut comparison = self.compare(false);
         self.writer.reserve(comparison.changes.len());
-        self.writer.apply(comparison.changes.iter().copied());
+        self.writer.apply(comparison.changes.iter().copied().map(Change::from));
         self.mark = comparison.mark.take();
         self.candidates = std::mem::take(&mut comparison.candidates);
         comparison
@@ -305,7 +306,7 @@ fn of_a_torn_index_only_what_two_passes_say_of_known_certificates_counts() {
     ];
     let first = candidates(&torn.concat());
     let second = candidates(&(list(1..5) + &revoked(6) + &revoked(8)));
-    let said = |changes: Vec<Change>| changes.iter().map(|change| change.serial).collect::<Vec<_>>();
+    let said = |changes: Vec<Stated>| changes.iter().map(|change| change.serial).collect::<Vec<_>>();
     assert_eq!(said(first.confirmed(&Candidates::default())), []);
     assert_eq!(said(first.confirmed(&first)), [serial(1), serial(6)]);
     assert_eq!(said(second.confirmed(&first)), [serial(6)]);

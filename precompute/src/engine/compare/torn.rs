@@ -16,7 +16,7 @@ use crate::{
     config::ListingFile,
     ledger::reconcile::strictness,
     pki::{Record, Serial},
-    records::Change,
+    records::Stated,
     source::{Listed, Listing},
 };
 
@@ -52,9 +52,9 @@ impl Candidates {
     }
 
     /// The revocations that the pass before has found too.
-    pub(super) fn confirmed(&self, before: &Self) -> Vec<Change> {
+    pub(super) fn confirmed(&self, before: &Self) -> Vec<Stated> {
         let both = |(serial, record): &(&Serial, &Record)| before.0.get(serial) == Some(record);
-        self.0.iter().filter(both).map(|(serial, record)| Change::new(*serial, Some(*record))).collect()
+        self.0.iter().filter(both).map(|(serial, record)| Stated::new(*serial, Some(*record))).collect()
     }
 }
 

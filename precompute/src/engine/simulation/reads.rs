@@ -4,6 +4,7 @@
 //! the truth follows it.
 
 use super::*;
+use crate::records::Stated;
 
 /// A read that has begun.
 pub(super) struct Read {
@@ -20,7 +21,7 @@ pub(super) struct Read {
 
 /// A read that was handed over.
 pub(super) struct Handed {
-    said: Vec<Change>,
+    said: Vec<Stated>,
     of: Content,
     is_open: bool,
     news: Vec<u32>,
@@ -84,7 +85,7 @@ pub(super) fn hand_over(reader: &mut SourceReader, read: Read) -> Handed {
 
 impl Handed {
     fn said(&self) -> Vec<(usize, Option<Status>)> {
-        let said = |change: &Change| (number(&change.serial) + 1, change.record.map(|record| record.status));
+        let said = |change: &Stated| (number(&change.serial) + 1, change.record().map(|record| record.status));
         self.said.iter().map(said).collect()
     }
 
@@ -93,13 +94,13 @@ impl Handed {
         for change in &self.said {
             let number = number(&change.serial) as u32 + 1;
             let written = ModelCa::says(&self.of, number);
-            let may_be = match (&self.outcome, change.record) {
+            let may_be = match (&self.outcome, change.record()) {
                 // A refused index counts only as far as it revokes.
                 (Err(_), said) => said.is_some_and(|said| said.status != Status::Good),
                 (Ok(is_held_back), None) => !is_held_back,
                 (Ok(_), Some(_)) => true,
             };
-            if change.record != written || !may_be {
+            if change.record() != written || !may_be {
                 return Err(format!("a read ({:?}) says {change:?}; in the index it is {written:?}", self.outcome));
             }
         }
@@ -179,11 +180,11 @@ impl Sim<'_> {
         for change in &handed.said {
             let place = number(&change.serial);
             // Another reader has spoken since this read began, and may have stated the hold anew.
-            let is_good = change.record.is_none_or(|record| record.status == Status::Good);
+            let is_good = change.record().is_none_or(|record| record.status == Status::Good);
             if !handed.is_open && is_good && self.truth[place].is_held_by_source() {
                 continue;
             }
-            self.truth[place].source_says(change.record);
+            self.truth[place].source_says(change.record());
             self.possible[place].push(self.truth[place]);
         }
         Ok(())

@@ -99,7 +99,10 @@ impl OnDisk {
     }
 
     fn take(&self, of: usize, change: Change) {
-        self.ledger(of).take(&Difference { said: vec![change], ..Difference::default() });
+        self.ledger(of).take(&Difference {
+            said: vec![crate::records::Stated::new(change.serial, change.record)],
+            ..Difference::default()
+        });
     }
 
     fn status(&self, of: usize, number: u32) -> Option<Status> {

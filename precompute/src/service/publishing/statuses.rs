@@ -93,7 +93,7 @@ mod tests {
         issuer_id::IssuerId,
         ledger::{Difference, Ledgers, Saver, SharedBook},
         pki::{Reason, Record, Serial, Status},
-        records::Change,
+        records::Stated,
         source::{CrlMark, CrlMarks, CrlScope, ScopeMarks},
     };
 
@@ -120,7 +120,7 @@ mod tests {
         opened.ledger.serve("ca");
         let status = Status::Revoked { time: UnixTime(6), reason: Reason::KeyCompromise };
         let record = Record { status, not_after: None };
-        let said = vec![Change::new(Serial::from_magnitude(&[1]).unwrap(), Some(record))];
+        let said = vec![Stated::new(Serial::from_magnitude(&[1]).unwrap(), Some(record))];
         opened.ledger.take(&Difference { said, ..Difference::default() });
         // When the sources were in order comes with the last part.
         let ledgers = Ledgers::default();

@@ -22,7 +22,7 @@ impl World {
     fn pass(&mut self) -> Comparison {
         let comparison = self.0.compare(true);
         self.0.writer.reserve(comparison.changes.len());
-        self.0.writer.apply(comparison.changes.iter().copied());
+        self.0.writer.apply(comparison.changes.iter().copied().map(Change::from));
         comparison
     }
 

@@ -8,7 +8,7 @@ use crate::{
     issuer_id::IssuerId,
     ledger::{Difference, Saver, SharedBook},
     pki::{Record, Status, UnixTime},
-    records::{Change, StateWord},
+    records::{StateWord, Stated},
 };
 
 #[test]
@@ -25,7 +25,7 @@ fn an_answer_waits_until_its_record_has_been_told_and_who_could_not_wait_comes_a
     let serial = |number: u8| Serial::from_magnitude(&[number]).unwrap();
     let good = Some(Record { status: Status::Good, not_after: None });
     let take = |number| {
-        let said = vec![Change::new(serial(number), good)];
+        let said = vec![Stated::new(serial(number), good)];
         ledger.take(&Difference { said, ..Difference::default() });
     };
     let tell = || {
