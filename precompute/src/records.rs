@@ -12,6 +12,7 @@
 //! swapped in whole; readers use the old one until then.
 
 mod census;
+mod details;
 mod digest;
 mod filling;
 mod origin;
@@ -31,7 +32,13 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use self::{
-    census::Census, digest::Digest, filling::Filling, origin::Origin, state::StateWord, writer::RecordsWriter,
+    census::Census,
+    details::{CertificateHash, CrlReference, Details, RevocationDetails, Revocations},
+    digest::Digest,
+    filling::Filling,
+    origin::Origin,
+    state::StateWord,
+    writer::RecordsWriter,
 };
 use self::{
     slot::{SerialWords, Slot},

@@ -28,7 +28,7 @@ use crate::{
     ledger::reconcile::{self, FINAL, strictness},
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
-    records::{Change, Records},
+    records::{Change, Details, Records},
     source::{CrlMarks, SourceError},
     state_dir::StateError,
 };
@@ -118,6 +118,7 @@ fn survey_one(
 ) -> Result<Survey, EngineError> {
     let question = compare::Question {
         records: &Records::default(),
+        details: &Details::default(),
         issuer: followed,
         crl_marks: &known.crl_marks,
         mark: None,
