@@ -243,13 +243,13 @@ fn answering(c: &mut Criterion) {
     let key = world.issuer.key(HashAlgorithm::Sha1, 0, &world.serial);
     let (mut packed, mut signature) = (Vec::new(), Vec::new());
     let store = world.misses.store();
-    let kept = store.compact(&key, signer.packing(), &mut packed).unwrap();
+    let kept = store.compact(&key, signer.packing().length(), &mut packed).unwrap();
 
     let mut group = c.benchmark_group("answer");
     group.bench_function("find and decide", |b| {
         b.iter(|| {
             let found = world.issuer.state.records.get(black_box(&world.serial));
-            let kept = store.compact(&key, signer.packing(), &mut packed);
+            let kept = store.compact(&key, signer.packing().length(), &mut packed);
             let told_until = world.issuer.told_until();
             matches!(
                 decide(&world.issuer.policy, found, kept.as_ref(), told_until, now),
@@ -268,6 +268,7 @@ fn answering(c: &mut Criterion) {
         this_update: kept.times.signed_at,
         next_update: kept.times.next_update,
         archive_cutoff: None,
+        carrying: None,
     };
     let content =
         Content { produced_at: kept.times.signed_at, singles: &[single], extended_revoke: false, nonce: None };

@@ -31,7 +31,7 @@ use table::Table;
 
 use crate::{
     limits,
-    ocsp::HashAlgorithm,
+    ocsp::{Carries, HashAlgorithm},
     pki::{Serial, UnixTime},
 };
 
@@ -99,8 +99,8 @@ impl Room {
     }
 }
 
-/// Words of the longest signature: ML-DSA-87.
-const SIGNATURE_WORDS_MAX: usize = 4627usize.div_ceil(8);
+/// Words of the longest signature, of ML-DSA-87, with the longest tail behind it.
+const SIGNATURE_WORDS_MAX: usize = 4627usize.div_ceil(8) + Carries::TAIL_MAX / 8;
 
 impl Answers {
     /// An empty table that uses at most `octets_max` bytes of memory.

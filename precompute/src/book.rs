@@ -24,6 +24,7 @@
 mod answered;
 mod batch;
 mod codec;
+mod hashes;
 mod layout;
 mod left;
 mod lineage;

@@ -18,10 +18,10 @@ use crate::{
     engine::{IssuerState, NotFollowed},
     issuer_id::IssuerId,
     limits::ISSUERS_MAX,
-    ocsp::{HashAlgorithm, IssuerHashes, OcspError, Policy},
+    ocsp::{Carried, CertStatus, HashAlgorithm, IssuerHashes, OcspError, Policy, profile::Statement},
     pki::{Certificate, Serial, UnixTime},
-    records::Found,
-    signers::Signers,
+    records::{Found, RevocationDetails},
+    signers::{OcspSigner, Signers},
 };
 
 /// One issuer of one tenant.
@@ -41,6 +41,8 @@ pub struct ActiveIssuer {
     pub state: IssuerState,
     /// Its signers.
     pub signers: Signers,
+    /// The URLs of its CRLs that its answers may name.
+    pub crl_urls: Box<[Box<str>]>,
 }
 
 impl ActiveIssuer {
@@ -61,10 +63,16 @@ impl ActiveIssuer {
         let number = NEXT.fetch_update(Relaxed, Relaxed, |next| (next < ISSUERS_MAX - 1).then_some(next + 1));
         let number = number.map_err(|_| IssuerError::TooMany)?;
         let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
-        let issuer = Self { number, name: name.to_owned(), policy, hashes, not_before, state, signers };
+        let (name, crl_urls) = (name.to_owned(), Box::default());
+        let issuer = Self { number, name, policy, hashes, not_before, state, signers, crl_urls };
         // Before the first request, also after a reload, so that no revoked signer is chosen before the first check.
         issuer.note_revoked_signers();
         Ok(issuer)
+    }
+
+    /// The same whose answers may name these CRLs, in the order of [`CrlReference::url`](crate::records::CrlReference).
+    pub fn with_crl_urls(self, crl_urls: Box<[Box<str>]>) -> Self {
+        Self { crl_urls, ..self }
     }
 
     /// The same with a number that other issuers may have.
@@ -89,6 +97,32 @@ impl ActiveIssuer {
     pub fn find(&self, serial: &Serial) -> Result<Option<Found>, OcspError> {
         let found = self.state.records.get(serial);
         if found.is_none() && !self.state.health.is_known() { Err(OcspError::TryLater) } else { Ok(found) }
+    }
+
+    /// Bytes of a kept answer of this signer: its packed signature, and what it carries beside.
+    #[inline]
+    pub fn packed_length(&self, signer: &OcspSigner) -> usize {
+        signer.packing().length() + self.policy.carries.tail()
+    }
+
+    /// What an answer with this statement carries. Clients that look for certHash take its absence for a certificate that
+    /// the CA may never have issued (Common PKI 2.0 part 4): so *good* waits until the hash is known.
+    pub fn carried(&self, serial: &Serial, statement: &Statement) -> Result<Carried, OcspError> {
+        let carries = self.policy.carries;
+        let cert_hash = if carries.cert_hash { self.state.details.hash(serial) } else { None };
+        if carries.cert_hash && cert_hash.is_none() && statement.status == CertStatus::Good {
+            return Err(OcspError::TryLater);
+        }
+        let is_revoked = statement.state.is_some() && matches!(statement.status, CertStatus::Revoked { .. });
+        if !is_revoked || !carries.of_revocation() {
+            return Ok(Carried { cert_hash, ..Carried::default() });
+        }
+        let RevocationDetails { crl, invalid_since } = self.state.details.revocation(serial);
+        Ok(Carried {
+            cert_hash,
+            crl: crl.filter(|_| carries.crl_reference),
+            invalidity_date: invalid_since.filter(|_| carries.invalidity_date),
+        })
     }
 
     /// The latest nextUpdate that its sources allow.

@@ -167,6 +167,7 @@ impl Ledger {
             let held =
                 reader.load(id, |serial, record, origin| filling.add(Change::new(serial, Some(record)).by(origin)))?;
             drop(filling);
+            reader.load_hashes(id, |serial, hash| state.details.note_hash(serial, hash))?;
             Ok((state, writer, held))
         })?;
         if held.known {

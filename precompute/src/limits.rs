@@ -28,6 +28,9 @@ pub const CONFIG_FILE_OCTETS_MAX: u64 = 4 << 20;
 pub const CRL_FILE_OCTETS_MAX: u64 = 512 << 20;
 /// CRL files of an issuer: the largest public CA has 128 shards, each perhaps with a delta.
 pub const CRL_FILES_MAX: usize = 256;
+/// Hashes of certificates that may be kept although these are listed no longer, beside a quarter of all: 8 MB. Fewer are not
+/// worth a walk through them.
+pub const HASHES_SPARE: usize = 100_000;
 /// CRLs in one file: as many as that, from a bundle of many CAs.
 pub const CRLS_IN_FILE_MAX: usize = 1024;
 /// Scopes of CRLs of which an issuer keeps the newest one: as many as it has files. With their marks they fit an entry

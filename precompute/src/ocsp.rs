@@ -5,6 +5,7 @@
 //! of a signer it knows only the certificates ([`SignerIdentity`]). [`profile`] decides what an answer says and for how
 //! long.
 
+mod carried;
 mod cert_id;
 mod freshness;
 mod identity;
@@ -13,6 +14,7 @@ mod policy;
 pub mod profile;
 mod response;
 
+pub use carried::{Carried, Carries, Carrying};
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
 pub use freshness::{Doubt, Profile, Refresh, Share};
 pub(crate) use identity::EXPIRES_SOON;

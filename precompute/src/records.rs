@@ -12,6 +12,7 @@
 //! swapped in whole; readers use the old one until then.
 
 mod census;
+mod details;
 mod digest;
 mod filling;
 mod origin;
@@ -32,7 +33,13 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use self::{
-    census::Census, digest::Digest, filling::Filling, origin::Origin, state::StateWord, stated::Stated,
+    census::Census,
+    details::{CertificateHash, CrlReference, Details, RevocationDetails, Revocations},
+    digest::Digest,
+    filling::Filling,
+    origin::Origin,
+    state::StateWord,
+    stated::Stated,
     writer::RecordsWriter,
 };
 use self::{

@@ -27,8 +27,8 @@ pub use crl::{
     ScopeMarks, check_crl_issuer, freshest_crls,
 };
 pub use issued::listed_by;
-pub use listing::{Digest, Ended, Form, Listed, Listing, Mark, Prefix};
-pub use mirrored::{BEGINNING as MIRROR_BEGINNING, CHANGES as MIRROR_CHANGES};
+pub use listing::{Detail, Digest, Ended, Form, Listed, Listing, Mark, Prefix};
+pub use mirrored::{BEGINNING as MIRROR_BEGINNING, CHANGES as MIRROR_CHANGES, HASH as MIRRORED_HASH};
 
 use crate::pki::{FileError, UnixTime};
 

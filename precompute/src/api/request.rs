@@ -96,7 +96,7 @@ fn push(verb: Verb, mut members: Members, issuer: Option<&Certificate>) -> Resul
     match (serial, certificate) {
         (Some(text), None) => {
             let serial = written::serial(&text, Radix::Hexadecimal).map_err(|what| is("serial", &what))?;
-            Ok(Push { serial, order })
+            Ok(Push::new(serial, order))
         }
         (None, Some(text)) => of_certificate(order, &text, issuer),
         (Some(_), Some(_)) => Err(Problem::of_member("serial", "stands beside `certificate`; give one of the two")),
@@ -158,7 +158,7 @@ fn of_certificate(mut order: Order, text: &str, issuer: Option<&Certificate>) ->
         }
         *not_after = Some(end);
     }
-    Ok(Push { serial, order })
+    Ok(Push { certificate_sha256: Some(certificate.sha256()), ..Push::new(serial, order) })
 }
 
 /// The only certificate of a text. The error follows the member's name.

@@ -181,7 +181,7 @@ mod tests {
             ("0A", Order::Release, Outcome::Done, &["released from hold"]),
             ("0C", revoke(Reason::KeyCompromise), Outcome::Done, &["revoked", "keyCompromise", since, "good still"]),
         ] {
-            let push = Push { serial: Serial::from_hex(serial).unwrap(), order };
+            let push = Push::new(Serial::from_hex(serial).unwrap(), order);
             let line = logged(|| {
                 let outcomes = ledger.push(&[push], None, UnixTime(1_800_000_000)).unwrap();
                 assert_eq!(outcomes, [Ok(outcome)]);
@@ -194,7 +194,7 @@ mod tests {
             }
             assert!(line.contains(&format!("serial={serial}")), "{line}");
         }
-        let push = Push { serial: Serial::from_hex("0D").unwrap(), order: ADD };
+        let push = Push::new(Serial::from_hex("0D").unwrap(), ADD);
         ledger.push(&[push], None, UnixTime(1_800_000_000)).unwrap().remove(0).unwrap();
         for sources in [None, Some(&Sources::default())] {
             let line = logged(|| taken(&ledger, sources, &from, &push, Outcome::Done, None));
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn an_end_of_validity_that_cannot_be_kept_is_told() {
-        let push = |order| Push { serial: Serial::from_hex("0A").unwrap(), order };
+        let push = |order| Push::new(Serial::from_hex("0A").unwrap(), order);
         let far = push(Order::Add { not_after: Some(UnixTime(u64::from(u32::MAX))) });
         assert!(note(&far).unwrap().contains("2106-02-07T06:28:15Z"));
         for order in [ADD, Order::Add { not_after: None }, Order::Release] {

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use super::*;
 use crate::{
     config::{Config, Document},
-    ocsp::{NoncePolicy, Profile, Refresh, Share, SignedRequests, Unlisted},
+    ocsp::{Carries, NoncePolicy, Profile, Refresh, Share, SignedRequests, Unlisted},
     source::openssl::{Ca, KEYS},
 };
 
@@ -82,6 +82,7 @@ fn every_policy_can_be_set() {
     let text = format!(
         "version = 1\nprofile = \"private\"\nvalidity = \"9h\"\nrefresh = 0.4\nbackdate = \"5m\"\nserve_for = \"8h\"\n\
          max_age = \"2h\"\ncrl_grace = \"3h\"\nunlisted = \"unknown\"\nstale_after = \"3d\"\nretain_expired = \"30d\"\narchive_cutoff = true\n\
+         cert_hash = true\ncrl_references = true\ninvalidity_date = true\n\
          nonce = \"require\"\nsigned_requests = \"require\"\nrequest_anchors = \"ca.pem\"\ncert_ids_max = 3\n\
          content_type = \"strict\"\ninternal_error_status = 503\nsurrogate_keys = false\n[[issuer]]\n{ISSUER}"
     );
@@ -98,6 +99,7 @@ fn every_policy_can_be_set() {
         crl_grace: 3 * HOUR,
         retain_expired: 30 * DAY,
         archive_cutoff: true,
+        carries: Carries { cert_hash: true, crl_reference: true, invalidity_date: true },
         nonce: NoncePolicy::Require,
         signed_requests: SignedRequests::Require,
         cert_ids_max: 3,

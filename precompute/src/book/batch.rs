@@ -4,7 +4,12 @@
 //! know tables.
 
 use super::{Answered, Identity, Move};
-use crate::{issuer_id::IssuerId, pki::UnixTime, records::Change, source::CrlMarks};
+use crate::{
+    issuer_id::IssuerId,
+    pki::{Serial, UnixTime},
+    records::{CertificateHash, Change},
+    source::CrlMarks,
+};
 
 /// Changes of one issuer's records that belong together.
 #[derive(Clone, Copy)]
@@ -32,6 +37,8 @@ pub struct Batch<'a> {
     pub forgets_owed: bool,
     /// Answers to the requests that these changes come from.
     pub answered: &'a [Answered],
+    /// The hashes of certificates that were pushed.
+    pub hashes: &'a [(Serial, CertificateHash)],
     /// Whether the answers that the book has are removed before.
     pub forgets_answers: bool,
     /// Whether the stamps that the book has are removed before.
@@ -104,6 +111,7 @@ impl<'a> Batch<'a> {
             contradicted: &[],
             forgets_owed: false,
             answered: &[],
+            hashes: &[],
             forgets_answers: false,
             forgets_stamps: false,
             stamps: None,

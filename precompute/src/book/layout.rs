@@ -57,6 +57,10 @@ pub(super) const ANSWERED: TableDefinition<'_, &[u8; ANSWER_KEY], &[u8; ANSWER]>
 pub(super) const ANSWERED_ORDER: TableDefinition<'_, (u32, u64), &[u8; 32]> = TableDefinition::new("answered-order");
 /// Issuer number → what its sources looked like when all that they said was in the book.
 pub(super) const STAMPS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("stamps");
+/// Issuer number, serial → SHA-256 of the certificate. It is there once a hash was pushed, and has no seal: see
+/// [`hashes`](super::hashes).
+pub(super) const CERTIFICATE_HASHES: TableDefinition<'_, &[u8; KEY], &[u8; 32]> =
+    TableDefinition::new("certificate-hashes");
 /// Of format 1: issuer number → number of the newest complete CRL that was taken.
 const CRL_NUMBERS: TableDefinition<'_, u32, &[u8; 20]> = TableDefinition::new("crl-numbers");
 

@@ -15,7 +15,7 @@ use std::{
 use redb::{ReadTransaction, ReadableTableMetadata as _};
 
 use super::{
-    Held, Lineage, describe,
+    Held, Lineage, describe, hashes,
     layout::{Made, RECORDS, SEALS},
     loading::{load, named_issuers, number_of, walk_issuer},
     seal::Seal,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     issuer_id::IssuerId,
     pki::{Record, Serial},
-    records::Origin,
+    records::{CertificateHash, Origin},
     state_dir::{StateError, damage::guarded},
 };
 
@@ -42,6 +42,11 @@ impl BookReader {
     /// with.
     pub fn load(&self, issuer: &IssuerId, each: impl FnMut(Serial, Record, Origin)) -> Result<Held, StateError> {
         self.run(|| load(&self.read, self.made, issuer, each))
+    }
+
+    /// Calls `each` with the hash of every certificate of `issuer` that was pushed.
+    pub fn load_hashes(&self, issuer: &IssuerId, each: impl FnMut(Serial, CertificateHash)) -> Result<(), StateError> {
+        self.run(|| hashes::load(&self.read, issuer, each))
     }
 
     /// The same until `each` returns false. `None` if it did, and where the book does not know the issuer.

@@ -9,6 +9,7 @@ use super::{
     Batch, Contradicted, Told,
     answered::Answers,
     codec::{decode_value, encode, encode_mark, key, mark_key, scope_key},
+    hashes,
     layout::{
         COMPLETE, CRL_MARKS, CRL_SCOPES, DELTA, HOLDS, ISSUERS, KEY, MARK, META, NO_HOLDS, RECORDS, SEALS, STAMPS,
         SUCCESSORS, TENANTS, VALUE, VERIFIED, damaged, issuer_seal, successor_seal,
@@ -42,6 +43,7 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     }
     let written = issuer.write_records(batch)?;
     issuer.write_contradicted(batch.contradicted)?;
+    hashes::write(transaction, number, batch.hashes)?;
     if batch.forgets_stamps {
         issuer.write_stamps(&[])?;
     }

@@ -135,8 +135,9 @@ fn subjects(assembly: &Assembly, states: &States) -> Result<Vec<Arc<Subject>>, B
     for (tenant, issuer) in assembly.issuers().filter(|(tenant, _)| !tenant.presign.is_empty()) {
         let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
         let state = states.get(id)?.clone();
-        let issuer = ActiveIssuer::new(id, name, *policy, certificate, state, signers.clone())?;
-        let subject = Subject { issuer: Arc::new(issuer), ahead: tenant.presign.clone() };
+        let active = ActiveIssuer::new(id, name, *policy, certificate, state, signers.clone())?
+            .with_crl_urls(issuer.sources.crl_urls());
+        let subject = Subject { issuer: Arc::new(active), ahead: tenant.presign.clone() };
         if subject.is_stored() {
             subjects.push(Arc::new(subject));
         } else {

@@ -13,7 +13,7 @@ use crate::{
     },
     limits,
     ocsp::{
-        CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, Profile, Refresh, ResponseForm, Share,
+        Carries, CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, Profile, Refresh, ResponseForm, Share,
         SignedRequests, Unlisted,
     },
     pki::Algorithm,
@@ -105,6 +105,7 @@ fn any_times(dice: &mut Dice, above: Policy) -> Policy {
         crl_grace: dice.length(Duration::ZERO, limits::CRL_GRACE_MAX),
         retain_expired: dice.length(retained, 36_500 * DAY),
         archive_cutoff,
+        carries: Carries { cert_hash: dice.coin(), crl_reference: dice.coin(), invalidity_date: dice.coin() },
         ..above
     }
 }
@@ -405,6 +406,9 @@ fn write_times(text: &mut String, policy: &Policy) {
     let Refresh::Share(share) = policy.refresh else { panic!("{policy:?}") };
     key(text, "refresh", share);
     key(text, "archive_cutoff", policy.archive_cutoff);
+    key(text, "cert_hash", policy.carries.cert_hash);
+    key(text, "crl_references", policy.carries.crl_reference);
+    key(text, "invalidity_date", policy.carries.invalidity_date);
 }
 
 fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {

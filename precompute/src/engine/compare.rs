@@ -28,8 +28,8 @@ use crate::{
     ledger::reconcile::{Contradiction, FINAL, Known, by_source, stricter, strictness},
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
-    records::{Census, Found, Origin, Records, Stated},
-    source::{CrlMarks, Ended, Form, Listed, Listing, Mark, SourceError},
+    records::{self, Census, Details, Found, Origin, Records, RevocationDetails, Stated},
+    source::{CrlMarks, Detail, Ended, Form, Listed, Listing, Mark, SourceError},
 };
 
 pub(super) use self::torn::Candidates;
@@ -38,6 +38,8 @@ pub(super) use self::torn::Candidates;
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     pub(super) records: &'a Records,
+    /// Where the hashes of certificates are noted, before anything that is found shows.
+    pub(super) details: &'a Details,
     pub(super) issuer: &'a FollowedIssuer,
     /// The newest CRLs taken before.
     pub(super) crl_marks: &'a CrlMarks,
@@ -84,6 +86,8 @@ pub(super) struct Comparison {
     pub listed: u64,
     /// Records that stay as they are although the sources say otherwise.
     pub contradictions: Contradictions,
+    /// What is known of the revocations beside time and reason.
+    pub details: records::Revocations,
     /// Whether one of the faults is a CRL that is older than the one before.
     pub older: bool,
     /// The newest CRLs taken.
@@ -157,6 +161,7 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     };
     let mut crl = Revocations::read(question);
     let mut faults = std::mem::take(&mut crl.faults);
+    let details = std::mem::take(&mut crl.details);
     let mut refused = Refused::default();
     let (mut comparison, census) = loop {
         crl.take_none();
@@ -166,6 +171,11 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
             Err((number, fault, shrunk)) => refused.add(question, number, fault, shrunk),
         }
     };
+    for (serial, of_crl) in details {
+        let noted = comparison.details.entry(serial).or_default();
+        let invalid_since = of_crl.invalid_since.or(noted.invalid_since);
+        *noted = RevocationDetails { invalid_since, ..of_crl };
+    }
     comparison.shrunk |= refused.shrunk;
     comparison.candidates = refused.candidates;
     comparison.changes.extend(refused.changes);
@@ -417,11 +427,28 @@ impl Comparison {
     }
 
     fn note_lines(&mut self, lines: &mut Noting<'_, '_, '_>, listing: &mut Listing) -> Result<(), SourceError> {
-        for listed in listing {
+        while let Some(listed) = listing.next() {
             lines.question.progress.step();
-            self.note_line(lines, listed?)?;
+            let listed = listed?;
+            self.note_details(lines.question, &listed, listing);
+            self.note_line(lines, listed)?;
         }
         Ok(())
+    }
+
+    /// Notes what answers may carry of the line that was read last. The hash is there before the certificate shows.
+    fn note_details(&mut self, question: &Question<'_>, listed: &Listed, listing: &Listing) {
+        let carries = question.issuer.carries;
+        if !carries.cert_hash && !carries.of_revocation() {
+            return;
+        }
+        let Detail { sha256, invalid_since } = listing.detail();
+        if let Some(hash) = sha256.filter(|_| carries.cert_hash) {
+            question.details.note_hash(listed.serial, hash);
+        }
+        if carries.of_revocation() && invalid_since.is_some() {
+            self.details.insert(listed.serial, RevocationDetails { crl: None, invalid_since });
+        }
     }
 
     fn note_line(&mut self, lines: &mut Noting<'_, '_, '_>, listed: Listed) -> Result<(), SourceError> {

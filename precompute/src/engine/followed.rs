@@ -7,7 +7,7 @@ use crate::{
     config::Sources,
     feeder::Spec,
     issuer_id::IssuerId,
-    ocsp::Unlisted,
+    ocsp::{Carries, Unlisted},
     pki::Certificate,
     source::SourceError,
     state_dir::StateError,
@@ -25,6 +25,8 @@ pub(super) struct FollowedIssuer {
     pub(super) crl_issuers: Vec<Certificate>,
     /// Whether serials that no source lists are answered as good.
     pub(super) unlisted_good: bool,
+    /// What its answers carry beside the status, which its sources have to say.
+    pub(super) carries: Carries,
 }
 
 impl FollowedIssuer {
@@ -36,6 +38,7 @@ impl FollowedIssuer {
             sources: config.sources.clone(),
             crl_issuers: config.crl_issuers.clone(),
             unlisted_good: config.policy.unlisted == Unlisted::Good,
+            carries: config.policy.carries,
         }
     }
 

@@ -25,10 +25,11 @@ use super::{
 };
 use crate::{
     config::ListingFile,
-    ledger::{Difference, Ledger, Releases},
+    ledger::{Difference, IssuerState, Ledger, Releases},
     limits,
+    ocsp::Carries,
     pki::UnixTime,
-    records::Counts,
+    records::{Counts, Revocations},
     source::{CrlMarks, Form, Mark},
 };
 
@@ -80,6 +81,7 @@ impl SourceReader {
         state_dir: &std::path::Path,
     ) -> Self {
         let issuer = Arc::new(issuer);
+        ledger.state().details.want_hashes(issuer.carries.cert_hash);
         Self {
             handover: Handover::new(Arc::clone(&issuer), ledger.clone(), held),
             progress: Arc::default(),
@@ -153,6 +155,10 @@ impl SourceReader {
     /// The pass over an index that looks as it did when the book had everything that it says: there is nothing to read.
     /// It is read soon, in case something changed without showing it.
     fn pass_without_reading(&mut self) -> Option<Pass> {
+        // What answers carry beside the status, the book does not have.
+        if self.issuer.carries != Carries::NONE {
+            return None;
+        }
         let listing = self.issuer.sources.listing_alone()?;
         let still_matches = |mark: &Mark| mark.still_matches(&listing.path, listing.form);
         let is_own = listing.form == Form::Mirrored;
@@ -345,6 +351,7 @@ impl SourceReader {
         };
         compare::compare(&compare::Question {
             records: &self.ledger.state().records,
+            details: &self.ledger.state().details,
             issuer: &self.issuer,
             crl_marks: &self.crl_marks,
             // Removals need the whole index.
@@ -381,6 +388,7 @@ impl SourceReader {
         if comparison.faults.is_empty() {
             self.crl_ends = comparison.crl_ends;
         }
+        self.note_details(std::mem::take(&mut comparison.details), whole);
         let changed = comparison.changes.len() as u64;
         self.handover.give(Findings {
             difference: Difference {
@@ -414,6 +422,21 @@ impl SourceReader {
             crl_next_update,
             took: started.elapsed(),
         })
+    }
+
+    /// Notes what answers carry of revocations, before these show. `whole`: whether it is all that there is to know.
+    fn note_details(&self, revocations: Revocations, whole: bool) {
+        let IssuerState { details, records, .. } = self.ledger.state();
+        if !whole {
+            return details.add_revocations(revocations);
+        }
+        details.replace_revocations(revocations);
+        // Hashes of certificates that are listed no longer.
+        let Counts { good, revoked } = records.counts();
+        let most = (good + revoked) as usize + limits::HASHES_SPARE;
+        if details.hashes() > most + most / 4 {
+            details.keep_hashes(|serial| records.get(serial).is_some());
+        }
     }
 
     /// A file that was just written is read a second time, because another change might not show in its times. A second

@@ -18,7 +18,10 @@ use crate::{
     ledger::reconcile::{FINAL, stricter, strictness},
     limits,
     pki::{Serial, Status, UnixTime},
-    source::{self, Coverage, Crl, CrlFile, CrlIssuers, CrlMark, CrlMarks, CrlScope, ScopeMarks, SourceError},
+    records::{self, CrlReference, RevocationDetails},
+    source::{
+        self, Coverage, Crl, CrlFile, CrlHeader, CrlIssuers, CrlMark, CrlMarks, CrlScope, ScopeMarks, SourceError,
+    },
 };
 
 /// What the CRLs say, in order of serial.
@@ -45,6 +48,8 @@ pub(super) struct Revocations {
     pub(super) warnings: Vec<String>,
     /// Whether one of them was older than the one before.
     pub(super) older: bool,
+    /// What else they say of revocations, for answers that carry it.
+    pub(super) details: records::Revocations,
 }
 
 /// A CRL and its file.
@@ -171,6 +176,7 @@ impl Revocations {
         self.ends.extend(crl.header().next_update.map(|end| (path.to_owned(), end)));
         self.entries.reserve(crl.entries().len());
         self.entries.extend(crl.entries().filter_map(revoked));
+        self.note_details(question, path, crl);
         true
     }
 
@@ -205,6 +211,7 @@ impl Revocations {
             });
             if is_needed {
                 self.change(delta, start);
+                self.note_details(question, older, delta);
                 number = delta.header().number;
             } else if delta.mark().digest != newest.mark().digest {
                 self.warn_of_older(older, delta, path);
@@ -222,6 +229,28 @@ impl Revocations {
         self.ends.extend(newest.header().next_update.map(|end| (path.to_owned(), end)));
         // Also if it does not fit the complete CRL: what the CA revokes is revoked.
         self.change(&newest, start);
+        self.note_details(question, path, &newest);
+    }
+
+    /// Notes what answers may carry of the revocations in a CRL. Deltas may be found by their complete CRL, in whose mirror
+    /// they are then: so their own URL is not known.
+    fn note_details(&mut self, question: &Question<'_>, path: &Path, crl: &Crl) {
+        if !question.issuer.carries.of_revocation() {
+            return;
+        }
+        let CrlHeader { number, this_update, .. } = *crl.header();
+        let url = if crl.is_delta() { 0 } else { question.issuer.sources.crl_url_place(path) };
+        let reference = CrlReference { url, number: number.and_then(|number| number.as_u64()), time: this_update };
+        let mut entries = crl.entries();
+        while let Some((entry, invalid_since)) = entries.next_dated() {
+            match entry.change {
+                source::Change::Remove => drop(self.details.remove(&entry.serial)),
+                source::Change::Revoked { .. } => {
+                    let details = RevocationDetails { crl: Some(reference), invalid_since };
+                    self.details.insert(entry.serial, details);
+                }
+            }
+        }
     }
 
     /// Applies what a delta CRL says to the entries behind `start`. A final revocation stays. If the CA took it back here,

@@ -53,6 +53,7 @@ use crate::{
         reconcile::strictness,
     },
     left_out::{self, Rule},
+    ocsp::Carries,
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime},
     records::{Change, Digest, Origin},
     rng::Rng,
@@ -200,6 +201,7 @@ fn issuer(stage: &Stage, id: &IssuerId, ca: &ModelCa) -> FollowedIssuer {
         sources: Sources::of_index(ca.path.clone()),
         crl_issuers: Vec::new(),
         unlisted_good: false,
+        carries: Carries::NONE,
     }
 }
 

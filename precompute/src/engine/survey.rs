@@ -30,7 +30,7 @@ use crate::{
     ledger::reconcile::{self, FINAL, strictness},
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
-    records::{Records, Stated},
+    records::{Details, Records, Stated},
     source::{CrlMarks, SourceError},
     state_dir::StateError,
 };
@@ -120,6 +120,7 @@ fn survey_one(
 ) -> Result<Survey, EngineError> {
     let question = compare::Question {
         records: &Records::default(),
+        details: &Details::default(),
         issuer: followed,
         crl_marks: &known.crl_marks,
         mark: None,

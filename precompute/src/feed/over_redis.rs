@@ -256,7 +256,7 @@ impl World {
     fn revoke_all(&mut self, numbers: Range<u16>) {
         let leader = self.led();
         let order = Order::Revoke { time: Some(UnixTime(5)), reason: Reason::KeyCompromise, even_unlisted: true };
-        let pushes: Vec<_> = numbers.map(|number| Push { serial: serial(number), order }).collect();
+        let pushes: Vec<_> = numbers.map(|number| Push::new(serial(number), order)).collect();
         let outcomes = self.writers[leader].disk.ledger.push(&pushes, None, UnixTime(1_000_000_000)).unwrap();
         assert!(outcomes.iter().all(|outcome| *outcome == Ok(Outcome::Done)), "{outcomes:?}");
     }

@@ -234,7 +234,7 @@ async fn read_all(
     let read = link.rows(&query, question.within, |row| {
         let mut this = None;
         if let Some(listed) = known.note(row, &source.query, &mut this) {
-            row::write(&listed, &mut lines);
+            row::write(&listed, row.sha256(), &mut lines);
         }
         odds += u64::from(this.is_some());
         if let (None, Some(this)) = (&odd, this) {

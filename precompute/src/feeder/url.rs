@@ -122,6 +122,11 @@ impl SourceUrl {
         self.uri.to_string()
     }
 
+    /// All of it, if it has no secret.
+    pub fn without_secrets(&self) -> Option<String> {
+        Some(self.asked()).filter(|asked| self.login.is_none() && *asked == self.to_string())
+    }
+
     /// The value of `Authorization` (RFC 7617), if it has a user name.
     pub(super) fn authorization(&self) -> Option<Zeroizing<String>> {
         let login = self.login.as_ref()?;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::{
     pki::{Reason, Serial, UnixTime},
+    records::CertificateHash,
     state_dir::StateError,
 };
 
@@ -17,6 +18,15 @@ pub struct Push {
     pub serial: Serial,
     /// What is to become of it.
     pub order: Order,
+    /// The SHA-256 hash of the certificate, if that was given.
+    pub certificate_sha256: Option<CertificateHash>,
+}
+
+impl Push {
+    /// One whose certificate is not known.
+    pub const fn new(serial: Serial, order: Order) -> Self {
+        Self { serial, order, certificate_sha256: None }
+    }
 }
 
 /// What is to become of a certificate.

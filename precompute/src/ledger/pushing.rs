@@ -138,6 +138,7 @@ impl Inner {
         let mut made = HashMap::<Serial, Known>::new();
         let (mut taken, mut outcomes) = (Vec::new(), Vec::new());
         let mut answered = HashMap::<[u8; 32], Answered>::new();
+        let mut hashes = Vec::new();
         for (number, request) in requests.iter().enumerate() {
             if let Some(before) = self.answered_before(&mut book, &answered, request)? {
                 outcomes.push(before);
@@ -148,6 +149,9 @@ impl Inner {
                 let known = made.get(&push.serial).copied().or(from);
                 let (next, outcome) = by_push(known, &push.order, request.now)?;
                 made.insert(push.serial, next);
+                if self.state.details.wants_hashes() {
+                    hashes.extend(push.certificate_sha256.map(|hash| (push.serial, hash)));
+                }
                 let (serial, order) = (push.serial, push.order);
                 taken.push(Taken { request: number, ordered: Ordered { serial, order, from: known, next } });
                 Ok(outcome)
@@ -179,10 +183,13 @@ impl Inner {
             owed: self.owes(),
             is_told: self.book.begins(),
             answered: &answered,
+            hashes: &hashes,
             changes: &changes,
             ..Batch::new(&self.id, saved.identity)
         })?;
         saved.has_answered(&answered);
+        // Before the pushes show.
+        hashes.into_iter().for_each(|(serial, hash)| self.state.details.note_hash(serial, hash));
         Ok((taken, outcomes))
     }
 
@@ -244,7 +251,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// Equal for equal requests. A time that was not given is not part of it: a repetition comes later.
 fn fingerprint(pushes: &[Push]) -> [u8; 32] {
     let mut bytes = Vec::new();
-    for Push { serial, order } in pushes {
+    for Push { serial, order, .. } in pushes {
         bytes.extend_from_slice(serial.padded());
         let time = |time: Option<UnixTime>| time.map_or([0xff; 8], |time| time.0.to_be_bytes());
         match order {

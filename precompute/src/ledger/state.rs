@@ -9,7 +9,7 @@ use super::{Changes, Health, Pass};
 use crate::{
     issuer_id::IssuerId,
     pki::UnixTime,
-    records::{Records, RecordsWriter},
+    records::{Details, Records, RecordsWriter},
 };
 
 /// One issuer's records, and the condition of its sources.
@@ -18,6 +18,8 @@ pub struct IssuerState {
     id: IssuerId,
     /// The records, kept up to date by the ledger.
     pub records: Arc<Records>,
+    /// What answers say of certificates beside their status.
+    pub details: Arc<Details>,
     /// The condition of the sources.
     pub health: Arc<Health>,
     /// What has changed, for signing ahead.
@@ -28,7 +30,8 @@ impl IssuerState {
     /// The state of an issuer that has no records and whose sources were not read yet, and the one writer of its records.
     pub fn new(id: IssuerId) -> (Self, RecordsWriter) {
         let (records, writer) = Records::new();
-        (Self { id, records, health: Arc::default(), changes: Arc::default() }, writer)
+        let (health, changes, details) = Default::default();
+        (Self { id, records, details, health, changes }, writer)
     }
 
     /// The state of an issuer whose sources were found in order `now` and list no certificate, and the one writer of its

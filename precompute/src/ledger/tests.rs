@@ -42,7 +42,7 @@ fn difference(said: Vec<Change>) -> Difference {
 }
 
 fn push(number: u32, order: Order) -> Push {
-    Push { serial: serial(number), order }
+    Push::new(serial(number), order)
 }
 
 const ADD: Order = Order::Add { not_after: None };

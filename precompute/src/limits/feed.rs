@@ -43,8 +43,8 @@ pub const ENTRY_RECORDS_MAX: usize = 256;
 pub const ENTRY_BODY_OCTETS_MAX: usize = 64 << 10;
 /// Bytes of one record that a reader takes: 33 and what later versions add, a certificate's hash first of all.
 pub const RECORD_OCTETS_MAX: usize = 256;
-/// Bytes of a packed signature: that of ML-DSA-87, in whole words.
-pub const PACKED_OCTETS_MAX: usize = 4632;
+/// Bytes of a packed signature with the tail behind it: that of ML-DSA-87, in whole words, and 48.
+pub const PACKED_OCTETS_MAX: usize = 4680;
 /// Digests in one heartbeat: 24 KiB a second. With more issuers they take turns.
 pub const HEARTBEAT_DIGESTS_MAX: usize = 512;
 /// Issuers in one entry of their status, each with two names of the greatest length: they fit a body.

@@ -71,7 +71,7 @@ impl Packing {
         Some(packed)
     }
 
-    /// Writes the signature to `signature`, which is cleared first.
+    /// Writes the signature to `signature`, which is cleared first. What stands behind a packed signature is not looked at.
     #[inline]
     pub fn unpack(self, packed: &[u8], signature: &mut Vec<u8>) {
         signature.clear();
@@ -79,6 +79,7 @@ impl Packing {
             Self::Plain(octets) => return signature.extend_from_slice(&packed[..octets.min(packed.len())]),
             Self::Ecdsa(octets) => octets,
         };
+        let packed = &packed[..packed.len().min(2 * octets)];
         let (r, s) = packed.split_at(octets.min(packed.len()));
         let (r, s) = (Unsigned::of(r), Unsigned::of(s));
         header(signature, tag::SEQUENCE, element(r.length()) + element(s.length()));

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use super::freshness::{AS_LONG_AS_VALID, Profile, Refresh};
+use super::{
+    Carries,
+    freshness::{AS_LONG_AS_VALID, Profile, Refresh},
+};
 use crate::limits;
 
 /// How a tenant answers, or one of its issuers.
@@ -34,6 +37,8 @@ pub struct Policy {
     pub retain_expired: Duration,
     /// Whether answers state that period (RFC 6960 section 4.4.4).
     pub archive_cutoff: bool,
+    /// What answers carry beside the status.
+    pub carries: Carries,
     /// The treatment of a request's nonce.
     pub nonce: NoncePolicy,
     /// The treatment of a request's signature.
@@ -62,6 +67,7 @@ impl Policy {
         crl_grace: Duration::ZERO,
         retain_expired: Duration::ZERO,
         archive_cutoff: false,
+        carries: Carries::NONE,
         nonce: NoncePolicy::Ignore,
         signed_requests: SignedRequests::Ignore,
         cert_ids_max: limits::CERT_IDS_MAX,

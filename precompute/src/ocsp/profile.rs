@@ -138,6 +138,7 @@ pub fn single<'a>(
         this_update: times.signed_at.before(policy.backdate),
         next_update: times.next_update,
         archive_cutoff: archived.then_some(cutoff),
+        carrying: None,
     }
 }
 

@@ -10,7 +10,7 @@
 use aws_lc_rs::digest;
 
 use crate::{
-    ocsp::CertId,
+    ocsp::{Carrying, CertId},
     pki::{
         Reason, UnixTime,
         encode::{element, header},
@@ -79,6 +79,8 @@ pub struct Single<'a> {
     pub next_update: UnixTime,
     /// id-pkix-ocsp-archive-cutoff, RFC 6960 section 4.4.4: certificates that expired since then are still known.
     pub archive_cutoff: Option<UnixTime>,
+    /// What else it carries.
+    pub carrying: Option<Carrying<'a>>,
 }
 
 /// What a response says.
@@ -260,10 +262,9 @@ const ID_PKIX_OCSP_NONCE: [u8; 11] = [0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 
 const EXTENDED_REVOKE: [u8; 17] =
     [0x30, 0x0f, 0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x09, 0x04, 0x02, 0x05, 0x00];
 
-/// singleExtensions [1] with id-pkix-ocsp-archive-cutoff (1.3.6.1.5.5.7.48.1.6), not critical, up to its
-/// GeneralizedTime.
-const ARCHIVE_CUTOFF: [u8; 19] =
-    [0xa1, 0x22, 0x30, 0x20, 0x30, 0x1e, 0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x06, 0x04, 0x11];
+/// The Extension id-pkix-ocsp-archive-cutoff (1.3.6.1.5.5.7.48.1.6), not critical, up to its GeneralizedTime.
+const ARCHIVE_CUTOFF: [u8; 15] =
+    [0x30, 0x1e, 0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x06, 0x04, 0x11];
 
 /// Bytes of a GeneralizedTime with its header.
 const TIME_ELEMENT: usize = 17;
@@ -276,8 +277,17 @@ fn single_length(single: &Single<'_>) -> usize {
         CertStatus::Good | CertStatus::Unknown => 0,
         CertStatus::Revoked { reason, .. } => revoked_length(reason),
     };
+    let extensions = match extensions_length(single) {
+        0 => 0,
+        length => element(element(length)),
+    };
+    element(cert_id_length(&single.cert_id)) + element(status) + TIME_ELEMENT + element(TIME_ELEMENT) + extensions
+}
+
+/// Bytes of the list of singleExtensions.
+fn extensions_length(single: &Single<'_>) -> usize {
     let cutoff = single.archive_cutoff.map_or(0, |_| ARCHIVE_CUTOFF.len() + TIME_ELEMENT);
-    element(cert_id_length(&single.cert_id)) + element(status) + TIME_ELEMENT + element(TIME_ELEMENT) + cutoff
+    cutoff + single.carrying.map_or(0, |carrying| carrying.length())
 }
 
 fn revoked_length(reason: Reason) -> usize {
@@ -302,9 +312,17 @@ fn single_response(out: &mut Vec<u8>, single: &Single<'_>) {
     generalized_time(out, single.this_update);
     header(out, 0xa0, TIME_ELEMENT);
     generalized_time(out, single.next_update);
+    let extensions = extensions_length(single);
+    if extensions > 0 {
+        header(out, 0xa1, element(extensions));
+        header(out, 0x30, extensions);
+    }
     if let Some(cutoff) = single.archive_cutoff {
         out.extend_from_slice(&ARCHIVE_CUTOFF);
         generalized_time(out, cutoff);
+    }
+    if let Some(carrying) = single.carrying {
+        carrying.write(out);
     }
 }
 

@@ -283,6 +283,13 @@ impl Certificate {
         is_same_name(self.subject_der(), other.subject_der()) && self.spki_der() == other.spki_der()
     }
 
+    /// The SHA-256 hash of all of it.
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, self.der()).as_ref());
+        hash
+    }
+
     /// Identifies the CA of this certificate wherever it is stored: SHA-256 over subject and key. A renewed CA
     /// certificate with the same name and key is the same issuer. It is over the unchanged bytes, since CertIDs hash
     /// those: one name written in two ways is two issuers here.

@@ -73,6 +73,19 @@ pub const fn byte(high: u8, low: u8) -> Option<u8> {
     }
 }
 
+/// The bytes that a text of exactly so many digits, of either case, stands for.
+pub fn array<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (place, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *place = byte(pair[0], pair[1])?;
+    }
+    Some(bytes)
+}
+
 /// The value of every digit; 0xff for every other byte.
 const VALUES: [u8; 256] = {
     let mut table = [0xff; 256];
@@ -106,6 +119,14 @@ mod tests {
             assert_eq!(value(digit).map(u32::from), char::from(digit).to_digit(16), "{digit}");
         }
         assert_eq!((byte(b'g', b'0'), byte(b'0', b'/')), (None, None));
+    }
+
+    #[test]
+    fn an_array_is_read_from_as_many_digits_and_from_no_other_text() {
+        assert_eq!(array("0aFF"), Some([0x0a, 0xff]));
+        for text in ["0aF", "0aFF0", "0a-F", ""] {
+            assert_eq!(array::<2>(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -344,9 +344,11 @@ fn lasting(subject: &Subject, forms: &[Form], now: UnixTime) -> Vec<UnixTime> {
 }
 
 fn question<'a>(subject: &'a Subject, forms: &'a [UnixTime], now: UnixTime) -> Question<'a> {
+    let state = &subject.issuer.state;
     Question {
         policy: &subject.issuer.policy,
-        records: &subject.issuer.state.records,
+        records: &state.records,
+        hashes: subject.issuer.policy.carries.cert_hash.then_some(&state.details),
         told_until: subject.issuer.told_until(),
         forms,
         now,

@@ -20,8 +20,8 @@ use crate::{
         Policy,
         profile::{Kept, statement},
     },
-    pki::{Serial, UnixTime},
-    records::{Found, Records},
+    pki::{Serial, Status, UnixTime},
+    records::{Details, Found, Records},
 };
 
 /// Why an answer is due; the more urgent reason is less.
@@ -76,6 +76,8 @@ pub struct Question<'a> {
     pub policy: &'a Policy,
     /// Its records.
     pub records: &'a Records,
+    /// Where answers carry the certificate's hash: an answer that says *good* waits for it.
+    pub hashes: Option<&'a Details>,
     /// The latest nextUpdate that its sources allow.
     pub told_until: UnixTime,
     /// For each form, when an answer signed now would end.
@@ -94,6 +96,10 @@ impl Question<'_> {
         mut each: impl FnMut(Item, Found),
     ) {
         self.records.each_in(segment, |serial, found| {
+            let waits = |details: &Details| found.status == Status::Good && details.hash(&serial).is_none();
+            if self.hashes.is_some_and(waits) {
+                return;
+            }
             for (form, lasts_until) in self.forms.iter().enumerate() {
                 let form = form as u8;
                 if let Some(due) =

@@ -102,7 +102,8 @@ impl Received {
             so_far.strangers.fetch_add(count, Relaxed);
             return;
         };
-        let known = self.forms.get(&rows.form).filter(|(_, form)| form.signer.packing().length() == rows.packed_length);
+        let known =
+            self.forms.get(&rows.form).filter(|(subject, form)| subject.packed_length(form) == rows.packed_length);
         let Some((subject, form)) = known else {
             so_far.unknown.fetch_add(count, Relaxed);
             return self.tell_of_unknown(name, &rows.form);
@@ -132,7 +133,7 @@ impl Received {
             form = %Hex(&form[..4]),
             "the writer's answers are of a signer or a policy that this replica does not have, and are not served: let both \
              configurations name the same certificate of the signer for this issuer, with the same `validity`, \
-             `refresh`, `backdate`, `serve_for`, `retain_expired` and form of responses"
+             `refresh`, `backdate`, `serve_for`, `retain_expired`, `cert_hash`, `crl_references`, `invalidity_date`, `presign_hashes` and form of responses"
         );
     }
 }
@@ -165,7 +166,7 @@ pub(super) fn keep_entries(
     fits: impl Fn(&Serial, &Entry) -> bool,
     may: impl Fn(&Serial) -> bool,
 ) -> Outcome {
-    let packed_length = form.signer.packing().length();
+    let packed_length = subject.packed_length(form);
     let mut batch = Vec::with_capacity(BATCH);
     let mut outcome = Outcome::default();
     // Look-ups wait for memory; in a batch, one after the other, their waits overlap.

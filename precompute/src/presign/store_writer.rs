@@ -89,7 +89,7 @@ impl StoreWriter {
         let parts = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(RESTORING_THREADS_MAX));
         for form in forms {
             let missing = (counts.good + counts.revoked).saturating_sub(answers.len());
-            answers.reserve(missing as usize, form.signer.packing().length());
+            answers.reserve(missing as usize, subject.packed_length(form));
             let restored = std::thread::scope(|scope| {
                 let mut workers = Vec::new();
                 for part in 0..parts {

@@ -11,7 +11,7 @@ use crate::{
     issuer::ActiveIssuer,
     limits,
     ocsp::{
-        CertId, Content, HashAlgorithm, Policy, Refresh,
+        Carried, Carries, Carrying, CertId, Content, HashAlgorithm, Policy, Refresh, Single,
         profile::{Kept, Statement, Times, single, statement},
     },
     pki::{Serial, UnixTime},
@@ -49,6 +49,7 @@ pub struct Draft {
     serial: Serial,
     statement: Statement,
     times: Times,
+    carried: Carried,
 }
 
 /// The outcome of a signature.
@@ -81,7 +82,8 @@ impl Form {
         add(signer.algorithm().identifier());
         add(signer.template().fingerprint());
         add(&signer.not_after().0.to_be_bytes());
-        let Policy { validity, retain_expired, archive_cutoff, refresh, backdate, serve_for, .. } = issuer.policy;
+        let Policy { validity, retain_expired, archive_cutoff, refresh, backdate, serve_for, carries, .. } =
+            issuer.policy;
         add(&validity.as_secs().to_be_bytes());
         if archive_cutoff {
             add(&retain_expired.as_secs().to_be_bytes());
@@ -99,6 +101,13 @@ impl Form {
         if let Refresh::Share(share) = refresh {
             add(b"refresh");
             add(&share.thousandths().to_be_bytes());
+        }
+        if carries != Carries::NONE {
+            add(b"carries");
+            add(&[carries.bits()]);
+            if carries.crl_reference {
+                issuer.crl_urls.iter().for_each(|url| add(url.as_bytes()));
+            }
         }
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(context.finish().as_ref());
@@ -165,10 +174,15 @@ impl Subject {
     /// The answer that is kept already; `packed` is overwritten.
     #[inline]
     pub fn kept(&self, answers: &Answers, form: &Form, serial: &Serial, packed: &mut Vec<u8>) -> Option<Entry> {
-        answers.get(&self.key(form, serial), form.signer.packing().length(), packed)
+        answers.get(&self.key(form, serial), self.packed_length(form), packed)
     }
 
-    /// What has to be signed for the present state; `None` if nothing. `spread`: see [`Times::plan`].
+    /// Bytes of a kept answer of this form: its packed signature, and what it carries beside.
+    pub fn packed_length(&self, form: &Form) -> usize {
+        self.issuer.packed_length(&form.signer)
+    }
+
+    /// What has to be signed for the present state; `None` if nothing, or nothing yet. `spread`: see [`Times::plan`].
     pub fn prepare(
         &self,
         form: &Form,
@@ -183,8 +197,9 @@ impl Subject {
         }
         let statement = statement(&self.issuer.policy, Some(found), now).ok()?;
         let times = self.times(form, now, spread)?;
-        let message = self.response_data(form, serial, &statement, &times);
-        Some((Draft { serial: *serial, statement, times }, message))
+        let carried = self.issuer.carried(serial, &statement).ok()?;
+        let message = self.response_data(form, serial, &statement, &times, &carried);
+        Some((Draft { serial: *serial, statement, times, carried }, message))
     }
 
     /// The times of an answer of this form signed `now`; `spread`: see [`Times::plan`].
@@ -193,11 +208,20 @@ impl Subject {
     }
 
     /// The bytes to be signed.
-    pub(super) fn response_data(&self, form: &Form, serial: &Serial, statement: &Statement, times: &Times) -> Vec<u8> {
+    pub(super) fn response_data(
+        &self,
+        form: &Form,
+        serial: &Serial,
+        statement: &Statement,
+        times: &Times,
+        carried: &Carried,
+    ) -> Vec<u8> {
         let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(form.hash);
         serial.with_der_content(|serial| {
             let cert_id = CertId { hash: form.hash, issuer_name_hash, issuer_key_hash, serial };
             let single = single(cert_id, &self.issuer.policy, self.issuer.not_before, statement, times);
+            let carrying = (!carried.is_empty()).then_some(Carrying { carried, urls: &self.issuer.crl_urls });
+            let single = Single { carrying, ..single };
             form.signer.template().response_data(&Content {
                 produced_at: times.signed_at,
                 singles: &[single],
@@ -215,9 +239,10 @@ impl Subject {
             return Outcome::Changed;
         }
         let kept = Kept { statement: draft.statement, times: draft.times };
-        let (Some(entry), Some(packed)) = (kept.entry(), form.signer.packing().pack(signature)) else {
+        let (Some(entry), Some(mut packed)) = (kept.entry(), form.signer.packing().pack(signature)) else {
             return Outcome::Full;
         };
+        draft.carried.write_tail(self.issuer.policy.carries, &mut packed);
         if !answers.insert(&self.key(form, &draft.serial), &entry, &packed) {
             return Outcome::Full;
         }

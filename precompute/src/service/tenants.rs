@@ -69,14 +69,15 @@ impl Tenants {
 
 impl Tenant {
     fn new(config: &AssembledTenant, states: &States, former: Option<&Self>) -> Result<Self, IssuerError> {
-        let issuer = |issuer: &AssembledIssuer| {
+        let issuer = |issuer: &AssembledIssuer| -> Result<_, IssuerError> {
             let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
             let state = states.get(id)?;
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
             if let Some(same) = formers.find(|former| answers_for(former, issuer, state)) {
                 return Ok(Arc::clone(same));
             }
-            ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone()).map(Arc::new)
+            let active = ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone())?;
+            Ok(Arc::new(active.with_crl_urls(issuer.sources.crl_urls())))
         };
         let silent = config.issuers.iter().filter(|issuer| issuer.is_silent_of_valid());
         Ok(Self {
@@ -93,6 +94,7 @@ fn answers_for(active: &ActiveIssuer, config: &AssembledIssuer, state: &IssuerSt
     *active.id() == config.id
         && active.name == config.name
         && active.policy == config.policy
+        && active.crl_urls == config.sources.crl_urls()
         && Arc::ptr_eq(&active.state.records, &state.records)
         && active.signers.all().len() == config.signers.all().len()
         && active.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {

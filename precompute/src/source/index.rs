@@ -23,7 +23,7 @@ use std::{fmt, str};
 
 use super::{
     REVOCATION_TIME_MAX,
-    listing::{Line, Listed, Odd},
+    listing::{Detail, Line, Listed, Odd},
 };
 use crate::pki::{Excerpt, Instant, Reason, Record, Serial, Status, UnixTime};
 
@@ -75,6 +75,24 @@ fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
     };
     let record = Record { status: status(kind, revocation, odd)?, not_after };
     Ok(serial_number(serial, odd)?.map(|serial| Listed { serial, record }))
+}
+
+/// What a line says beside its record: the time of a compromise, behind the reasons keyTime and CAkeyTime.
+pub(super) fn detail(line: &[u8]) -> Detail {
+    let revocation = line.split(|octet| *octet == b'\t').nth(2).unwrap_or_default();
+    let mut parts = revocation.splitn(3, |octet| *octet == b',').skip(1);
+    let (reason, argument) = (parts.next().unwrap_or_default().trim_ascii(), parts.next().unwrap_or_default());
+    let is_timed = [&b"keyTime"[..], b"CAkeyTime"].iter().any(|timed| reason.eq_ignore_ascii_case(timed));
+    let invalid_since = match Instant::from_asn1_text(argument.trim_ascii()) {
+        Some(Instant::Held(time)) if is_timed => Some(time),
+        _ => None,
+    };
+    Detail { invalid_since, sha256: None }
+}
+
+/// The fifth field, which programs other than this one fill with `unknown` mostly.
+pub(super) fn file_name(line: &[u8]) -> &[u8] {
+    line.split(|octet| *octet == b'\t').nth(4).unwrap_or_default()
 }
 
 fn begins_a_record(text: &[u8]) -> bool {

@@ -14,14 +14,15 @@
 //! | status | `good`, `valid`, `issued`, `active`, `expired`; `revoked`; `hold`, `suspended`; or as AD CS has it, `21 -- Revoked` |
 //! | revoked_at | when; what stands there revokes |
 //! | reason | by name or code |
+//! | certificate_sha256 | the hash of the certificate, in hexadecimal: read by [`Lines::detail`] alone |
 
 use super::{
     REVOCATION_TIME_MAX,
     index::Field,
-    listing::{Line, Listed, Odd},
+    listing::{Detail, Line, Listed, Odd},
 };
 use crate::pki::{
-    Reason, Record, Serial, Status, UnixTime,
+    Reason, Record, Serial, Status, UnixTime, hex,
     written::{self, Radix},
 };
 
@@ -33,6 +34,7 @@ enum Column {
     Status,
     RevokedAt,
     Reason,
+    Sha256,
     /// Nothing that matters here.
     Other,
 }
@@ -85,6 +87,17 @@ const COLUMNS: &[(Column, &[&str])] = &[
         ],
     ),
     (Column::Reason, &["reason", "revocationreason", "requestrevokedreason", "revokedreason"]),
+    (
+        Column::Sha256,
+        &[
+            "certificatesha256",
+            "sha256",
+            "sha256fingerprint",
+            "fingerprintsha256",
+            "sha256thumbprint",
+            "thumbprintsha256",
+        ],
+    ),
 ];
 
 impl Column {
@@ -99,8 +112,10 @@ impl Column {
         // A shorter number may be a part of the serial number, written with spaces.
         const TIME_MIN: usize = 9;
         const SHA256_DIGITS: usize = 64;
-        if field.is_empty() || field.len() == SHA256_DIGITS && field.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        if field.is_empty() {
             Some(Self::Other)
+        } else if field.len() == SHA256_DIGITS && field.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            Some(Self::Sha256)
         } else if field.len() >= TIME_MIN && written::time(field).is_ok() {
             Some(Self::NotAfter)
         } else if !matches!(standing(field), Standing::Unknown) {
@@ -186,6 +201,13 @@ impl Lines {
         Ok(line)
     }
 
+    /// What a line that was read says beside its record.
+    pub(super) fn detail(&self, line: &[u8]) -> Detail {
+        let (Some(columns), Ok(text)) = (&self.columns, str::from_utf8(line)) else { return Detail::default() };
+        let Some(place) = columns.iter().position(|column| *column == Column::Sha256) else { return Detail::default() };
+        Detail { sha256: fields(text.trim()).get(place).and_then(|field| sha256(field)), invalid_since: None }
+    }
+
     /// The first line, if it is no heading. It shows whether this is a list at all.
     fn first(&mut self, text: &str, fields: &[String], odd: &mut Odd) -> Result<Line, String> {
         let mut columns = vec![Column::Serial(None)];
@@ -208,6 +230,11 @@ impl Lines {
         self.columns = Some(columns);
         Ok(line)
     }
+}
+
+/// A hash in hexadecimal, with or without colons.
+fn sha256(text: &str) -> Option<[u8; 32]> {
+    hex::array(&text.trim().replace(':', ""))
 }
 
 /// Why a line with these fields cannot be read by these columns. A field too many may have moved the others, and one that
@@ -267,7 +294,7 @@ impl<'l> Said<'l> {
                 // The first that says something.
                 Column::RevokedAt if said.revoked_at.is_empty() => said.revoked_at = field,
                 Column::Reason => said.reason = field,
-                Column::RevokedAt | Column::Other => {}
+                Column::RevokedAt | Column::Sha256 | Column::Other => {}
             }
         }
         for field in [&mut said.revoked_at, &mut said.not_after] {

@@ -26,7 +26,7 @@ use self::{prefix::Proved, utf16::Utf16};
 use super::{Oddities, SourceError, index, issued, mirrored};
 use crate::{
     limits,
-    pki::{Record, Serial, open_regular, written::Radix},
+    pki::{Record, Serial, UnixTime, open_regular, written::Radix},
 };
 
 mod mark;
@@ -40,6 +40,15 @@ pub struct Listed {
     pub serial: Serial,
     /// What the CA says about it.
     pub record: Record,
+}
+
+/// What a line says of its certificate beside its record.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Detail {
+    /// The SHA-256 hash of the certificate.
+    pub sha256: Option<[u8; 32]>,
+    /// Since when its key is known or suspected to be compromised.
+    pub invalid_since: Option<UnixTime>,
 }
 
 /// How a file lists certificates.
@@ -323,6 +332,17 @@ impl<R: BufRead> Listing<R> {
         match self.line_read() {
             Ok(Line::Listed(listed)) => Some(listed),
             _ => None,
+        }
+    }
+
+    /// What the line that was read last says beside its record. It is read once more for that, so whoever does not need it
+    /// does not pay for it.
+    pub fn detail(&self) -> Detail {
+        let line = self.line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.line);
+        match &self.lines {
+            Lines::Database => index::detail(line),
+            Lines::Issued(lines) => lines.detail(line),
+            Lines::Mirrored(_) => mirrored::detail(line),
         }
     }
 

@@ -9,15 +9,24 @@ use std::collections::HashMap;
 
 use super::{
     index,
-    listing::{Line, Listed, Odd},
+    listing::{Detail, Line, Listed, Odd},
 };
-use crate::pki::Serial;
+use crate::pki::{Serial, hex};
 
 /// How a mirror begins.
 pub const BEGINNING: &str = "# the rows of a database, and behind the next such line what has changed since\n";
 
 /// The line in front of what has changed since.
 pub const CHANGES: &str = "# changes\n";
+
+/// What the file name of a line begins with that has the SHA-256 hash of the certificate, in hexadecimal.
+pub const HASH: &str = "sha256:";
+
+/// What a line says beside its record.
+pub(super) fn detail(line: &[u8]) -> Detail {
+    let digits = index::file_name(line).strip_prefix(HASH.as_bytes()).and_then(|digits| str::from_utf8(digits).ok());
+    Detail { sha256: digits.and_then(hex::array), ..index::detail(line) }
+}
 
 /// What is known of the lines behind [`CHANGES`].
 #[derive(Clone, Debug, Default)]

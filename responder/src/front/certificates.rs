@@ -114,8 +114,10 @@ fn at_once<'t>(
         Decision::Serve { inquiry, answer, is_due } => {
             let result = match answer {
                 KeptAnswer::Compact(kept) => {
-                    inquiry.signer.packing().unpack(packed, signature);
-                    reply.assemble(&inquiry, &kept, signature, now, out)
+                    let packing = inquiry.signer.packing();
+                    packing.unpack(packed, signature);
+                    let tail = packed.get(packing.length()..).unwrap_or_default();
+                    reply.assemble(&inquiry, &kept, (signature, tail), now, out)
                 }
                 KeptAnswer::Whole(answer) => {
                     reply.whole(Some((inquiry.issuer, inquiry.id)), &answer, RequestResult::Hit, now, out)

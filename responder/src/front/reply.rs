@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use precompute::{
     ocsp::{
-        CertId, Content, OcspError, Policy, error_response,
+        Carried, Carrying, CertId, Content, OcspError, Policy, Single, error_response,
         profile::{Kept, Statement, Times, single},
     },
     pki::{Serial, UnixTime, hex},
@@ -58,19 +58,22 @@ impl SurrogateKey {
 }
 
 impl Reply<'_> {
-    /// Rebuilds a kept answer from its values and its signature.
+    /// Rebuilds a kept answer from its values, its signature, and what stands behind that where it is kept.
     pub(super) fn assemble(
         &self,
         inquiry: &Inquiry<'_, '_>,
         kept: &Kept,
-        signature: &[u8],
+        (signature, tail): (&[u8], &[u8]),
         now: UnixTime,
         out: &mut Vec<u8>,
     ) -> RequestResult {
         let Inquiry { issuer, id, serial, signer, .. } = inquiry;
         let Kept { statement, times } = kept;
         let template = signer.template();
-        let single = single(*id, &issuer.policy, issuer.not_before, statement, times);
+        let carried = (!tail.is_empty()).then(|| Carried::of_tail(issuer.policy.carries, tail));
+        let carrying = carried.as_ref().filter(|carried| !carried.is_empty());
+        let carrying = carrying.map(|carried| Carrying { carried, urls: &issuer.crl_urls });
+        let single = Single { carrying, ..single(*id, &issuer.policy, issuer.not_before, statement, times) };
         let content = Content {
             produced_at: times.signed_at,
             singles: &[single],
@@ -95,7 +98,7 @@ impl Reply<'_> {
         now: UnixTime,
         out: &mut Vec<u8>,
     ) -> RequestResult {
-        let Answer { statements, times, etag, body } = answer;
+        let Answer { statements, times, etag, body, .. } = answer;
         if let Some((issuer, id)) = only
             && statements.iter().all(Statement::may_be_kept)
         {

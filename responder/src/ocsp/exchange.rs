@@ -207,7 +207,7 @@ impl<'t> Exchange<'t> {
         let found = issuer.find(&serial)?;
         let key = issuer.key(id.hash, place, &serial);
         let verdict = |kept: Option<&Kept>| decide(&issuer.policy, found, kept, issuer.told_until(), self.now);
-        let compact = self.store.compact(&key, signer.packing(), packed);
+        let compact = self.store.compact(&key, issuer.packed_length(signer), packed);
         let (answer, is_due) = match (verdict(compact.as_ref()), compact) {
             (CertificateVerdict::Refuse(error), _) => return Err(error),
             (CertificateVerdict::Serve { refresh }, Some(kept)) => (KeptAnswer::Compact(kept), refresh),

@@ -24,7 +24,7 @@ use std::{
 
 use precompute::{
     answers::AnswerKey,
-    ocsp::OcspError,
+    ocsp::{Carried, OcspError},
     pki::UnixTime,
     service::sharing::{Question, Reply, Sharing},
     sign::{Job, Priority, SignError},
@@ -257,14 +257,15 @@ impl Misses {
     /// The answer that has come meanwhile, if it may be served.
     pub(super) fn told(&self, request: &SignRequest) -> Option<Arc<Answer>> {
         let (key, packing, now) = (request.key?, request.signer.packing(), UnixTime::now());
+        let (issuer, _) = request.only()?;
         let (mut packed, mut signature) = (Vec::new(), Vec::new());
-        let kept = self.store.compact(&key, packing, &mut packed)?;
+        let kept = self.store.compact(&key, issuer.packed_length(&request.signer), &mut packed)?;
         let told_until = request.may_be_signed(now).ok()?;
         let statements = request.statements(now).ok()?;
-        let (issuer, _) = request.only()?;
         let is_it = matches!(*statements, [statement] if kept.serves(&statement, &issuer.policy, told_until, now));
         packing.unpack(&packed, &mut signature);
-        let unsigned = is_it.then(|| request.unsigned(statements, kept.times))?;
+        let carried = Carried::of_tail(issuer.policy.carries, packed.get(packing.length()..)?);
+        let unsigned = is_it.then(|| request.unsigned(statements, kept.times, vec![carried]))?;
         request.complete(&unsigned, &signature, now).map(Arc::new)
     }
 

@@ -118,7 +118,8 @@ impl SignRequest {
         if !(Kept { statement, times }).serves(&statement, &issuer.policy, told_until, now) || times.refresh_at <= now {
             return Err(Unfit::Outdated);
         }
-        let unsigned = self.unsigned(statements, times);
+        let carried = self.carried(&statements).map_err(|_| Unfit::Outdated)?;
+        let unsigned = self.unsigned(statements, times, carried);
         let mut signature = Vec::new();
         self.signer.packing().unpack(value.packed, &mut signature);
         let signing = self.signer.signing().ok_or(Unfit::Refused)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use precompute::{
     answers::AnswerKey,
     ocsp::{
-        CertId, Content, HashAlgorithm, OcspError, Policy,
+        Carried, Carries, Carrying, CertId, Content, HashAlgorithm, OcspError, Policy, Single,
         profile::{Statement, Times, single, statement},
     },
     pki::UnixTime,
@@ -58,6 +58,8 @@ pub struct Unsigned {
     pub response_data: Vec<u8>,
     statements: Box<[Statement]>,
     times: Times,
+    /// For each statement; empty if they carry nothing.
+    carried: Vec<Carried>,
 }
 
 impl Unsigned {
@@ -119,7 +121,20 @@ impl SignRequest {
         let policy = Policy { validity: policy.validity.min(at_most), ..policy };
         let times = Times::plan(now, &policy, self.signer.not_after().min(told_until), spread);
         let times = times.ok_or(OcspError::InternalError)?;
-        Ok(self.unsigned(statements, times))
+        let carried = self.carried(&statements)?;
+        Ok(self.unsigned(statements, times, carried))
+    }
+
+    /// What the answers with these statements carry; empty if nothing.
+    pub(super) fn carried(&self, statements: &[Statement]) -> Result<Vec<Carried>, OcspError> {
+        if self.ids.iter().all(|id| id.issuer.policy.carries == Carries::NONE) {
+            return Ok(Vec::new());
+        }
+        let carried = |(id, statement): (&RequestedId, &Statement)| match id.cert_id().serial() {
+            Ok(serial) => id.issuer.carried(&serial, statement),
+            Err(_) => Ok(Carried::default()),
+        };
+        self.ids.iter().zip(statements).map(carried).collect()
     }
 
     /// Whether anything may be said with the present time: data that is too old is not, while answers signed earlier state
@@ -134,8 +149,8 @@ impl SignRequest {
     }
 
     /// The bytes to sign for these values.
-    pub(super) fn unsigned(&self, statements: Box<[Statement]>, times: Times) -> Unsigned {
-        let mut unsigned = Unsigned { statements, times, response_data: Vec::new() };
+    pub(super) fn unsigned(&self, statements: Box<[Statement]>, times: Times, carried: Vec<Carried>) -> Unsigned {
+        let mut unsigned = Unsigned { statements, times, carried, response_data: Vec::new() };
         unsigned.response_data = self.with_content(&unsigned, |content| self.signer.template().response_data(content));
         unsigned
     }
@@ -153,14 +168,27 @@ impl SignRequest {
             times: unsigned.times,
             etag: Etag::of(template, signature),
             body: body.into(),
+            tail: self.tail(&unsigned.carried),
         })
     }
 
+    /// What stands behind the packed signature of an answer that can be kept.
+    fn tail(&self, carried: &[Carried]) -> Vec<u8> {
+        let mut tail = Vec::new();
+        if let (Some((issuer, _)), [carried]) = (self.only(), carried) {
+            carried.write_tail(issuer.policy.carries, &mut tail);
+        }
+        tail
+    }
+
     fn with_content<T>(&self, unsigned: &Unsigned, then: impl FnOnce(&Content<'_>) -> T) -> T {
-        let Unsigned { statements, times, .. } = unsigned;
+        let Unsigned { statements, times, carried, .. } = unsigned;
         let mut singles = Vec::with_capacity(statements.len());
-        for (id, statement) in self.ids.iter().zip(statements) {
-            singles.push(single(id.cert_id(), &id.issuer.policy, id.issuer.not_before, statement, times));
+        for (place, (id, statement)) in self.ids.iter().zip(statements).enumerate() {
+            let carried = carried.get(place).filter(|carried| !carried.is_empty());
+            let carrying = carried.map(|carried| Carrying { carried, urls: &id.issuer.crl_urls });
+            let single = single(id.cert_id(), &id.issuer.policy, id.issuer.not_before, statement, times);
+            singles.push(Single { carrying, ..single });
         }
         then(&Content {
             produced_at: times.signed_at,

@@ -35,6 +35,8 @@ pub struct Answer {
     pub etag: Etag,
     /// The OCSPResponse.
     pub body: Bytes,
+    /// What stands behind its packed signature where it is kept: what it carries beside the status.
+    pub tail: Vec<u8>,
 }
 
 impl Answer {
@@ -145,10 +147,11 @@ impl Store {
         }
     }
 
-    /// The answer in the compact table; its packed signature is written to `packed`.
+    /// The answer in the compact table; its packed signature and what stands behind it, `packed_length` bytes together, are
+    /// written to `packed`.
     #[inline]
-    pub fn compact(&self, key: &AnswerKey, packing: Packing, packed: &mut Vec<u8>) -> Option<Kept> {
-        Kept::of(&self.compact.get(key, packing.length(), packed)?)
+    pub fn compact(&self, key: &AnswerKey, packed_length: usize, packed: &mut Vec<u8>) -> Option<Kept> {
+        Kept::of(&self.compact.get(key, packed_length, packed)?)
     }
 
     /// The answer kept whole.
@@ -165,7 +168,10 @@ impl Store {
 
     fn keep_compact(&self, key: &AnswerKey, answer: &Answer, packing: Packing, signature: &[u8]) -> bool {
         let Some(entry) = answer.kept().and_then(|kept| kept.entry()) else { return false };
-        packing.pack(signature).is_some_and(|packed| self.compact.insert(key, &entry, &packed))
+        packing.pack(signature).is_some_and(|mut packed| {
+            packed.extend_from_slice(&answer.tail);
+            self.compact.insert(key, &entry, &packed)
+        })
     }
 
     /// The compact table itself, to be filled by pre-signing.

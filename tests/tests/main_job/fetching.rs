@@ -20,7 +20,7 @@ const UNLISTED: &str = "unlisted = \"good\"\naccept_unlisted_as_good = true";
 const HTML: &str = "<!DOCTYPE html><html><title>Sign in</title></html>";
 
 /// A web server with a directory.
-struct Web {
+pub(crate) struct Web {
     dir: tempfile::TempDir,
     address: SocketAddr,
     tls: SocketAddr,
@@ -28,7 +28,7 @@ struct Web {
 }
 
 impl Web {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (dir, address, tls) = (tempfile::tempdir().unwrap(), free_port(ip), free_port(ip));
         fs::create_dir(dir.path().join("www")).unwrap();
@@ -65,7 +65,7 @@ impl Web {
         self.nginx = None;
     }
 
-    fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)
     }
 
@@ -74,7 +74,7 @@ impl Web {
     }
 
     /// Puts a file there at once.
-    fn gives(&self, name: &str, content: &[u8]) {
+    pub(crate) fn gives(&self, name: &str, content: &[u8]) {
         let new = self.dir.path().join("new");
         fs::write(&new, content).unwrap();
         fs::rename(new, self.dir.path().join("www").join(name)).unwrap();

@@ -176,3 +176,44 @@ pub(crate) fn metrics() -> String {
     });
     all.concat()
 }
+
+/// The hash of a certificate comes with the answer that the writer has signed; a replica with the key does not know it, and
+/// says *good* with what came or not at all.
+#[test]
+fn replicas_give_out_what_the_writers_answers_carry_and_sign_no_good_without_it() {
+    let world = World::new();
+    let (good, revoked) = (world.ca.issue(), world.ca.issue());
+    let hash = "AB".repeat(32);
+    let list = format!("{},{hash}\n", good.serial);
+    fs::write(world.ca.file("issued.csv"), list).unwrap();
+    let set = |site: &Site, sources: &str| {
+        site.edit_config(|text| {
+            text.replacen("\n[[tenant.issuer]]\n", &format!("cert_hash = true\n\n[[tenant.issuer]]\n{sources}"), 1)
+        });
+    };
+    set(&world.writer, &format!("issued = {:?}\n", world.ca.file("issued.csv")));
+    let _writer = world.start_writer();
+    let (with_key, without) = (world.replica(&world.signer), world.replica(&world.signer));
+    set(&with_key, "");
+    set(&without, "");
+    let key = format!("certificate = {:?}\nkey = {:?}\n", world.signer.certificate, world.signer.key);
+    with_key.edit_config(|text| text.replace(&format!("certificate = {:?}\n", world.signer.certificate), &key));
+    let replicas = [with_key.start(), without.start()];
+    for replica in &replicas {
+        until("its answer came", PATIENCE, || (world.ask(replica, &good).status == Status::Good).then_some(()));
+        let response = http::post(replica.http(), "/", &Ask::about(&world.ca, &good).request()).body;
+        Ask::about(&world.ca, &good).read(&response).expect(Status::Good);
+        let elements = crate::carried::elements(world.ca.dir(), &response);
+        let said = crate::carried::extension(&elements, "1.3.36.8.3.13").unwrap();
+        assert!(said.ends_with(&format!("0420{hash}")), "{said}");
+        // The other one is in the index alone, which has no hashes.
+        Ask::about(&world.ca, &revoked).at(replica.http(), "/").expect(Status::error("trylater"));
+        // Nor is there another form of an answer that the writer has signed.
+        let other = Ask::about(&world.ca, &good).hash("sha256").at(replica.http(), "/");
+        assert_eq!(other.status, Status::error("trylater"));
+    }
+    world.ca.revoke(&revoked, &["-crl_reason", "keyCompromise"]);
+    for replica in &replicas {
+        world.until_revoked(replica, &revoked);
+    }
+}

@@ -33,9 +33,9 @@ fn every_verb_is_read_with_its_members() {
         ),
         (Verb::Release, r#"{"serial":"0A1B","certificate":null}"#, Order::Release),
     ] {
-        assert_eq!(read(verb, json.as_bytes(), None), Ok(Push { serial: serial(), order }), "{json}");
+        assert_eq!(read(verb, json.as_bytes(), None), Ok(Push::new(serial(), order)), "{json}");
         let line = json.replacen('{', &format!("{{\"do\":\"{}\",", verb.name()), 1);
-        assert_eq!(read_line(line.as_bytes(), None), Ok(Push { serial: serial(), order }), "{line}");
+        assert_eq!(read_line(line.as_bytes(), None), Ok(Push::new(serial(), order)), "{line}");
     }
 }
 
@@ -98,10 +98,11 @@ fn a_certificate_counts_for_the_issuer_that_signed_it_and_for_no_other() {
         let text = serde_json::to_string(text).unwrap();
         read(verb, format!("{{\"certificate\":{text}{more}}}").as_bytes(), Some(&ca.certificate()))
     };
-    let added = Push { serial: serial(), order: Order::Add { not_after: Some(der.not_after()) } };
+    let of = |order| Push { certificate_sha256: Some(der.sha256()), ..Push::new(serial(), order) };
+    let added = of(Order::Add { not_after: Some(der.not_after()) });
     for text in [pem.clone(), STANDARD.encode(der.der()), format!("Certificate:\n    text\n{pem}")] {
         assert_eq!(json(Verb::Add, &text, ""), Ok(added), "{text}");
-        assert_eq!(json(Verb::Release, &text, ""), Ok(Push { serial: serial(), order: Order::Release }));
+        assert_eq!(json(Verb::Release, &text, ""), Ok(of(Order::Release)));
     }
     let contrary = json(Verb::Add, &pem, ",\"not_after\":0").unwrap_err();
     assert!(contrary.detail.contains("and the certificate ends at"), "{}", contrary.detail);

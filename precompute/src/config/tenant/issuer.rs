@@ -172,6 +172,18 @@ impl Sources {
         self.sql.iter_mut().filter(|sql| sql.mirror == file).for_each(|sql| sql.mirror = other.to_owned());
     }
 
+    /// The URLs of its CRLs that answers may name, in the order of the file; empty in the place of one that has a login or
+    /// another secret.
+    pub fn crl_urls(&self) -> Box<[Box<str>]> {
+        self.fetched.iter().map(|fetched| fetched.url.without_secrets().unwrap_or_default().into()).collect()
+    }
+
+    /// The place of the URL that a file mirrors among those, from 1 on; 0 if it mirrors none.
+    pub fn crl_url_place(&self, path: &Path) -> u8 {
+        let place = self.fetched.iter().position(|fetched| fetched.mirror == path).map(|place| place + 1);
+        place.and_then(|place| u8::try_from(place).ok()).unwrap_or(0)
+    }
+
     /// Whether it has CRLs.
     pub fn has_crls(&self) -> bool {
         !self.crls.is_empty()

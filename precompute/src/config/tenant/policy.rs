@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{super::Section, DAY, HOUR, in_words};
 use crate::{
     limits,
-    ocsp::{NoncePolicy, Policy, Profile, Refresh, Share, SignedRequests},
+    ocsp::{Carries, NoncePolicy, Policy, Profile, Refresh, Share, SignedRequests},
 };
 
 /// The keys that a tenant and each of its issuers may have.
@@ -80,6 +80,11 @@ pub(super) fn read_times(section: &mut Section<'_>, above: &Policy) -> Policy {
             .duration("retain_expired", Duration::ZERO..=36_500 * DAY)
             .unwrap_or(above.retain_expired),
         archive_cutoff: section.boolean("archive_cutoff").unwrap_or(above.archive_cutoff),
+        carries: Carries {
+            cert_hash: section.boolean("cert_hash").unwrap_or(above.carries.cert_hash),
+            crl_reference: section.boolean("crl_references").unwrap_or(above.carries.crl_reference),
+            invalidity_date: section.boolean("invalidity_date").unwrap_or(above.carries.invalidity_date),
+        },
         ..above
     };
     if says_something {

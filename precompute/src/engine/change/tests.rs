@@ -14,6 +14,7 @@ use crate::{
     config::Sources,
     engine::Accepted,
     ledger::{Ledger, Order, Outcome, Push, PushError, Refusal, SharedBook},
+    ocsp::Carries,
     pki::{Reason, Serial, Status, UnixTime},
     records::Origin,
     source::openssl::{Ca, KEYS},
@@ -48,6 +49,7 @@ impl World {
             sources: Sources::of_index(self.ca.path(file)),
             crl_issuers: Vec::new(),
             unlisted_good: false,
+            carries: Carries::NONE,
         }
     }
 
@@ -139,7 +141,7 @@ fn plan_pushes(book: Arc<SharedBook>, ledger: Ledger, count: Arc<AtomicU32>) {
     let shared = Arc::clone(&book);
     let act = move || {
         let serial = Serial::from_magnitude(&(100 + count.fetch_add(1, SeqCst)).to_be_bytes()).unwrap();
-        let push = Push { serial, order: Order::Add { not_after: None } };
+        let push = Push::new(serial, Order::Add { not_after: None });
         assert_eq!(ledger.push(&[push], None, UnixTime(2_000_000_000)).unwrap(), [Ok(Outcome::Done)]);
         plan_pushes(book, ledger, count);
     };
@@ -207,7 +209,7 @@ fn a_change_that_another_one_has_overtaken_is_refused_and_changes_nothing() {
 fn push(engine: &Engine, serial: u32, order: Order) -> Result<Result<Outcome, Refusal>, PushError> {
     let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
     let ledger = engine.ledgers().all()[0].clone();
-    ledger.push(&[Push { serial, order }], None, UnixTime::now()).map(|mut outcomes| outcomes.remove(0))
+    ledger.push(&[Push::new(serial, order)], None, UnixTime::now()).map(|mut outcomes| outcomes.remove(0))
 }
 
 const REVOKE: Order = Order::Revoke { time: None, reason: Reason::KeyCompromise, even_unlisted: false };
@@ -229,7 +231,7 @@ fn what_is_pushed_while_a_new_name_of_the_tenant_is_prepared_is_not_forgotten() 
     let (prepared, former) = (prepare(&mut engine, &[&b]), engine.ledgers().all()[0].clone());
     engine.adopt(prepared).unwrap();
     assert_eq!(revoked(&engine.states(), &b), [1, 3, 4]);
-    let five = Push { serial: Serial::from_magnitude(&[5]).unwrap(), order: REVOKE };
+    let five = Push::new(Serial::from_magnitude(&[5]).unwrap(), REVOKE);
     assert!(matches!(former.push(&[five], None, UnixTime::now()), Err(PushError::NotServed)));
 }
 

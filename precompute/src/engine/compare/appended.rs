@@ -32,7 +32,9 @@ pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, Unfit> {
     let file = question.issuer.sources.listing_alone().ok_or(Unfit::Other)?;
     let mut index = Listing::open_after(&file.path, file.form, mark).ok().flatten().ok_or(Unfit::Other)?;
     let mut comparison = Comparison { is_of_appended: true, ..Comparison::default() };
-    while let Some(Ok(Listed { serial, record })) = index.next() {
+    while let Some(Ok(listed)) = index.next() {
+        let Listed { serial, record } = listed;
+        comparison.note_details(question, &listed, &index);
         let known = question.records.get(&serial);
         // Listed a second time, if it is not back after it was lost: the whole index shows which.
         if known.is_some_and(|known| known.origin.is_listed()) {

@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     config::Sources,
     issuer_id::IssuerId,
+    ocsp::Carries,
     pki::{Certificate, written::Radix},
     records::Change,
     source::{
@@ -29,6 +30,7 @@ struct Follow {
     dir: tempfile::TempDir,
     issuer: FollowedIssuer,
     records: std::sync::Arc<Records>,
+    details: Details,
     writer: crate::records::RecordsWriter,
     mark: Option<Mark>,
     candidates: Candidates,
@@ -73,9 +75,18 @@ impl Follow {
             sources,
             crl_issuers: Vec::new(),
             unlisted_good: false,
+            carries: Carries { cert_hash: true, crl_reference: true, invalidity_date: true },
         };
         let (records, writer) = Records::new();
-        Self { dir, issuer, records, writer, mark: None, candidates: Candidates::default() }
+        Self {
+            dir,
+            issuer,
+            records,
+            writer,
+            details: Details::default(),
+            mark: None,
+            candidates: Candidates::default(),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -93,6 +104,7 @@ impl Follow {
     fn compare(&self, still: bool) -> Comparison {
         compare(&Question {
             records: &self.records,
+            details: &self.details,
             issuer: &self.issuer,
             crl_marks: &CrlMarks::default(),
             mark: self.mark.as_ref(),
@@ -122,6 +134,7 @@ impl Follow {
     }
 }
 
+mod details;
 mod several;
 
 #[test]
@@ -276,6 +289,7 @@ fn of_a_torn_index_only_what_two_passes_say_of_known_certificates_counts() {
         Candidates::read(
             &Question {
                 records: &follow.records,
+                details: &follow.details,
                 issuer: &follow.issuer,
                 crl_marks: &CrlMarks::default(),
                 mark: None,

@@ -59,7 +59,7 @@ impl Sim<'_> {
             3..7 => Order::Revoke { time, reason, even_unlisted: self.rng.chance(30) },
             _ => Order::Release,
         };
-        Push { serial: serial(place as u32 + 1), order }
+        Push::new(serial(place as u32 + 1), order)
     }
 
     fn draw_request(&mut self) -> (Vec<Push>, Option<String>) {

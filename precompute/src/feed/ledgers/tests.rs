@@ -95,7 +95,7 @@ impl OnDisk {
 
     fn push(&self, of: usize, number: u32, order: Order) {
         // Whether it is refused is not the question here.
-        let _ = self.ledger(of).push(&[Push { serial: serial(number), order }], None, NOW).unwrap();
+        let _ = self.ledger(of).push(&[Push::new(serial(number), order)], None, NOW).unwrap();
     }
 
     fn take(&self, of: usize, change: Change) {

@@ -124,7 +124,7 @@ pub(super) async fn ask(
         let moment = known.note_change(row);
         let Some(listed) = row.listed(&of.source.query, &mut None) else { return };
         line.clear();
-        row::write(&listed, &mut line);
+        row::write(&listed, row.sha256(), &mut line);
         let mut hasher = DefaultHasher::new();
         line.hash(&mut hasher);
         let hash = hasher.finish();

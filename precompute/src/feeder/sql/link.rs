@@ -157,6 +157,7 @@ struct Columns {
     revoked_at: Option<usize>,
     reason: Option<usize>,
     not_after: Option<usize>,
+    certificate_sha256: Option<usize>,
     changed_at: Option<usize>,
 }
 
@@ -178,6 +179,7 @@ fn columns_of<R: sqlx::Row>(known: &mut Option<Columns>, row: &R) -> Result<Colu
         revoked_at: place("revoked_at"),
         reason: place("reason"),
         not_after: place("not_after"),
+        certificate_sha256: place("certificate_sha256"),
         changed_at: place("changed_at"),
     }))
 }
@@ -196,6 +198,7 @@ impl Columns {
             revoked_at: text(self.revoked_at)?,
             reason: text(self.reason)?,
             not_after: text(self.not_after)?,
+            certificate_sha256: text(self.certificate_sha256)?,
             changed_at: text(self.changed_at)?,
         })
     }

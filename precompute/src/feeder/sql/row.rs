@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::query::Query;
 use crate::{
     pki::{
-        Reason, Record, Serial, Status, UnixTime,
+        Reason, Record, Serial, Status, UnixTime, hex,
         written::{self, Radix},
     },
-    source::{Listed, REVOCATION_TIME_MAX, listed_by},
+    source::{Listed, MIRRORED_HASH, REVOCATION_TIME_MAX, listed_by},
 };
 
 /// How a column has instants.
@@ -44,6 +44,7 @@ pub(super) struct Row<'r> {
     pub(super) revoked_at: Option<Cow<'r, str>>,
     pub(super) reason: Option<Cow<'r, str>>,
     pub(super) not_after: Option<Cow<'r, str>>,
+    pub(super) certificate_sha256: Option<Cow<'r, str>>,
     pub(super) changed_at: Option<Cow<'r, str>>,
 }
 
@@ -51,6 +52,12 @@ impl Row<'_> {
     /// When it last changed, in milliseconds since 1970.
     pub(super) fn changed_at(&self) -> Option<(i64, Unit)> {
         moment(self.changed_at.as_deref()?)
+    }
+
+    /// The hash of the certificate, if there is one.
+    pub(super) fn sha256(&self) -> Option<[u8; 32]> {
+        let text = self.certificate_sha256.as_deref()?.trim();
+        hex::array(&text.strip_prefix("\\x").unwrap_or(text).replace(':', ""))
     }
 
     /// What it lists, if anything. `odd`: what was taken differently from how it stands there.
@@ -143,8 +150,8 @@ pub(super) fn moment(text: &str) -> Option<(i64, Unit)> {
     Some((i64::try_from(time.0).ok()? * 1000, Unit::Timestamp))
 }
 
-/// Appends a line of a mirror.
-pub(super) fn write(listed: &Listed, out: &mut Vec<u8>) {
+/// Appends a line of a mirror; `sha256`: the hash of the certificate.
+pub(super) fn write(listed: &Listed, sha256: Option<[u8; 32]>, out: &mut Vec<u8>) {
     let Listed { serial, record: Record { status, not_after } } = listed;
     let end = not_after.unwrap_or(UnixTime::MAX).generalized();
     match status {
@@ -164,6 +171,14 @@ pub(super) fn write(listed: &Listed, out: &mut Vec<u8>) {
         }
     }
     let mut digits = [0; 40];
-    out.extend_from_slice(crate::pki::hex::write(serial.magnitude(), &mut digits));
-    out.extend_from_slice(b"\tunknown\t/\n");
+    out.extend_from_slice(hex::write(serial.magnitude(), &mut digits));
+    out.push(b'\t');
+    match sha256 {
+        Some(hash) => {
+            out.extend_from_slice(MIRRORED_HASH.as_bytes());
+            out.extend_from_slice(hex::write(&hash, &mut [0; 64]));
+        }
+        None => out.extend_from_slice(b"unknown"),
+    }
+    out.extend_from_slice(b"\t/\n");
 }

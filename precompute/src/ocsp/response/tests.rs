@@ -3,8 +3,8 @@
 use std::{sync::LazyLock, time::Duration};
 
 use der::{
-    Decode as _, Encode as _,
-    asn1::{BitString, GeneralizedTime, Null, OctetString, OctetStringRef},
+    Decode as _, Encode as _, Sequence,
+    asn1::{BitString, GeneralizedTime, Ia5String, Int, Null, OctetString, OctetStringRef, Uint},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use x509_cert::{
@@ -20,8 +20,9 @@ use x509_ocsp::{
 
 use super::*;
 use crate::{
-    ocsp::HashAlgorithm,
+    ocsp::{Carried, HashAlgorithm},
     pki::Algorithm,
+    records::CrlReference,
     source::openssl::{Ca, KEYS},
 };
 
@@ -51,9 +52,41 @@ struct Values {
     extended_revoke: bool,
     nonce: Option<Vec<u8>>,
     archive_cutoff: Option<UnixTime>,
+    carried: Option<Carried>,
+    urls: [Box<str>; 1],
     certificates: usize,
     times: [UnixTime; 3],
     signature: Vec<u8>,
+}
+
+/// CrlID, RFC 6960 section 4.4.2.
+#[derive(Sequence)]
+struct CrlId {
+    #[asn1(context_specific = "0", optional = "true")]
+    crl_url: Option<Ia5String>,
+    #[asn1(context_specific = "1", optional = "true")]
+    crl_num: Option<Int>,
+    #[asn1(context_specific = "2", optional = "true")]
+    crl_time: Option<OcspGeneralizedTime>,
+}
+
+/// Common PKI 2.0 part 4.
+#[derive(Sequence)]
+struct CertHash {
+    hash_algorithm: AlgorithmIdentifierOwned,
+    certificate_hash: OctetString,
+}
+
+fn carried() -> impl Strategy<Value = Carried> {
+    let time = || (0..=UnixTime::MAX.0).prop_map(UnixTime);
+    let crl = (0u8..3, proptest::option::of(any::<u64>()), time()).prop_map(|(url, number, time)| CrlReference {
+        url,
+        number,
+        time,
+    });
+    let option = proptest::option::of::<BoxedStrategy<CrlReference>>;
+    (proptest::option::of(any::<[u8; 32]>()), option(crl.boxed()), proptest::option::of(time()))
+        .prop_map(|(cert_hash, crl, invalidity_date)| Carried { cert_hash, crl, invalidity_date })
 }
 
 const HASH: [u8; 64] = [0xab; 64];
@@ -69,6 +102,8 @@ prop_compose! {
         extended_revoke in any::<bool>(),
         nonce in proptest::option::of(vec(any::<u8>(), 1..129)),
         archive_cutoff in proptest::option::of(0..=UnixTime::MAX.0),
+        carried in proptest::option::of(carried()),
+        url in "http://[a-z/]{1,300}",
         certificates in 0..=KEYS.len(),
         times in [0..=UnixTime::MAX.0, 0..=UnixTime::MAX.0, 0..=UnixTime::MAX.0],
         signature in prop_oneof![vec(any::<u8>(), 64..600), ml_dsa_signature()],
@@ -77,6 +112,8 @@ prop_compose! {
         Values {
             statuses, hash, serial, name, algorithm, extended_revoke, nonce,
             archive_cutoff: archive_cutoff.map(UnixTime),
+            carried,
+            urls: [url.into()],
             certificates,
             times: times.map(UnixTime),
             signature,
@@ -98,6 +135,7 @@ impl Values {
             this_update: self.times[1],
             next_update: self.times[2],
             archive_cutoff: self.archive_cutoff,
+            carrying: self.carried.as_ref().map(|carried| Carrying { carried, urls: &self.urls }),
         };
         let singles: Vec<_> = self.statuses.iter().map(single).collect();
         let content = Content {
@@ -139,8 +177,32 @@ impl Values {
         if self.extended_revoke {
             extensions.push(extension("1.3.6.1.5.5.7.48.1.9", Null.to_der().unwrap()));
         }
-        let cutoff =
-            self.archive_cutoff.map(|cutoff| vec![extension("1.3.6.1.5.5.7.48.1.6", time(cutoff).to_der().unwrap())]);
+        let mut of_single = Vec::new();
+        if let Some(cutoff) = self.archive_cutoff {
+            of_single.push(extension("1.3.6.1.5.5.7.48.1.6", time(cutoff).to_der().unwrap()));
+        }
+        let Carried { cert_hash, crl, invalidity_date } = self.carried.unwrap_or_default();
+        if let Some(CrlReference { url, number, time: at }) = crl {
+            let crl_id = CrlId {
+                crl_url: (url == 1).then(|| Ia5String::new(&*self.urls[0]).unwrap()),
+                crl_num: number
+                    .map(|number| Int::new(&Uint::new(&number.to_be_bytes()).unwrap().to_der().unwrap()[2..]).unwrap()),
+                crl_time: Some(time(at)),
+            };
+            of_single.push(extension("1.3.6.1.5.5.7.48.1.3", crl_id.to_der().unwrap()));
+        }
+        if let Some(date) = invalidity_date {
+            of_single.push(extension("2.5.29.24", time(date).to_der().unwrap()));
+        }
+        if let Some(hash) = &cert_hash {
+            let algorithm = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
+            let hash = CertHash {
+                hash_algorithm: AlgorithmIdentifierOwned { oid: algorithm, parameters: None },
+                certificate_hash: octets(hash),
+            };
+            of_single.push(extension("1.3.36.8.3.13", hash.to_der().unwrap()));
+        }
+        let of_single = Some(of_single).filter(|list| !list.is_empty());
         let oid = match self.hash {
             HashAlgorithm::Sha1 => "1.3.14.3.2.26",
             HashAlgorithm::Sha256 => "2.16.840.1.101.3.4.2.1",
@@ -168,7 +230,7 @@ impl Values {
             },
             this_update: time(self.times[1]),
             next_update: Some(time(self.times[2])),
-            single_extensions: cutoff.clone(),
+            single_extensions: of_single.clone(),
         };
         let certificates: Vec<_> = CERTIFICATES[..self.certificates]
             .iter()

@@ -21,9 +21,9 @@ use crate::{
     issuer::ActiveIssuer,
     issuer_id::IssuerId,
     limits,
-    ocsp::{CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, profile::Kept},
+    ocsp::{Carried, CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
-    records::{Change, RecordsWriter},
+    records::{Change, Details, RecordsWriter},
     sign::{Algorithm, Job, KeyPurpose, Pool, PoolSettings, SignError, Signing, SoftwareKey, Verify},
     signers::{OcspSigner, Signers},
     source::openssl::{Ca, KEYS},
@@ -162,6 +162,16 @@ impl World {
         Arc::new(Subject { issuer: Arc::new(issuer.numbered(1)), ahead: vec![HashAlgorithm::Sha1] })
     }
 
+    /// What answers carry of certificates.
+    pub(super) fn details(&self) -> Arc<Details> {
+        Arc::clone(&self.state.details)
+    }
+
+    /// The key on threads of its own.
+    pub(super) fn pool(&self) -> Arc<dyn Signing> {
+        Arc::new(pool(&self.key, &self.certificate, 1))
+    }
+
     /// Signs on the threads of a pass.
     pub(super) fn here(&self) -> Arc<Subject> {
         let pool = pool(&self.key, &self.certificate, 1);
@@ -236,8 +246,10 @@ pub(super) fn kept(runner: &PresignRunner, subject: &Subject, number: u64) -> Op
     if !kept.serves(&crate::ocsp::profile::statement(policy, found, now).ok()?, policy, UnixTime::MAX, now) {
         return None;
     }
+    let carried = packed.split_at(forms[0].signer.packing().length()).1;
+    let carried = Carried::of_tail(policy.carries, carried);
     // Made again from what is kept of it, it is what was signed.
-    let again = Subject::response_data(subject, &forms[0], &serial, &kept.statement, &kept.times);
+    let again = Subject::response_data(subject, &forms[0], &serial, &kept.statement, &kept.times, &carried);
     let mut signature = Vec::new();
     let signer = &forms[0].signer;
     signer.packing().unpack(&packed, &mut signature);

@@ -83,7 +83,7 @@ impl<'a> Entries<'a> {
         let mut counts = Counts::default();
         for number in 1.. {
             let Some(read) = reader.next() else { break };
-            let Read { whose, odd } = read.map_err(|problem| format!("entry {number}: {problem}"))?;
+            let Read { whose, odd, .. } = read.map_err(|problem| format!("entry {number}: {problem}"))?;
             if let Some(odd) = odd {
                 oddities.note("entry", number, odd);
             }
@@ -102,18 +102,26 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl Iterator for Entries<'_> {
-    type Item = Entry;
-
-    fn next(&mut self) -> Option<Entry> {
+impl Entries<'_> {
+    /// The next one, with its invalidityDate.
+    pub fn next_dated(&mut self) -> Option<(Entry, Option<UnixTime>)> {
         self.left = self.left.checked_sub(1)?;
         loop {
             let read = self.reader.next()?;
             debug_assert!(read.is_ok(), "parsed before from the same bytes under the same rules");
-            if let Whose::Ca(entry) = read.ok()?.whose {
-                return Some(entry);
+            let Read { whose, invalid_since, .. } = read.ok()?;
+            if let Whose::Ca(entry) = whose {
+                return Some((entry, invalid_since));
             }
         }
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        self.next_dated().map(|(entry, _)| entry)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -129,6 +137,8 @@ struct Read {
     whose: Whose,
     /// What was read differently from how the entry writes it.
     odd: Option<&'static str>,
+    /// invalidityDate, if it is one.
+    invalid_since: Option<UnixTime>,
 }
 
 /// Whose certificate it is about.
@@ -165,12 +175,14 @@ impl<'a> Reader<'a> {
         let extensions = fields.optional(SEQUENCE).named("crlEntryExtensions")?;
         fields.finish().named("SEQUENCE")?;
         let mut change = Change::Revoked { time, reason: Reason::Unspecified };
+        let mut invalid_since = None;
         if let Some(extensions) = extensions {
             if !self.rules.extensions {
                 odd = Some("has extensions, which a CRL of version 1 cannot have: they count");
             }
             let said = Said::read(extensions, self.rules.ca)?;
             self.of_ca = said.of_ca.unwrap_or(self.of_ca);
+            invalid_since = said.invalid_since;
             change = match (said.reason, self.rules.remove) {
                 (None, _) => change,
                 (Some(Code::Reason(reason)), _) => Change::Revoked { time, reason },
@@ -190,7 +202,7 @@ impl<'a> Reader<'a> {
             Some(serial) => Whose::Ca(Entry { serial, change }),
             None => Whose::Nobody,
         };
-        Ok(Read { whose, odd })
+        Ok(Read { whose, odd, invalid_since })
     }
 }
 
@@ -217,6 +229,7 @@ struct Said {
     reason: Option<Code>,
     /// Whether the entry is about a certificate of the CA.
     of_ca: Option<bool>,
+    invalid_since: Option<UnixTime>,
 }
 
 /// reasonCode.
@@ -240,8 +253,7 @@ impl Said {
                     said.reason =
                         Some(if said.reason.is_none_or(|before| before == code) { code } else { Code::Unknown });
                 }
-                // Says when the key was lost; CertStatus of RFC 6960 has no place for it.
-                extension::INVALIDITY_DATE => {}
+                extension::INVALIDITY_DATE => said.invalid_since = invalidity_date(value),
                 // Critical or not: the entry is about that issuer's certificate.
                 extension::CERTIFICATE_ISSUER => said.of_ca = Some(names(value, ca)?),
                 _ if critical => return Err(extension::unknown(oid)),
@@ -259,6 +271,14 @@ impl Code {
             Ok(&[code]) => Reason::from_code(code).map_or(Self::Unknown, Self::Reason),
             _ => Self::Unknown,
         }
+    }
+}
+
+/// When the key was lost. It decides nothing, so what is no date is passed over.
+fn invalidity_date(value: &[u8]) -> Option<UnixTime> {
+    match Date::read(&mut Elements::new(value), "invalidityDate") {
+        Ok(Ok(Date { instant: Instant::Held(time), .. })) => Some(time),
+        _ => None,
     }
 }
 

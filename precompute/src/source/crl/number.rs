@@ -28,6 +28,12 @@ impl CrlNumber {
         Some(Self(padded))
     }
 
+    /// As a number, unless it is over 8 bytes.
+    pub fn as_u64(&self) -> Option<u64> {
+        let (high, low) = self.0.split_last_chunk::<8>()?;
+        high.iter().all(|octet| *octet == 0).then(|| u64::from_be_bytes(*low))
+    }
+
     /// The 20 padded bytes, big-endian.
     pub const fn padded(&self) -> &[u8; Self::MAX_OCTETS] {
         &self.0

@@ -180,7 +180,8 @@ impl World {
     fn stored(&self) -> Option<(Kept, Vec<u8>)> {
         let key = self.issuer.key(HashAlgorithm::Sha1, 0, &Serial::from_magnitude(&SERIAL)?);
         let mut packed = Vec::new();
-        let kept = self.misses.store().compact(&key, self.issuer.signers.first().packing(), &mut packed)?;
+        let kept =
+            self.misses.store().compact(&key, self.issuer.packed_length(self.issuer.signers.first()), &mut packed)?;
         Some((kept, packed))
     }
 }

@@ -49,7 +49,7 @@ impl World {
     fn push_until(&self, meanwhile: impl FnOnce() + Send) -> (Result<(), NotTold>, [Instant; 2]) {
         let (ledger, serial) = (self.ledger(), Serial::from_magnitude(&[1]).unwrap());
         let begun = self.telling.begin(&ledger, [serial]).unwrap();
-        let push = Push { serial, order: Order::Add { not_after: None } };
+        let push = Push::new(serial, Order::Add { not_after: None });
         ledger.push(&[push], None, NOW).unwrap();
         thread::scope(|scope| {
             scope.spawn(meanwhile);
@@ -101,7 +101,7 @@ fn a_list_is_acknowledged_when_all_of_it_was_told_in_whatever_order() {
         let (ledger, told) = (world.ledger(), AtomicUsize::new(0));
         let serials = order.map(|number: u8| Serial::from_magnitude(&[number]).unwrap());
         let begun = world.telling.begin(&ledger, serials).unwrap();
-        let push = |serial| Push { serial, order: Order::Add { not_after: None } };
+        let push = |serial| Push::new(serial, Order::Add { not_after: None });
         ledger.push(&serials.map(push), None, NOW).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -260,7 +260,7 @@ fn what_left_the_outbox_because_the_book_was_exchanged_is_not_acknowledged() {
     world.telling.leads(true);
     let exchanged = world.push_and(|| {
         std::fs::remove_file(world.dir.path().join(crate::state_dir::BOOK)).unwrap();
-        let other = Push { serial: Serial::from_magnitude(&[2]).unwrap(), order: Order::Add { not_after: None } };
+        let other = Push::new(Serial::from_magnitude(&[2]).unwrap(), Order::Add { not_after: None });
         world.ledger().push(&[other], None, NOW).unwrap();
         world.telling.written();
     });

@@ -34,7 +34,7 @@ impl World {
     fn with_times(&self, this_update: u64, next_update: u64) -> Vec<u8> {
         let times = Times { signed_at: UnixTime(this_update), next_update: UnixTime(next_update), refresh_at: *NOW };
         let request = self.request();
-        let unsigned = request.unsigned(request.statements(*NOW).unwrap(), times);
+        let unsigned = request.unsigned(request.statements(*NOW).unwrap(), times, Vec::new());
         let signature = self.gate.key.sign(&unsigned.response_data).unwrap();
         let packed = request.signer.packing().pack(&signature).unwrap();
         let time = |time: u64| u32::try_from(time).unwrap().to_be_bytes();

@@ -1,0 +1,49 @@
+//! The hashes of certificates that were pushed, for answers that carry them.
+//!
+//! Purpose: a source is read again after a restart; what was pushed is nowhere else. Invariant: a hash is written with the
+//! push that has it. The table is outside of the seals, so that a program that does not know it reads the book: it decides
+//! no status, and a client that compares the hash refuses a damaged one. It does not know pushes.
+
+use redb::{ReadTransaction, TableError, WriteTransaction};
+
+use super::{
+    codec::{key, range},
+    layout::{CERTIFICATE_HASHES, KEY},
+    loading::number_of,
+};
+use crate::{issuer_id::IssuerId, pki::Serial, records::CertificateHash};
+
+pub(super) fn write(
+    transaction: &WriteTransaction,
+    issuer: u32,
+    hashes: &[(Serial, CertificateHash)],
+) -> Result<(), redb::Error> {
+    if hashes.is_empty() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(CERTIFICATE_HASHES)?;
+    for (serial, hash) in hashes {
+        table.insert(&key(issuer, *serial.padded()), hash)?;
+    }
+    Ok(())
+}
+
+pub(super) fn load(
+    read: &ReadTransaction,
+    issuer: &IssuerId,
+    mut each: impl FnMut(Serial, CertificateHash),
+) -> Result<(), redb::Error> {
+    let Some(number) = number_of(read, issuer)? else { return Ok(()) };
+    let table = match read.open_table(CERTIFICATE_HASHES) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        table => table?,
+    };
+    let (first, last) = range(number);
+    for entry in table.range::<&[u8; KEY]>(&first..=&last)? {
+        let (key, hash) = entry?;
+        if let Some(serial) = Serial::from_magnitude(&key.value()[4..]) {
+            each(serial, *hash.value());
+        }
+    }
+    Ok(())
+}

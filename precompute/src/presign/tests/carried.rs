@@ -1,0 +1,65 @@
+//! Answers that carry something of their certificate beside the status.
+
+use super::*;
+use crate::{
+    ocsp::{Carried, Carries},
+    records::{CrlReference, RevocationDetails},
+};
+
+const ALL: Policy =
+    Policy { carries: Carries { cert_hash: true, crl_reference: true, invalidity_date: true }, ..POLICY };
+
+/// What the kept answer about a certificate carries; its signature is verified by [`kept`].
+fn carried(runner: &PresignRunner, subject: &Subject, number: u64) -> Option<Carried> {
+    kept(runner, subject, number)?;
+    let (mut packed, form) = (Vec::new(), subject.forms(UnixTime::now()).remove(0));
+    subject.kept(&runner.answers, &form, &serial(number), &mut packed)?;
+    Some(Carried::of_tail(subject.issuer.policy.carries, &packed[form.signer.packing().length()..]))
+}
+
+fn of_crl(number: u64) -> RevocationDetails {
+    let crl = CrlReference { url: 0, number: Some(number), time: UnixTime(1_700_000_000) };
+    RevocationDetails { crl: Some(crl), invalid_since: Some(UnixTime(1_600_000_000)) }
+}
+
+/// A certificate that is good has no answer until its hash is known, and one that is revoked has one at once.
+#[test]
+fn good_waits_for_the_hash_and_revoked_does_not() {
+    let world = World::new(4);
+    world.set(2, revoked());
+    world.set(3, HOLD);
+    let details = &world.details();
+    details.add_revocations([(serial(1), of_crl(1)), (serial(2), of_crl(2))].into());
+    let pool = world.pool();
+    let subject = world.subject_with(ALL, pool);
+    let runner = runner(None);
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 2);
+    let of_2 = Carried { cert_hash: None, crl: of_crl(2).crl, invalidity_date: of_crl(2).invalid_since };
+    let said = |number| carried(&runner, &subject, number);
+    assert_eq!([0, 1, 2, 3].map(said), [None, None, Some(of_2), Some(Carried::default())]);
+    details.note_hash(serial(1), [7; 32]);
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 1);
+    // What is known of a revocation is not told of a certificate that is good.
+    assert_eq!(said(1), Some(Carried { cert_hash: Some([7; 32]), ..Carried::default() }));
+    // The answers are those of another form where answers carry less.
+    let less = Policy { carries: Carries { cert_hash: false, ..ALL.carries }, ..POLICY };
+    let forms = [ALL, less, POLICY].map(|policy| world.subject_with(policy, world.pool()).forms(UnixTime::now()));
+    let fingerprints = forms.map(|forms| forms[0].fingerprint);
+    assert!(fingerprints[0] != fingerprints[1] && fingerprints[1] != fingerprints[2]);
+}
+
+/// A store of before the start has what they carry, and so has who hears of them.
+#[test]
+fn what_is_carried_is_stored_with_the_answer() {
+    let (world, dir) = (World::new(2), tempfile::tempdir().unwrap());
+    let details = world.details();
+    (0..2).for_each(|number| details.note_hash(serial(number), [number as u8 + 1; 32]));
+    let subject = world.subject_with(ALL, world.pool());
+    let before = runner(Some(dir.path()));
+    done(before.pass(&[Arc::clone(&subject)], NEVER), 2);
+    drop(before);
+    details.keep_hashes(|_| false);
+    let after = runner(Some(dir.path()));
+    assert_eq!(restore(&after, &subject), 2);
+    assert_eq!(carried(&after, &subject, 1), Some(Carried { cert_hash: Some([2; 32]), ..Carried::default() }));
+}
