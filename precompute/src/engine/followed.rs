@@ -25,6 +25,8 @@ pub(super) struct FollowedIssuer {
     pub(super) crl_issuers: Vec<Certificate>,
     /// Whether serials that no source lists are answered as good.
     pub(super) unlisted_good: bool,
+    /// Whether its CRLs are published.
+    pub(super) publishes_crls: bool,
 }
 
 impl FollowedIssuer {
@@ -36,6 +38,7 @@ impl FollowedIssuer {
             sources: config.sources.clone(),
             crl_issuers: config.crl_issuers.clone(),
             unlisted_good: config.policy.unlisted == Unlisted::Good,
+            publishes_crls: config.published.as_ref().is_some_and(|published| published.crls),
         }
     }
 

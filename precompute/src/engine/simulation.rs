@@ -200,6 +200,7 @@ fn issuer(stage: &Stage, id: &IssuerId, ca: &ModelCa) -> FollowedIssuer {
         sources: Sources::of_index(ca.path.clone()),
         crl_issuers: Vec::new(),
         unlisted_good: false,
+        publishes_crls: false,
     }
 }
 

@@ -69,7 +69,15 @@ const HOLD: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Re
 
 fn issuer(tenant: &str, certificate: Certificate, sources: Sources) -> FollowedIssuer {
     let id = IssuerId::of(tenant, &certificate);
-    FollowedIssuer { id, name: "issuer".into(), certificate, sources, crl_issuers: Vec::new(), unlisted_good: false }
+    FollowedIssuer {
+        id,
+        name: "issuer".into(),
+        certificate,
+        sources,
+        crl_issuers: Vec::new(),
+        unlisted_good: false,
+        publishes_crls: false,
+    }
 }
 
 fn followed(tenant: &str, ca: &Ca, sources: &Sources) -> FollowedIssuer {

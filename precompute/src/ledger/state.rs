@@ -9,6 +9,7 @@ use super::{Changes, Health, Pass};
 use crate::{
     issuer_id::IssuerId,
     pki::UnixTime,
+    publication::Publication,
     records::{Records, RecordsWriter},
 };
 
@@ -22,13 +23,16 @@ pub struct IssuerState {
     pub health: Arc<Health>,
     /// What has changed, for signing ahead.
     pub changes: Arc<Changes>,
+    /// Its CRLs, where they are published.
+    pub publication: Arc<Publication>,
 }
 
 impl IssuerState {
     /// The state of an issuer that has no records and whose sources were not read yet, and the one writer of its records.
     pub fn new(id: IssuerId) -> (Self, RecordsWriter) {
         let (records, writer) = Records::new();
-        (Self { id, records, health: Arc::default(), changes: Arc::default() }, writer)
+        let (health, changes, publication) = (Arc::default(), Arc::default(), Arc::default());
+        (Self { id, records, health, changes, publication }, writer)
     }
 
     /// The state of an issuer whose sources were found in order `now` and list no certificate, and the one writer of its

@@ -48,6 +48,7 @@ impl World {
             sources: Sources::of_index(self.ca.path(file)),
             crl_issuers: Vec::new(),
             unlisted_good: false,
+            publishes_crls: false,
         }
     }
 

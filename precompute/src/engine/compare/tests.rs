@@ -72,6 +72,7 @@ impl Follow {
             sources,
             crl_issuers: Vec::new(),
             unlisted_good: false,
+            publishes_crls: false,
         };
         let (records, writer) = Records::new();
         Self { dir, issuer, records, writer, mark: None, candidates: Candidates::default() }
