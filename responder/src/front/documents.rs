@@ -35,7 +35,7 @@ const CERTS_ONLY: &str = "application/pkcs7-mime";
 const NOT_THERE: Refusal =
     Refusal { reason: Reason::NotFound, explanation: "No CRL or certificate is published under this name.\n" };
 
-const NOT_YET: &str = "503 Service Unavailable\nThe CRL has not been read yet.\n";
+const NOT_YET: &str = "The CRL has not been read yet.\n";
 
 /// A document in the form in which it is served.
 pub(super) struct Served<'d> {
