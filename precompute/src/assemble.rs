@@ -9,6 +9,7 @@ mod api_token;
 mod feed;
 mod issuer;
 mod key;
+mod publication;
 mod signer;
 mod tokens;
 mod tsa;

@@ -23,7 +23,9 @@ pub use feed::{Feed, TlsTrust};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
-pub use tenant::{Fetched, IssuerConfig, KeyConfig, ListingFile, SignerConfig, Sources, TenantConfig, TsaConfig};
+pub use tenant::{
+    Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, SignerConfig, Sources, TenantConfig, TsaConfig,
+};
 
 use std::path::PathBuf;
 

@@ -39,6 +39,12 @@ pub const CRL_SCOPES_MAX: usize = 256;
 /// Certificates of those who sign an issuer's CRLs beside it: an earlier and a later key, and a few CRL issuers.
 pub const CRL_ISSUERS_MAX: usize = 16;
 
+/// Characters of the part of a URL by which a published CRL is named: file names are shorter.
+pub const PUBLISHED_LABEL_MAX: usize = 64;
+/// How long caches may keep a published document that does not say when there is another one: an acceptable delay for a
+/// renewed certificate, or the next CRL of a CA that states no nextUpdate.
+pub const UNDATED_MAX_AGE: Duration = Duration::from_secs(3600);
+
 /// Files of an issuer that list certificates: an operator who has more may join them.
 pub const LISTINGS_MAX: usize = 64;
 

@@ -6,6 +6,7 @@
 
 mod algorithm;
 mod certificate;
+mod certs_only;
 pub mod delegation;
 pub mod elements;
 pub mod encode;
@@ -27,6 +28,7 @@ pub mod written;
 
 pub use algorithm::Algorithm;
 pub use certificate::{Certificate, CertificateError, TIME_STAMPING, TimeStampingKeyUsage};
+pub use certs_only::certs_only;
 pub(crate) use excerpt::Excerpt;
 pub use file::{FileError, Secret, certificates, credential, open_regular, read_bounded, read_opened, read_secret};
 pub(crate) use name::Unlike;

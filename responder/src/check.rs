@@ -8,7 +8,7 @@ use std::{error::Error, io, path::Path, sync::Arc};
 
 use precompute::{
     assemble::{AssembledFeed, WriterKeyError},
-    engine::{self, EngineError},
+    engine::{self, EngineError, Survey},
     feed::{
         Issuer,
         probe::{Doubt, Findings, Question},
@@ -33,8 +33,8 @@ pub struct Checked {
     pub config: Config,
     /// What it opens.
     pub assembly: Assembly,
-    /// How many certificates the sources of each issuer list; empty if they were not read.
-    pub listed: Vec<u64>,
+    /// What the sources of each issuer say; empty if they were not read.
+    pub surveys: Vec<Survey>,
     /// What is in order with the feed, a line each; empty without one.
     pub feed: Vec<String>,
 }
@@ -59,8 +59,8 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     let feed = try_feed(path, &config, &assembly, now);
     // A replica reads none.
     let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());
-    let listed = if with_sources && reads_sources { survey(&assembly, now)? } else { Vec::new() };
-    Ok(Checked { config, assembly, listed, feed })
+    let surveys = if with_sources && reads_sources { survey(&assembly, now)? } else { Vec::new() };
+    Ok(Checked { config, assembly, surveys, feed })
 }
 
 /// Reserves every address, as a start does, and releases it: warns if another program has it. Other obstacles to
@@ -146,16 +146,16 @@ fn has_tokens(assembly: &Assembly) -> bool {
     assembly.common.issuers().flat_map(|(_, issuer)| issuer.signers.all()).any(|signer| signer.is_apart())
 }
 
-/// How many certificates the sources of each issuer list; an error names every source that is refused.
-fn survey(assembly: &Assembly, now: UnixTime) -> Result<Vec<u64>, String> {
-    let (mut listed, mut problems) = (Vec::new(), Vec::new());
+/// What the sources of each issuer say; an error names every source that is refused.
+fn survey(assembly: &Assembly, now: UnixTime) -> Result<Vec<Survey>, String> {
+    let (mut surveys, mut problems) = (Vec::new(), Vec::new());
     for (tenant, issuer, outcome) in engine::survey(&assembly.common, now) {
         match outcome {
             Ok(survey) => {
-                for doubt in survey.doubts {
+                for doubt in &survey.doubts {
                     warn!(tenant, issuer, "{doubt}");
                 }
-                listed.push(survey.listed);
+                surveys.push(survey);
             }
             Err(refusal @ (EngineError::Source(_) | EngineError::Book(_))) => {
                 problems.push(format!("{tenant}/{issuer}: {refusal}"));
@@ -164,5 +164,5 @@ fn survey(assembly: &Assembly, now: UnixTime) -> Result<Vec<u64>, String> {
             Err(refusal) => problems.push(refusal.to_string()),
         }
     }
-    if problems.is_empty() { Ok(listed) } else { Err(problems.join("\n")) }
+    if problems.is_empty() { Ok(surveys) } else { Err(problems.join("\n")) }
 }

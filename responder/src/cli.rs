@@ -10,14 +10,19 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use precompute::{admin::drain, config::ConfigError, log, output::say, pki::UnixTime, signers::OcspSigner};
+use precompute::{
+    admin::drain, config::ConfigError, engine::Survey, log, output::say, pki::UnixTime, publication::Published,
+    signers::OcspSigner,
+};
 use tracing::warn;
 
 use crate::{
     assemble::Opener,
     check::{self, Checked},
     config::Config,
-    demo, start,
+    demo,
+    site::PublishedNames,
+    start,
 };
 
 /// An OCSP responder (RFC 6960) and time-stamping authority (RFC 3161).
@@ -196,8 +201,19 @@ fn tell(text: impl Display) {
     }
 }
 
+/// The paths of what is published of an issuer; `survey`: what its sources say, if they were read.
+fn published_at(path: &str, published: &Published, survey: Option<&Survey>) -> Vec<String> {
+    let crls = survey.map_or(&[][..], |survey| &survey.published);
+    let of_sources = crls.iter().map(|suffix| format!("{}{suffix}.crl", published.name));
+    let mut files: Vec<_> = PublishedNames::files(published).collect();
+    if !crls.is_empty() {
+        files.retain(|file| !file.ends_with(".crl"));
+    }
+    of_sources.chain(files).map(|file| format!("{path}/{file}")).collect()
+}
+
 /// A summary of a configuration.
-fn summary(path: &Path, Checked { config, assembly, listed, feed }: &Checked, warnings: usize) -> String {
+fn summary(path: &Path, Checked { config, assembly, surveys, feed }: &Checked, warnings: usize) -> String {
     let order =
         if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };
     let mut lines = vec![format!("{}: {order}", path.display())];
@@ -227,9 +243,15 @@ fn summary(path: &Path, Checked { config, assembly, listed, feed }: &Checked, wa
             tenant.name,
             issuer.name,
             signers.join("; "),
-            listed.get(place).map_or("records".to_owned(), |listed| format!("{listed} certificates")),
+            surveys.get(place).map_or("records".to_owned(), |survey| format!("{} certificates", survey.listed)),
             sources.join(", ")
         ));
+        if let Some(published) = &issuer.published {
+            lines.push(format!(
+                "    publishes {}",
+                published_at(&tenant.path, published, surveys.get(place)).join(", ")
+            ));
+        }
     }
     for (tenant, tsa) in assembly.common.tsas() {
         let policies: Vec<_> = tsa.policy.policies.iter().map(ToString::to_string).collect();

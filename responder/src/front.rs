@@ -1,11 +1,12 @@
 //! From one framed request to one response in the output.
 //!
-//! [`route`] finds the target of a request (pure). The exchange of its module decodes and decides it; `certificates`
+//! [`route`] finds the target of a request (pure); `documents` writes what is published. The exchange of its module decodes and decides it; `certificates`
 //! and `time_stamps` wait for what that needs, and write, count and log the result. Invariant: a response that has to
 //! wait is never begun while earlier responses are in the output, and every signed answer, new or kept, is checked
 //! against the records immediately before it is written. It decides nothing about certificates or tokens.
 
 mod certificates;
+mod documents;
 mod reply;
 pub mod route;
 mod time_stamps;
@@ -43,6 +44,7 @@ impl Service for Desk {
         match Route::of(&site, request.head) {
             Route::Certificates(route) => certificates::respond(self, &route, request, out).await,
             Route::TimeStamps(route) => time_stamps::respond(self, &route, request, out).await,
+            Route::Published(route) => documents::respond(self, &route, request, out),
             Route::Nobody(refusal) => {
                 self.counters.unrouted.fetch_add(1, Relaxed);
                 request.context(UnixTime::now()).refuse(out, refusal);

@@ -50,6 +50,16 @@ pub const READ_OCTETS: usize = 4 << 10;
 /// no more than this and one answer.
 pub const WRITE_OCTETS_MAX: usize = 64 << 10;
 
+/// Bytes of a document that are copied into the output like an answer; longer ones are sent from the memory that they are
+/// in. Copying costs less than another write up to about this length.
+pub const COPIED_OCTETS_MAX: usize = 16 << 10;
+/// Bytes of a long body that are written at once: over TLS that much is encrypted before anybody else has a turn.
+pub const PIECE_OCTETS: usize = 64 << 10;
+/// Bytes of a body that the kernel takes beyond what is on its way to the client (TCP_NOTSENT_LOWAT): a piece is under way
+/// while the next one is handed over. What a connection waits for is thus at most two pieces, and with [`WRITE_DEADLINE`]
+/// a client that reads 4.3 KiB a second gets on.
+pub const UNSENT_OCTETS: u32 = 2 * PIECE_OCTETS as u32;
+
 /// Requests that are answered in a row before other connections of the worker get their turn.
 pub const PIPELINE_MAX: u64 = 64;
 
@@ -64,7 +74,7 @@ pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent between requests: longer than the limit of balancers, which is mostly 60 s. So
 /// the balancer closes the connection, and no request meets one that is being closed.
 pub const IDLE_DEADLINE: Duration = Duration::from_secs(75);
-/// How long a client may take to read what is written at once.
+/// How long a client may take to read what is written at once, and each piece of a long body.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a client waits for an answer to be signed before it gets `tryLater`: clients give up after about as long.
@@ -117,6 +127,7 @@ const _: () = {
     assert!(IDLE_DEADLINE.as_secs() > 60, "balancers are the first to end a connection");
     // ResponseData of ten SHA-512 CertIDs, and two certificates.
     assert!(WRITE_OCTETS_MAX > 16 << 10);
+    assert!(COPIED_OCTETS_MAX <= WRITE_OCTETS_MAX, "a copied document is no longer than other output");
 };
 
 /// How long a refused client may continue to send before the connection is cut.

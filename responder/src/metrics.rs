@@ -24,6 +24,8 @@ pub enum RequestResult {
     NotModified,
     /// The page for people.
     Page,
+    /// A published CRL or certificate, or a part of it.
+    Published,
     /// An unsigned error of RFC 6960.
     MalformedRequest,
     /// See [`OcspError`].
@@ -40,11 +42,12 @@ pub enum RequestResult {
 
 impl RequestResult {
     /// Every result with its label.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Hit, "hit"),
         (Self::Signed, "signed"),
         (Self::NotModified, "not_modified"),
         (Self::Page, "page"),
+        (Self::Published, "published"),
         (Self::MalformedRequest, "malformed_request"),
         (Self::InternalError, "internal_error"),
         (Self::TryLater, "try_later"),

@@ -4,8 +4,14 @@
 
 use std::fmt::Write as _;
 
-/// The page of a tenant at `path` that answers for certificates or not, and time-stamps at `tsa_paths` below its path.
-pub fn text<'d>(path: &str, has_issuers: bool, tsa_paths: impl Iterator<Item = &'d str>) -> String {
+/// The page of a tenant at `path` that answers for certificates or not, time-stamps at `tsa_paths` below its path, and
+/// publishes these `files`.
+pub fn text<'d>(
+    path: &str,
+    has_issuers: bool,
+    tsa_paths: impl Iterator<Item = &'d str>,
+    files: impl Iterator<Item = String>,
+) -> String {
     let mut page = String::new();
     if has_issuers {
         page += "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
@@ -16,6 +22,10 @@ pub fn text<'d>(path: &str, has_issuers: bool, tsa_paths: impl Iterator<Item = &
             page,
             "At {path}{at} is a time-stamping authority (RFC 3161). It answers POST with application/timestamp-query, and GET of {path}{tsa_path}/chain.pem with its certificates."
         );
+    }
+    for file in files {
+        let what = if file.ends_with(".crl") { "a CRL" } else { "a CA's certificate" };
+        let _ = writeln!(page, "GET of {path}/{file} returns {what}.");
     }
     if page.is_empty() {
         page += "Nothing is served here.\n";
@@ -29,7 +39,9 @@ mod tests {
 
     #[test]
     fn the_page_says_what_is_served_and_nothing_else() {
-        let page = |has_issuers: bool, tsa_paths: &[&str]| text("/a", has_issuers, tsa_paths.iter().copied());
+        let page = |has_issuers: bool, tsa_paths: &[&str]| {
+            text("/a", has_issuers, tsa_paths.iter().copied(), std::iter::empty())
+        };
         let (ocsp, stamps) = ("OCSP responder", "time-stamping authority");
         for (has_issuers, tsa_paths) in [(true, &[][..]), (false, &["/tsa"]), (true, &["/tsa", "/more"]), (false, &[])]
         {
@@ -43,7 +55,11 @@ mod tests {
             }
             assert!(page.ends_with(".\n"), "{page}");
         }
-        let page = text("", true, [""].into_iter());
+        let page = text("", true, [""].into_iter(), ["ca.crl", "ca.cer"].map(str::to_owned).into_iter());
         assert!(page.contains("At / is a time") && page.contains("GET of /chain.pem with"), "{page}");
+        assert!(
+            page.contains("GET of /ca.crl returns a CRL") && page.contains("GET of /ca.cer returns a CA's"),
+            "{page}"
+        );
     }
 }

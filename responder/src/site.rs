@@ -5,18 +5,22 @@
 //! what is kept for it. It does not know HTTP.
 
 mod issuer;
+mod published;
 
 use std::{io, sync::Arc, time::Instant};
 
 use precompute::{
-    assemble::{AssembledTenant, AssembledTsa, Assembly},
+    assemble::{AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
     issuer::ActiveIssuer,
     ocsp::{CertId, HashAlgorithm, Policy},
     pki::Certificate,
     service::Tenants,
 };
 
-pub use self::issuer::Issuer;
+pub use self::{
+    issuer::Issuer,
+    published::{PublishedNames, PublishedTarget, is_suffix},
+};
 use crate::{
     metrics::Requests,
     page,
@@ -52,6 +56,7 @@ pub struct Tenant {
     issuers: Vec<Arc<Issuer>>,
     directory: Directory,
     tsa_routes: TsaRoutes,
+    published: PublishedNames,
 }
 
 /// Issuers by the hashes of their keys.
@@ -182,9 +187,20 @@ impl Tenant {
         };
         let authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
         let tsa_routes = TsaRoutes::new(authorities);
+        let published = || config.issuers.iter().filter_map(|issuer| Some((issuer, issuer.published.as_ref()?)));
+        let served = |(config, published): (&AssembledIssuer, _)| {
+            let issuer = issuers.iter().find(|issuer| *issuer.id() == config.id)?;
+            Some((published, Arc::clone(issuer)))
+        };
         Ok(Self {
             name: config.name.as_str().into(),
-            page: page::text(&config.path, !issuers.is_empty(), tsa_routes.paths()),
+            page: page::text(
+                &config.path,
+                !issuers.is_empty(),
+                tsa_routes.paths(),
+                published().flat_map(|(_, published)| PublishedNames::files(published)),
+            ),
+            published: PublishedNames::new(published().filter_map(served)),
             policy: config.policy,
             request_anchors: Arc::clone(&config.request_anchors),
             requests: former.map_or_else(|| Arc::new(Requests::new(workers)), |former| Arc::clone(&former.requests)),
@@ -210,6 +226,7 @@ impl Tenant {
             directory: Directory::of(&issuers),
             issuers,
             tsa_routes: TsaRoutes::default(),
+            published: PublishedNames::default(),
         }
     }
 
@@ -226,6 +243,12 @@ impl Tenant {
     /// The authorities at `rest`, the path after this tenant's path.
     pub fn time_stamping(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
         self.tsa_routes.at(rest)
+    }
+
+    /// What is published at `rest`, the path after this tenant's path; `None` if nothing can be at such a path.
+    #[inline]
+    pub fn published<'b>(&self, rest: &'b [u8]) -> Option<PublishedTarget<'_, 'b>> {
+        self.published.at(rest)
     }
 
     fn serves(&self, host: Option<&[u8]>) -> bool {

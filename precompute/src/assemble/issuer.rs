@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path, 
 
 use tracing::warn;
 
-use super::{Assembler, chain_of};
+use super::{Assembler, chain_of, publication};
 use crate::{
     config::{At, IssuerConfig, Sources, TenantConfig},
     feed::https,
@@ -12,6 +12,7 @@ use crate::{
     limits,
     ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
     pki::{Certificate, UnixTime, certificates, hex::Hex},
+    publication::Published,
     signers::{OcspSigner, Signers},
     source::check_crl_issuer,
 };
@@ -37,6 +38,8 @@ pub struct AssembledIssuer {
     pub unlisted_is_said: bool,
     /// The signers of its answers.
     pub signers: Signers,
+    /// What is published of it; `None` if nothing is.
+    pub published: Option<Published>,
 }
 
 impl AssembledIssuer {
@@ -72,12 +75,14 @@ impl<'a> Assembler<'a> {
             given.push(config.name.is_some());
         }
         tell_apart(&self.at(&tenant.place), &mut issuers, &given);
+        publication::name(&self.at(&tenant.place), &mut issuers);
         issuers
     }
 
     fn issuer(&self, tenant: &'a TenantConfig, config: &'a IssuerConfig) -> Option<AssembledIssuer> {
         let at = self.at(&config.place);
-        let certificate = chain_of(&at, Some(&config.certificate)).and_then(|chain| chain.into_iter().next());
+        let chain = chain_of(&at, Some(&config.certificate)).unwrap_or_default();
+        let certificate = chain.first().cloned();
         if let Some(certificate) = &certificate {
             self.check_ca(&at, tenant, &tenant.policy_of(config), certificate);
         }
@@ -105,6 +110,7 @@ impl<'a> Assembler<'a> {
             policy: tenant.policy_of(config),
             unlisted_is_said: config.unlisted.or(tenant.unlisted).is_some(),
             signers,
+            published: publication::of(config.publish, &chain),
         })
     }
 

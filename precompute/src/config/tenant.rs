@@ -6,6 +6,7 @@
 mod issuer;
 mod policy;
 mod presign;
+mod publish;
 mod signer;
 mod sql;
 mod tsa;
@@ -13,6 +14,7 @@ mod unlisted;
 
 use issuer::Around;
 pub use issuer::{Fetched, IssuerConfig, ListingFile, Sources};
+pub use publish::Publish;
 pub use signer::{KeyConfig, SignerConfig};
 pub use tsa::TsaConfig;
 pub(crate) use tsa::shown_path;
@@ -79,6 +81,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Every tenant of the file: those of `[[tenant]]`, or one tenant with the `[[issuer]]` tables of the root.
 /// `is_of_replica`: the records and answers come from a feed, so that issuers need no sources and their signers no keys.
 pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &Path) -> Vec<TenantConfig> {
+    let of_feed = OfFeed { is_of_replica, has_feed: root.has("feed") };
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
         root.problem(key, format_args!("stands beside [[tenant]]; move it into one of them as [[tenant.{key}]]"));
@@ -86,7 +89,7 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
         return Vec::new();
     }
     if bare.is_some() {
-        let tenants = vec![read_tenant(root, Some(BARE), is_of_replica, state_dir)];
+        let tenants = vec![read_tenant(root, Some(BARE), of_feed, state_dir)];
         tsa::check_reachable(root, &tenants);
         return tenants;
     }
@@ -97,7 +100,7 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
         );
         return Vec::new();
     }
-    let tenants = root.sections("tenant", |section| Some(read_tenant(section, None, is_of_replica, state_dir)));
+    let tenants = root.sections("tenant", |section| Some(read_tenant(section, None, of_feed, state_dir)));
     for (number, tenant) in tenants.iter().enumerate().filter(|(_, tenant)| !tenant.name.is_empty()) {
         for other in &tenants[..number] {
             if tenant.name == other.name {
@@ -120,15 +123,19 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
     tenants
 }
 
+/// What a feed means for a tenant.
+#[derive(Clone, Copy, Debug)]
+struct OfFeed {
+    /// As in [`read_all`].
+    is_of_replica: bool,
+    /// Whether the file has `[feed]`.
+    has_feed: bool,
+}
+
 /// The tenant's name in a file without `[[tenant]]`.
 const BARE: &str = "default";
 
-fn read_tenant(
-    section: &mut Section<'_>,
-    bare_name: Option<&str>,
-    is_of_replica: bool,
-    state_dir: &Path,
-) -> TenantConfig {
+fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFeed, state_dir: &Path) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),
         None => read_name(section),
@@ -161,7 +168,7 @@ fn read_tenant(
     let tls_ca = TlsTrust::read(section, "tls_ca");
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     section.sections("issuer", |section| {
-        let around = Around { above: &policy, given: &issuers, is_of_replica, state_dir, tls_ca: tls_ca.as_ref() };
+        let around = Around { above: &policy, given: &issuers, of_feed, state_dir, tls_ca: tls_ca.as_ref() };
         let issuer = issuer::read(section, around);
         issuers.push(issuer);
         Some(())

@@ -237,6 +237,7 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
     let crls_are_complete = !crls.is_empty() && dice.coin();
     let crl_issuers = if crls.is_empty() { Vec::new() } else { distinct((0..dice.below(3)).map(|_| dice.path())) };
     let signers = 1 + dice.below(limits::CONFIGURED_SIGNERS_MAX as u64);
+    let has_crls = !crls.is_empty();
     IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
@@ -245,6 +246,7 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
         policy: if dice.coin() { any_times(dice, above) } else { above },
         crl_issuers,
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
+        publish: Publish { crls: has_crls && dice.coin(), ca: dice.coin() },
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
     }
 }
@@ -320,6 +322,10 @@ fn any_config(dice: &mut Dice) -> Config {
     };
     if feed.as_ref().is_some_and(Feed::is_of_replica) {
         tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| leave_out(dice, issuer));
+    }
+    if feed.is_some() {
+        // A feed carries no CRLs.
+        tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| issuer.publish.crls = false);
     }
     Config { place: Place::default(), state_dir, cache, admin, feed, tenants }
 }
@@ -462,6 +468,10 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         if issuer.sources.crls_are_complete {
             key(text, "crls_are_complete", true);
         }
+        let Publish { crls, ca } = issuer.publish;
+        let published: Vec<_> =
+            [("crl", crls), ("ca", ca)].into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned()).collect();
+        maybe(text, "publish", (!published.is_empty()).then(|| list(published)));
         key(text, "pushes", issuer.sources.pushes);
         write_unlisted(text, issuer.unlisted);
         if issuer.policy != *policy {
@@ -587,6 +597,40 @@ fn crls_are_one_list_under_two_names() {
         (format!("crl = [{many}]\ndelta_crl = \"a\"\n"), "issuer.crl: and `delta_crl` name 257 files"),
     ] {
         let error = read(&text(&keys)).expect_err(problem).to_string();
+        assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
+    }
+}
+
+#[test]
+fn crls_are_published_where_they_are_read_and_the_ca_everywhere() {
+    let feed = "[feed]\ncluster = \"c\"\nredis = \"a:1\"\ntrusted = [\"k.pub\"]\n";
+    let text = |feed: &str, keys: &str| {
+        format!(
+            "version = 1\n{feed}[[issuer]]\ncertificate = \"ca.pem\"\n{keys}signer = {{ key = \"k\", certificate = \"o\" }}\n"
+        )
+    };
+    for (feed, keys, crls, ca) in [
+        ("", "crl = \"a\"\npublish = [\"crl\"]\n", true, false),
+        ("", "crl = \"a\"\npublish = [\"ca\", \"crl\"]\n", true, true),
+        ("", "index = \"i\"\npublish = [\"ca\"]\n", false, true),
+        ("", "crl = \"a\"\n", false, false),
+        (feed, "publish = [\"ca\"]\n", false, true),
+    ] {
+        let publish = read(&text(feed, keys)).unwrap().tenants[0].issuers[0].publish;
+        assert_eq!(publish, Publish { crls, ca }, "{keys}");
+    }
+    for (feed, keys, problem) in [
+        ("", "index = \"i\"\npublish = [\"crl\"]\n", "issuer.publish: names `crl`, and there is no CRL to publish"),
+        ("", "crl = \"a\"\npublish = []\n", "issuer.publish: is empty"),
+        ("", "crl = \"a\"\npublish = [\"crls\"]\n", "issuer.publish: names `crls`; expected some of `crl`, `ca`"),
+        ("", "crl = \"a\"\npublish = [\"ca\", \"ca\"]\n", "issuer.publish: names `ca` twice"),
+        (
+            feed,
+            "publish = [\"ca\", \"crl\"]\n",
+            "issuer.publish: names `crl`, and a feed carries what CRLs say but no CRLs",
+        ),
+    ] {
+        let error = read(&text(feed, keys)).expect_err(problem).to_string();
         assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     ledger::reconcile::{Contradiction, FINAL, Known, by_source, stricter, strictness},
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
+    publication::AcceptedCrl,
     records::{self, Census, Details, Found, Origin, Records, RevocationDetails, Stated},
     source::{CrlMarks, Detail, Ended, Form, Listed, Listing, Mark, SourceError},
 };
@@ -94,6 +95,8 @@ pub(super) struct Comparison {
     pub crl_marks: CrlMarks,
     /// When each of the CRLs goes out of date.
     pub crl_ends: Vec<(PathBuf, UnixTime)>,
+    /// The CRLs that are to be published, and whether none was refused.
+    pub accepted: (Vec<AcceptedCrl>, bool),
     /// What was read differently from how the sources write it, or is kept although the sources do not say so.
     pub warnings: Vec<String>,
     /// Whether certificates on hold stay on hold when the CRLs no longer list them.
@@ -162,6 +165,7 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     let mut crl = Revocations::read(question);
     let mut faults = std::mem::take(&mut crl.faults);
     let details = std::mem::take(&mut crl.details);
+    let accepted = (std::mem::take(&mut crl.accepted), faults.is_empty());
     let mut refused = Refused::default();
     let (mut comparison, census) = loop {
         crl.take_none();
@@ -216,7 +220,7 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
         ));
     }
     let Revocations { older, marks: crl_marks, ends: crl_ends, .. } = crl;
-    Comparison { faults, older, crl_marks, crl_ends, ..comparison }
+    Comparison { faults, older, crl_marks, crl_ends, accepted, ..comparison }
 }
 
 /// Listings that are refused, and what of them counts all the same.

@@ -27,6 +27,8 @@ pub(super) struct FollowedIssuer {
     pub(super) unlisted_good: bool,
     /// What its answers carry beside the status, which its sources have to say.
     pub(super) carries: Carries,
+    /// Whether its CRLs are published.
+    pub(super) publishes_crls: bool,
 }
 
 impl FollowedIssuer {
@@ -39,6 +41,7 @@ impl FollowedIssuer {
             crl_issuers: config.crl_issuers.clone(),
             unlisted_good: config.policy.unlisted == Unlisted::Good,
             carries: config.policy.carries,
+            publishes_crls: config.published.as_ref().is_some_and(|published| published.crls),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
         reconcile::{Contradiction, Known, contradicted, keeps},
     },
     pki::{Serial, UnixTime},
+    publication::AcceptedCrl,
     records::Origin,
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Findings {
     pub(super) difference: Difference,
     /// `None` where nothing was read.
     pub(super) remarks: Option<Remarks>,
+    /// The CRLs to be published, and whether none was refused; `None` where none are.
+    pub(super) published: Option<(Vec<AcceptedCrl>, bool)>,
 }
 
 /// What is to be told of a read.
@@ -129,6 +132,9 @@ impl Handover {
         let health = &self.ledger.state().health;
         health.verified_before(health.report().verified, self.issuer.sources.is_crl_alone(), UnixTime::now());
         self.ledger.forget_stamps();
+        if !self.issuer.publishes_crls {
+            self.ledger.state().publication.take(Vec::new(), true);
+        }
         waiting.into_iter().for_each(|findings| self.take(findings));
         outcome.iter().for_each(|outcome| _ = self.note(outcome));
     }
@@ -172,6 +178,10 @@ impl Handover {
             self.tell(remarks);
         }
         self.ledger.take(&findings.difference);
+        // Behind the records: whoever fetches a CRL and then asks is told nothing older.
+        if let Some((accepted, is_whole)) = findings.published {
+            self.ledger.state().publication.take(accepted, is_whole);
+        }
     }
 
     fn tell(&self, remarks: &Remarks) {

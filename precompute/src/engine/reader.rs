@@ -406,6 +406,7 @@ impl SourceReader {
                 warnings: comparison.warnings,
                 contradictions: whole.then_some(comparison.contradictions),
             }),
+            published: self.issuer.publishes_crls.then_some(comparison.accepted),
         });
         if !comparison.faults.is_empty() {
             if changed > 0 {

@@ -18,6 +18,7 @@ use crate::{
     ledger::reconcile::{FINAL, stricter, strictness},
     limits,
     pki::{Serial, Status, UnixTime},
+    publication::AcceptedCrl,
     records::{self, CrlReference, RevocationDetails},
     source::{
         self, Coverage, Crl, CrlFile, CrlHeader, CrlIssuers, CrlMark, CrlMarks, CrlScope, ScopeMarks, SourceError,
@@ -50,6 +51,8 @@ pub(super) struct Revocations {
     pub(super) older: bool,
     /// What else they say of revocations, for answers that carry it.
     pub(super) details: records::Revocations,
+    /// Those that were taken, the newest of each scope and kind; none where they are not published.
+    pub(super) accepted: Vec<AcceptedCrl>,
 }
 
 /// A CRL and its file.
@@ -58,6 +61,8 @@ type Read<'p> = (&'p Path, Crl);
 /// The CRLs of one scope.
 #[derive(Default)]
 struct Series<'p> {
+    /// The place of the first of them among those of all files.
+    place: usize,
     complete: Vec<Read<'p>>,
     deltas: Vec<Read<'p>>,
 }
@@ -92,6 +97,7 @@ impl Revocations {
         let issuer = question.issuer;
         let issuers = CrlIssuers::with(&issuer.certificate, &issuer.crl_issuers, question.now);
         let mut found: BTreeMap<_, Series<'_>> = BTreeMap::new();
+        let mut place = 0;
         for path in &issuer.sources.crls {
             let file = match CrlFile::read(path, &issuers) {
                 Ok(file) => file,
@@ -114,7 +120,8 @@ impl Revocations {
                     self.refuse(path, format!("is of one scope more than the {most} that an issuer may have"), &crl);
                     continue;
                 }
-                let series = found.entry(scope).or_default();
+                let series = found.entry(scope).or_insert_with(|| Series { place, ..Series::default() });
+                place += 1;
                 if crl.is_delta() { &mut series.deltas } else { &mut series.complete }.push((path, crl));
             }
         }
@@ -133,7 +140,11 @@ impl Revocations {
             self.scopes.push(scope);
         }
         let alone = (!has_complete).then_some(ALONE);
-        self.take_deltas(question, series.deltas, taken.as_ref(), alone, &mut marks, start);
+        let delta = self.take_deltas(question, series.deltas, taken.as_ref(), alone, &mut marks, start);
+        if question.issuer.publishes_crls {
+            let crls = taken.map(|(_, crl)| crl).into_iter().chain(delta);
+            self.accepted.extend(crls.map(|crl| accepted(crl, series.place)));
+        }
         if self.entries.has_hold_from(start) {
             self.holding.push(scope);
         }
@@ -182,7 +193,7 @@ impl Revocations {
 
     /// Applies delta CRLs to the entries behind `start`. A delta that is older than the complete CRL says nothing new: the
     /// CA has published a complete CRL since, and the next delta will refer to that (RFC 5280 section 5.2.4). `alone`: the
-    /// problem, if there is no complete CRL, not even a refused one.
+    /// problem, if there is no complete CRL, not even a refused one. Returns the delta that clients may use now.
     fn take_deltas(
         &mut self,
         question: &Question<'_>,
@@ -191,19 +202,23 @@ impl Revocations {
         alone: Option<&str>,
         marks: &mut ScopeMarks,
         start: usize,
-    ) {
+    ) -> Option<Crl> {
         deltas.sort_by_key(|(_, crl)| (crl.header().number, crl.header().this_update));
-        let Some((path, newest)) = deltas.pop() else { return };
+        let (path, newest) = deltas.pop()?;
         let mut number = complete.and_then(|(_, complete)| complete.header().number);
         let is_covered = |other| number.is_some() && other < number;
         let known = marks.delta.and_then(|mark| mark.number);
         if is_covered(newest.header().number) && (is_covered(known) || known == number) {
-            return;
+            // It still says something to those who have an earlier complete CRL.
+            let mark = newest.mark();
+            let is_in_order = mark.is_past(question.now).is_ok() && mark.follows(marks.delta.as_ref()).is_ok();
+            return is_in_order.then_some(newest);
         }
         if let Some(problem) = self.out_of_order(question, &newest.mark(), marks.delta) {
             self.refuse(path, problem, &newest);
-            return;
+            return None;
         }
+        let mut is_taken = true;
         for (older, delta) in &deltas {
             // A delta may change what another one has made of the complete CRL.
             let is_needed = complete.is_some_and(|(_, complete)| {
@@ -218,11 +233,17 @@ impl Revocations {
             }
         }
         match complete.map(|(_, complete)| newest.applies_to(complete, number)) {
-            Some(Err(problem)) => self.faults.push(SourceError::file(path, problem)),
+            Some(Err(problem)) => {
+                self.faults.push(SourceError::file(path, problem));
+                is_taken = false;
+            }
             Some(Ok(())) => marks.delta = Some(newest.mark()),
             // A file that cannot be read may be the one that it changes.
             None => match alone.filter(|_| self.faults.is_empty()) {
-                Some(problem) => self.faults.push(SourceError::file(path, problem)),
+                Some(problem) => {
+                    self.faults.push(SourceError::file(path, problem));
+                    is_taken = false;
+                }
                 None => marks.delta = Some(newest.mark()),
             },
         }
@@ -230,6 +251,7 @@ impl Revocations {
         // Also if it does not fit the complete CRL: what the CA revokes is revoked.
         self.change(&newest, start);
         self.note_details(question, path, &newest);
+        is_taken.then_some(newest)
     }
 
     /// Notes what answers may carry of the revocations in a CRL. Deltas may be found by their complete CRL, in whose mirror
@@ -365,6 +387,15 @@ impl Revocations {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (Serial, Status)> + '_ {
         self.entries.drain()
     }
+}
+
+/// A CRL that was taken, to be published.
+fn accepted(crl: Crl, place: usize) -> AcceptedCrl {
+    let source::CrlHeader { this_update, next_update, .. } = *crl.header();
+    let (scope, is_delta, url) = (crl.scope(), crl.is_delta(), crl.url().map(str::to_owned));
+    // Reading a file has reserved up to twice its length, and this stays in memory.
+    let der = crl.into_der().into_boxed_slice();
+    AcceptedCrl { scope, is_delta, place, url, this_update, next_update, der }
 }
 
 fn revoked(entry: source::Entry) -> Option<(Serial, Status)> {

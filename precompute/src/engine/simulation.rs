@@ -202,6 +202,7 @@ fn issuer(stage: &Stage, id: &IssuerId, ca: &ModelCa) -> FollowedIssuer {
         crl_issuers: Vec::new(),
         unlisted_good: false,
         carries: Carries::NONE,
+        publishes_crls: false,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     ledger::reconcile::{self, FINAL, strictness},
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
+    publication::Publication,
     records::{Details, Records, Stated},
     source::{CrlMarks, SourceError},
     state_dir::StateError,
@@ -42,6 +43,8 @@ pub struct Survey {
     pub listed: u64,
     /// What looks unintended: one line each, with the file and the remedy.
     pub doubts: Vec<String>,
+    /// What the names of its published CRLs have behind that of the issuer.
+    pub published: Vec<String>,
 }
 
 /// Reads the sources of every issuer, and what the book has of it, also while a service runs. Returns the tenant, the
@@ -158,8 +161,21 @@ fn survey_one(
     };
     match Forgotten::of(&known.predecessors, is_kept) {
         Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten)),
-        None => Ok(Survey { listed: comparison.listed, doubts: doubts(&comparison, issuer, now) }),
+        None => Ok(Survey {
+            listed: comparison.listed,
+            doubts: doubts(&comparison, issuer, now),
+            published: suffixes(comparison),
+        }),
     }
+}
+
+/// What the names of the CRLs that a start would publish have behind that of the issuer.
+fn suffixes(comparison: Comparison) -> Vec<String> {
+    let publication = Publication::default();
+    let (accepted, is_whole) = comparison.accepted;
+    publication.take(accepted, is_whole);
+    let crls = publication.crls();
+    crls.iter().map(|crl| crl.suffix.clone()).collect()
 }
 
 /// What the book has of an issuer.

@@ -78,6 +78,7 @@ fn issuer(tenant: &str, certificate: Certificate, sources: Sources) -> FollowedI
         crl_issuers: Vec::new(),
         unlisted_good: false,
         carries: Carries::NONE,
+        publishes_crls: false,
     }
 }
 

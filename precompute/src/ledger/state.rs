@@ -9,6 +9,7 @@ use super::{Changes, Health, Pass};
 use crate::{
     issuer_id::IssuerId,
     pki::UnixTime,
+    publication::Publication,
     records::{Details, Records, RecordsWriter},
 };
 
@@ -24,14 +25,16 @@ pub struct IssuerState {
     pub health: Arc<Health>,
     /// What has changed, for signing ahead.
     pub changes: Arc<Changes>,
+    /// Its CRLs, where they are published.
+    pub publication: Arc<Publication>,
 }
 
 impl IssuerState {
     /// The state of an issuer that has no records and whose sources were not read yet, and the one writer of its records.
     pub fn new(id: IssuerId) -> (Self, RecordsWriter) {
         let (records, writer) = Records::new();
-        let (health, changes, details) = Default::default();
-        (Self { id, records, details, health, changes }, writer)
+        let (health, changes, details, publication) = Default::default();
+        (Self { id, records, details, health, changes, publication }, writer)
     }
 
     /// The state of an issuer whose sources were found in order `now` and list no certificate, and the one writer of its

@@ -167,6 +167,16 @@ impl Crl {
         value.map(distribution::urls).unwrap_or_default().into_iter()
     }
 
+    /// The first URL of its issuingDistributionPoint, if it has one.
+    pub fn url(&self) -> Option<&str> {
+        distribution::own_urls(self.distribution_point()?).into_iter().next()
+    }
+
+    /// The CRL as it was signed.
+    pub fn into_der(self) -> Vec<u8> {
+        self.der
+    }
+
     /// Whether this delta CRL can be combined with what there is of the same scope: the complete CRL `base`, and deltas up
     /// to `number` on top of it (RFC 5280 sections 5.2.4 and 6.3.3 (c)). The error says why not.
     pub fn applies_to(&self, base: &Self, number: Option<CrlNumber>) -> Result<(), String> {

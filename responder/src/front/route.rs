@@ -9,7 +9,7 @@ use crate::{
         Head, Method,
         response::{Reason, Refusal},
     },
-    site::{Site, Tenant},
+    site::{PublishedTarget, Site, Tenant},
     tsa::routes::TsaTarget,
 };
 
@@ -20,6 +20,8 @@ pub enum Route<'s, 'b> {
     TimeStamps(TimeStampsRoute<'s>),
     /// A tenant's certificates.
     Certificates(CertificatesRoute<'s, 'b>),
+    /// What a tenant publishes.
+    Published(PublishedRoute<'s, 'b>),
     /// No target.
     Nobody(&'static Refusal),
 }
@@ -46,6 +48,17 @@ pub struct CertificatesRoute<'s, 'b> {
     pub method: usize,
     /// See [`Route::refusal`].
     pub refusal: Option<&'static Refusal>,
+}
+
+/// A request for a published CRL or certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishedRoute<'s, 'b> {
+    /// The tenant.
+    pub tenant: &'s Tenant,
+    /// What is asked for.
+    pub target: PublishedTarget<'s, 'b>,
+    /// Its index in [`crate::metrics::METHODS`].
+    pub method: usize,
 }
 
 /// RFC 6960 appendix A.1.
@@ -92,6 +105,12 @@ impl<'s, 'b> Route<'s, 'b> {
     pub fn of(site: &'s Site, head: &Head<'b>) -> Self {
         let routed = site.route(head.host, head.path);
         if let Some((tenant, rest)) = routed
+            && matches!(head.method, Method::Get | Method::Head)
+            && let (Some(target), Some(method)) = (tenant.published(rest), place(head.method))
+        {
+            return Self::Published(PublishedRoute { tenant, target, method });
+        }
+        if let Some((tenant, rest)) = routed
             && let Some(target) = tenant.time_stamping(rest)
             && is_for_authority(tenant, &target, head)
         {
@@ -113,6 +132,7 @@ impl<'s, 'b> Route<'s, 'b> {
         match self {
             Self::TimeStamps(TimeStampsRoute { refusal, .. })
             | Self::Certificates(CertificatesRoute { refusal, .. }) => *refusal,
+            Self::Published(_) => None,
             Self::Nobody(refusal) => Some(refusal),
         }
     }

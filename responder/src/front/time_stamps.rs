@@ -4,24 +4,25 @@
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use monoio::time::timeout;
 use precompute::{
     pki::UnixTime,
+    publication::Document,
     sign::{Job, Priority, SignError},
 };
 use tokio::sync::oneshot;
 
-use super::route::{self, TimeStampsRoute};
+use super::{
+    documents::Served,
+    route::{self, TimeStampsRoute},
+};
 use crate::{
     access::{About, Line},
     desk::{Desk, TokenBuffers},
     limits,
     net::{
-        http::{
-            conditions::Validators,
-            response::{Context, Representation},
-            status::Status,
-        },
+        http::{response::Context, status::Status},
         service::{Request as Framed, Responded},
     },
     tsa::{
@@ -30,7 +31,6 @@ use crate::{
         exchange::{Decision, Exchange, Signed},
         failure::{Failure, Rejection},
         request::Request,
-        routes::Chain,
     },
 };
 
@@ -56,12 +56,14 @@ pub(super) async fn respond(
     let (before, begun) = (out.len(), desk.access.is_on().then(Instant::now));
     let context = request.context(UnixTime::now());
     let by = route.target.authorities.first();
+    let mut shared = None;
     let written = if let Some(refusal) = route.refusal {
         Written { by, outcome: Outcome::Refused, status: context.refuse(out, refusal) }
     } else if route.target.is_chain {
-        let status = write_chain(route.target.chain, request, &context, out);
-        let outcome = if status == Status::PreconditionFailed { Outcome::Refused } else { Outcome::Chain };
-        Written { by, outcome, status }
+        let (status, rest) = served(route.target.chain).write(request, UnixTime::now(), out);
+        shared = rest;
+        let is_refused = matches!(status, Status::PreconditionFailed | Status::RangeNotSatisfiable);
+        Written { by, outcome: if is_refused { Outcome::Refused } else { Outcome::Chain }, status }
     } else {
         let exchange = Exchange { authorities: route.target.authorities, may_wait: out.is_empty() };
         let (by, decision) = exchange.decide(request.body);
@@ -94,25 +96,26 @@ pub(super) async fn respond(
                 tenant: Arc::clone(&route.tenant.name),
                 about: About::TimeStamp { tsa: Arc::clone(authority), outcome, status, took: begun.elapsed() },
                 method: route::place(request.head.method),
-                octets: out.len() - before,
+                octets: out.len() - before + shared.as_ref().map_or(0, Bytes::len),
             });
         }
     }
-    if outcome == Outcome::Granted { Responded::Signed } else { Responded::Kept }
+    match shared {
+        Some(body) => Responded::Shared(body),
+        None if outcome == Outcome::Granted => Responded::Signed,
+        None => Responded::Kept,
+    }
 }
 
-/// Writes a chain of certificates, or the result of the client's conditions.
-fn write_chain(chain: &Chain, request: &Framed<'_>, context: &Context, out: &mut Vec<u8>) -> Status {
-    let representation = Representation {
+/// The chain of certificates as it is served.
+fn served(chain: &Document) -> Served<'_> {
+    Served {
+        document: chain,
         media_type: CHAIN_OF_CERTIFICATES,
-        length: chain.pem.len(),
-        validators: Validators { etag: chain.etag.as_bytes(), modified: None, dated: false },
         max_age: limits::CHAIN_MAX_AGE,
-        expires: None,
         may_be_transformed: true,
         surrogate_keys: None,
-    };
-    context.cacheable(out, request.head, &representation, |out| out.extend_from_slice(chain.pem.as_bytes()))
+    }
 }
 
 /// A token that an authority has to make.

@@ -4,12 +4,15 @@
 //! the worker ends it if it waits too long. It does not know what is served.
 
 use std::{
+    future::poll_fn,
     io,
     net::{SocketAddr, TcpStream as StdStream},
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
     time::Instant,
 };
 
+use bytes::{Buf as _, Bytes};
 use monoio::{
     buf::{IoBuf as _, SliceMut},
     io::{AsyncReadRent, AsyncWriteRent},
@@ -60,6 +63,8 @@ enum Next {
 /// Answers, and what follows after they are written.
 struct Turn {
     output: Vec<u8>,
+    /// The body of the last answer, if it is sent from shared memory.
+    shared: Option<Bytes>,
     next: Next,
     answered: Answered,
 }
@@ -128,7 +133,7 @@ impl<'w, S: Service> Session<'w, S> {
             Ok((0, _)) => return Ok(()),
             Ok(_) => {
                 let mut turn = self.answer().await;
-                if matches!(turn.next, Next::Close) && self.input.is_empty() {
+                if matches!(turn.next, Next::Close) && self.input.is_empty() && turn.shared.is_none() {
                     let flags = SendFlags::DONTWAIT | SendFlags::MORE | SendFlags::NOSIGNAL;
                     let sent = send(&stream, &turn.output, flags).unwrap_or(0);
                     self.worker.counters.octets_out.fetch_add(sent as u64, Relaxed);
@@ -262,13 +267,16 @@ impl<'w, S: Service> Session<'w, S> {
     /// Serves a connection until the client ends it or it fails. `turn`: answers to be written first.
     async fn serve<C: Carrier>(&mut self, stream: &mut C, mut turn: Option<Turn>) -> io::Result<()> {
         loop {
-            let Turn { output, next, answered } = match turn.take() {
+            let Turn { output, shared, next, answered } = match turn.take() {
                 Some(turn) => turn,
                 None if self.read(stream).await? => self.answer().await,
                 None => return Ok(()),
             };
             self.write(stream, output).await?;
             answered.note(&self.worker.counters);
+            if let Some(body) = shared {
+                self.write_shared(stream, body).await?;
+            }
             match next {
                 Next::Answer => turn = Some(self.answer().await),
                 Next::Read(phase) => {
@@ -305,12 +313,13 @@ impl<'w, S: Service> Session<'w, S> {
     async fn answer(&mut self) -> Turn {
         let mut output = self.worker.outputs.take();
         let mut answered = Answered { since: Instant::now(), kept: 0, signed: 0 };
-        let next = self.answer_all(&mut output, &mut answered).await;
-        Turn { output, next, answered }
+        let mut shared = None;
+        let next = self.answer_all(&mut output, &mut shared, &mut answered).await;
+        Turn { output, shared, next, answered }
     }
 
-    /// Answers every complete request in the input to `output`, within the bounds.
-    async fn answer_all(&mut self, output: &mut Vec<u8>, answered: &mut Answered) -> Next {
+    /// Answers every complete request in the input to `output`, within the bounds, up to one whose body is `shared`.
+    async fn answer_all(&mut self, output: &mut Vec<u8>, shared: &mut Option<Bytes>, answered: &mut Answered) -> Next {
         let Self { worker, watched, peer, ref mut input, ref mut continued } = *self;
         let mut at = 0;
         let mut client = Client { peer, forwarded: None };
@@ -354,11 +363,18 @@ impl<'w, S: Service> Session<'w, S> {
                 Responded::OutputFirst => break Ok(Next::Answer),
                 Responded::Kept => answered.kept += 1,
                 Responded::Signed => answered.signed += 1,
+                Responded::Shared(body) => {
+                    answered.kept += 1;
+                    *shared = Some(body);
+                }
             }
             at += head.length + length;
             *continued = false;
             if !keep_alive {
                 break Ok(Next::Close);
+            }
+            if shared.is_some() {
+                break Ok(Next::Answer);
             }
         };
         let next = match ended {
@@ -377,6 +393,27 @@ impl<'w, S: Service> Session<'w, S> {
             self.worker.counters.octets_out.fetch_add(output.len() as u64, Relaxed);
         }
         self.worker.outputs.give(output);
+        Ok(())
+    }
+
+    /// Writes a body piece by piece. The client has [`super::deadline::Deadlines::write`] for each, so that a slow one gets
+    /// all of it and one that stands still is cut off; nothing of it is copied.
+    async fn write_shared<C: Carrier>(&mut self, stream: &mut C, mut body: Bytes) -> io::Result<()> {
+        while !body.is_empty() {
+            self.watched.get_on(Phase::Write, self.worker.tick.get());
+            let piece = Bytes::slice(&body, ..body.len().min(limits::PIECE_OCTETS));
+            let (result, _) = stream.write(piece).await;
+            let written = result?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            body.advance(written);
+            self.worker.counters.octets_out.fetch_add(written as u64, Relaxed);
+            if self.worker.on_epoll {
+                // A write that needs no wait would let nobody else have a turn.
+                let_others().await;
+            }
+        }
         Ok(())
     }
 
@@ -417,6 +454,19 @@ async fn read<C: Carrier>(stream: &mut C, input: Vec<u8>) -> io::Result<Vec<u8>>
     let (start, end) = (input.len(), input.capacity());
     let (result, slice) = stream.read(SliceMut::new(input, start, end)).await;
     result.map(|_| slice.into_inner())
+}
+
+/// Lets the thread's other tasks have their turn.
+async fn let_others() {
+    let mut is_second = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_second, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Writes all of `output`, and returns the buffer.

@@ -42,7 +42,7 @@ pub struct Deadlines {
     pub head: Duration,
     /// From the end of a header section to the end of the body.
     pub body: Duration,
-    /// Until the client has taken what is written at once.
+    /// Until the client has taken what is written at once; of a long body, each piece.
     pub write: Duration,
 }
 
@@ -164,6 +164,12 @@ impl ConnectionState {
         (!self.end.is_ended()).then_some(Silence { idle, ticks })
     }
 
+    /// Enters `phase` anew: it has got on, and its deadline counts from now.
+    pub fn get_on(&self, phase: Phase, tick: u32) {
+        self.phase.set(phase);
+        self.since.set(tick);
+    }
+
     fn ticks(&self, tick: u32) -> u32 {
         tick.wrapping_sub(self.since.get())
     }
@@ -196,6 +202,17 @@ mod tests {
         assert!(!watched.is_overdue(120, &deadlines), "another request's head");
         watched.enter(Phase::Answer, 120);
         assert!(!watched.is_overdue(u32::MAX, &deadlines));
+    }
+
+    #[test]
+    fn a_long_body_may_take_long_as_long_as_it_gets_on() {
+        let deadlines = Deadlines::default();
+        let watched = ConnectionState::new(0);
+        for tick in (0..600).step_by(30) {
+            watched.get_on(Phase::Write, tick);
+            assert!(!watched.is_overdue(tick + 30, &deadlines));
+        }
+        assert!(watched.is_overdue(570 + 31, &deadlines), "the client stands still");
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! of a request is never in doubt. Every doubt is a refusal that ends the connection, so that nobody can smuggle a
 //! second request into the first. It does not know sockets, or what is served.
 //!
-//! [`conditions`] evaluates a client's conditions, and [`response`] writes the response, with a [`status`] whose number
+//! [`conditions`] evaluates a client's conditions, [`ranges`] which part it wants, and [`response`] writes the response, with a [`status`] whose number
 //! other modules need not know, and a [`date`].
 
 pub mod conditions;
 pub mod date;
 mod list;
+pub mod ranges;
 pub mod response;
 pub mod status;
 
@@ -117,6 +118,10 @@ pub struct Head<'b> {
     pub media_type: MediaType<'b>,
     /// The conditions for the response.
     pub conditions: Conditions<'b>,
+    /// Range; used if it has one value.
+    pub range: List<'b>,
+    /// If-Range, likewise.
+    pub if_range: List<'b>,
     /// X-Forwarded-For.
     pub forwarded_for: List<'b>,
     /// Bytes of the header section.
@@ -219,6 +224,8 @@ fn head_within<'b>(
         expects_continue: false,
         media_type: MediaType::default(),
         conditions: Conditions::default(),
+        range: List::default(),
+        if_range: List::default(),
         forwarded_for: List::default(),
         length,
     };
@@ -347,7 +354,9 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
 /// Adds a field that others read as a list, not [`fields`].
 fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut Head<'b>) {
     // Most fields are none of these, as their first letter shows.
-    if !matches!(header.name.as_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..] | [b'x' | b'X', b'-', ..]) {
+    let name = header.name.as_bytes();
+    if !matches!(name, [b'i' | b'I', b'f' | b'F', b'-', ..] | [b'x' | b'X', b'-', ..] | [b'r' | b'R', b'a' | b'A', ..])
+    {
         return;
     }
     for (name, list) in [
@@ -355,6 +364,8 @@ fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut H
         ("if-none-match", &mut head.conditions.if_none_match),
         ("if-modified-since", &mut head.conditions.if_modified_since),
         ("if-unmodified-since", &mut head.conditions.if_unmodified_since),
+        ("range", &mut head.range),
+        ("if-range", &mut head.if_range),
         ("x-forwarded-for", &mut head.forwarded_for),
     ] {
         if header.name.eq_ignore_ascii_case(name) {

@@ -159,10 +159,13 @@ pub fn passed(socket: TcpListener, workers: usize) -> io::Result<Vec<TcpListener
 }
 
 /// Accepting returns if no client waits. Accepted connections send their answers at once, because answers are small and
-/// complete; waiting to fill a segment would only delay them. Connections inherit this from their listener.
+/// complete; waiting to fill a segment would only delay them. Of a long body the kernel holds little beyond what is on its
+/// way, so that it is told of each piece that a slow client has read. Connections inherit this from their listener.
 fn for_worker(listener: TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
-    SockRef::from(&listener).set_tcp_nodelay(true)?;
+    let socket = SockRef::from(&listener);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(limits::UNSENT_OCTETS)?;
     Ok(listener)
 }
 

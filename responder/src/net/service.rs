@@ -6,6 +6,7 @@
 
 use std::{future::Future, rc::Rc};
 
+use bytes::Bytes;
 use precompute::pki::UnixTime;
 
 use super::{
@@ -51,12 +52,15 @@ impl Request<'_> {
 }
 
 /// The outcome of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Responded {
     /// The response is in the output, from kept data.
     Kept,
     /// The response was signed, which takes as long as several that were not.
     Signed,
+    /// The header section is in the output. This body follows it: memory that other responses share, and that is sent
+    /// piece by piece as the client reads.
+    Shared(Bytes),
     /// Nothing was written: the output has to be sent first. The request is then passed again.
     OutputFirst,
 }

@@ -5,11 +5,7 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
-use precompute::{
-    pki::{Certificate, hex::Hex},
-    signers::TsaSigner,
-};
+use precompute::{pki::Certificate, publication::Document, signers::TsaSigner};
 
 use super::authority::Authority;
 
@@ -22,7 +18,7 @@ struct TsaRoute {
     /// Below the tenant's path; empty if it is that path.
     path: String,
     authorities: Vec<Arc<Authority>>,
-    chain: Chain,
+    chain: Document,
 }
 
 /// The target of a request at a path.
@@ -30,21 +26,12 @@ struct TsaRoute {
 pub struct TsaTarget<'a> {
     /// In the order of the file; at least one.
     pub authorities: &'a [Arc<Authority>],
-    /// Their certificates.
-    pub chain: &'a Chain,
+    /// Their certificates in PEM: the signers', in the order of their authorities, and then their chains.
+    pub chain: &'a Document,
     /// Whether the chain is requested.
     pub is_chain: bool,
     /// Whether this is the tenant's own path, where certificate statuses can be requested as well.
     pub is_tenants: bool,
-}
-
-/// Certificates in PEM.
-#[derive(Debug)]
-pub struct Chain {
-    /// The signers' certificates, in the order of their authorities, and then their chains.
-    pub pem: String,
-    /// Its strong entity tag, quotes included.
-    pub etag: String,
 }
 
 impl TsaRoutes {
@@ -59,7 +46,7 @@ impl TsaRoutes {
         }
         let route = |(path, authorities): (String, Vec<Arc<Authority>>)| {
             let signers: Vec<_> = authorities.iter().map(|authority| &*authority.signer).collect();
-            TsaRoute { path, chain: Chain::of(&signers), authorities }
+            TsaRoute { path, chain: chain(&signers), authorities }
         };
         Self(paths.into_iter().map(route).collect())
     }
@@ -88,26 +75,18 @@ impl TsaRoutes {
     }
 }
 
-impl Chain {
-    /// The chain of all these signers, each certificate once.
-    fn of(signers: &[&TsaSigner]) -> Self {
-        let own = signers.iter().map(|signer| signer.certificate());
-        let behind = signers.iter().flat_map(|signer| signer.chain());
-        let mut certificates: Vec<&Certificate> = Vec::new();
-        for certificate in own.chain(behind) {
-            if !certificates.iter().any(|there| there.der() == certificate.der()) {
-                certificates.push(certificate);
-            }
+/// The chain of all these signers, each certificate once.
+fn chain(signers: &[&TsaSigner]) -> Document {
+    let own = signers.iter().map(|signer| signer.certificate());
+    let behind = signers.iter().flat_map(|signer| signer.chain());
+    let mut certificates: Vec<&Certificate> = Vec::new();
+    for certificate in own.chain(behind) {
+        if !certificates.iter().any(|there| there.der() == certificate.der()) {
+            certificates.push(certificate);
         }
-        let pem = |certificate: &Certificate| {
-            der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der()).unwrap_or_default()
-        };
-        let pem: String = certificates.into_iter().map(pem).collect();
-        let digest = digest::digest(&digest::SHA256, pem.as_bytes());
-        let etag = format!("\"{}\"", Hex(&digest.as_ref()[..ETAG_OCTETS]));
-        Self { pem, etag }
     }
+    let pem = |certificate: &Certificate| {
+        der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der()).unwrap_or_default()
+    };
+    Document::new(certificates.into_iter().map(pem).collect::<String>())
 }
-
-/// Bytes of a SHA-256: two chains never have the same tag by chance.
-const ETAG_OCTETS: usize = 16;

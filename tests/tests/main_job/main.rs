@@ -45,6 +45,7 @@ mod operators;
 mod owner;
 mod policies;
 mod presign;
+mod publication;
 mod pushes;
 mod pushes_alone;
 mod readme;

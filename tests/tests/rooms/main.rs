@@ -29,6 +29,7 @@ const PRECOMPUTE: Rooms = &[
     ("tsp", "the nouns of time-stamping, and its policy; pure"),
     ("answers", "the table of what has been signed, whoever signed it"),
     ("source", "what the CA keeps; it writes nothing"),
+    ("publication", "what is served on of that: CRLs as they were accepted, certificates"),
     ("book", "what sources and pushes have said, on disk"),
     ("ledger", "the one writer of an issuer's records and of its part of the book"),
     ("backup", "the book in one file, and back"),

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{Place, Section, TlsTrust},
-    policy, read_name,
+    OfFeed, Publish, policy, publish, read_name,
     signer::{self, SignerConfig},
     sql, unlisted,
 };
@@ -36,6 +36,8 @@ pub struct IssuerConfig {
     pub crl_issuers: Vec<PathBuf>,
     /// Its own setting for unlisted serials; `None` for the tenant's.
     pub unlisted: Option<Unlisted>,
+    /// What is published of it.
+    pub publish: Publish,
     /// The signers of its answers; at least one.
     pub signers: Vec<SignerConfig>,
 }
@@ -243,8 +245,7 @@ pub(super) struct Around<'a> {
     pub(super) above: &'a Policy,
     /// The tenant's issuers before it.
     pub(super) given: &'a [IssuerConfig],
-    /// As in [`super::read_all`].
-    pub(super) is_of_replica: bool,
+    pub(super) of_feed: OfFeed,
     pub(super) state_dir: &'a Path,
     /// The tenant's own.
     pub(super) tls_ca: Option<&'a TlsTrust>,
@@ -252,7 +253,7 @@ pub(super) struct Around<'a> {
 
 /// Reads an issuer's section.
 pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfig {
-    let Around { above, given, is_of_replica, .. } = around;
+    let Around { above, given, of_feed: OfFeed { is_of_replica, has_feed }, .. } = around;
     let (unlisted, policy) = (unlisted::read(section), policy::read_times(section, above));
     let certificate = section.path("certificate");
     if !section.has("certificate") {
@@ -290,6 +291,7 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
     if !crl_issuers.is_empty() && !sources.has_crls() && !is_of_replica {
         section.problem("crl_issuer", "names who signs CRLs, and there is no CRL; add `crl`, or remove `crl_issuer`");
     }
+    let publish = publish::read(section, &sources, has_feed);
     let has_file = section.has("index")
         | section.has("issued")
         | section.has("crl")
@@ -317,6 +319,7 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
         policy,
         crl_issuers,
         unlisted,
+        publish,
         signers,
     }
 }

@@ -50,6 +50,7 @@ impl World {
             crl_issuers: Vec::new(),
             unlisted_good: false,
             carries: Carries::NONE,
+            publishes_crls: false,
         }
     }
 

@@ -76,6 +76,7 @@ impl Follow {
             crl_issuers: Vec::new(),
             unlisted_good: false,
             carries: Carries { cert_hash: true, crl_reference: true, invalidity_date: true },
+            publishes_crls: false,
         };
         let (records, writer) = Records::new();
         Self {

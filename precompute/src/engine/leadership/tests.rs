@@ -50,6 +50,7 @@ fn sources_are_read_by_who_leads_alone_and_whole_each_time_that_it_begins() {
         crl_issuers: Vec::new(),
         unlisted_good: false,
         carries: Carries::NONE,
+        publishes_crls: false,
     };
     fs::write(&file, index(&[1])).unwrap();
     let mut engine = Engine::open_for(state.path(), vec![issuer]).unwrap();
@@ -89,6 +90,7 @@ fn a_source_that_is_refused_keeps_nobody_from_leading() {
         crl_issuers: Vec::new(),
         unlisted_good: false,
         carries: Carries::NONE,
+        publishes_crls: false,
     };
     fs::write(ca.path("good.txt"), index(&[4])).unwrap();
     let mut engine =
@@ -116,6 +118,7 @@ fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
         crl_issuers: Vec::new(),
         unlisted_good,
         carries: Carries::NONE,
+        publishes_crls: false,
     };
     fs::write(&file, index(&[1])).unwrap();
     let mut engine = Engine::open_for(state.path(), vec![issuer(false)]).unwrap();

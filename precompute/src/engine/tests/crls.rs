@@ -389,3 +389,61 @@ proptest! {
         }
     }
 }
+
+/// The published CRLs by suffix, as (cRLNumber of the file that was put there).
+fn published(place: &Place) -> Vec<(String, Vec<u8>)> {
+    let crls = place.reader.ledger.state().publication.crls();
+    let mut crls: Vec<_> = crls.iter().map(|crl| (crl.suffix.clone(), crl.document.octets.to_vec())).collect();
+    crls.sort();
+    crls
+}
+
+fn publishing(files: &[&str]) -> Place {
+    Place::of(files, |issuer| issuer.publishes_crls = true)
+}
+
+#[test]
+fn what_is_published_is_what_was_accepted_in_der_and_nothing_older() {
+    let mut place = publishing(&["ca.crl"]);
+    let number = draft::number;
+    let ders = [1, 2, 3].map(|n| draft(&[number(n)], &[(n, LOST)]).der());
+    assert_eq!(published(&place), [], "nothing was read");
+    place.put("ca.crl", draft::pem(&ders[1]).as_bytes());
+    place.pass().unwrap();
+    assert_eq!(published(&place), [(String::new(), ders[1].clone())]);
+    for refused in [&ders[0][..], b"<html>", &ders[2][..ders[2].len() - 1]] {
+        place.put("ca.crl", refused);
+        place.pass().unwrap_err();
+        assert_eq!(published(&place), [(String::new(), ders[1].clone())], "the last good one stays");
+    }
+    place.put("ca.crl", &ders[2]);
+    place.pass().unwrap();
+    assert_eq!(published(&place), [(String::new(), ders[2].clone())]);
+}
+
+#[test]
+fn deltas_and_shards_have_names_of_their_own_and_the_newest_of_two_counts() {
+    let mut place = publishing(&["ca.crl", "old.crl", "d.crl", "7.crl"]);
+    let number = draft::number;
+    let whole = draft(&[number(5)], &[(1, LOST)]).der();
+    let delta = draft(&[number(6), draft::delta(5)], &[(2, LOST)]).der();
+    let seven = draft(&[number(1), shard("http://crl.example/7.crl")], &[(3, LOST)]).der();
+    place.put("ca.crl", &whole);
+    place.write("old.crl", &[number(4)], &[]);
+    place.put("d.crl", &delta);
+    place.put("7.crl", &seven);
+    place.pass().unwrap();
+    let of = |whole: &[u8], delta: &[u8]| {
+        [("", whole), ("+", delta), ("~7", &seven[..])].map(|(suffix, der)| (suffix.to_owned(), der.to_vec()))
+    };
+    assert_eq!(published(&place), of(&whole, &delta));
+    // The CA has published a complete CRL, and no delta to it yet.
+    let next = draft(&[number(7)], &[(1, LOST), (2, LOST)]).der();
+    place.put("ca.crl", &next);
+    place.pass().unwrap();
+    assert_eq!(published(&place), of(&next, &delta), "those who have CRL 5 need it");
+    // A delta to a complete CRL that is not here.
+    place.write("d.crl", &[number(9), draft::delta(8)], &[]);
+    place.pass().unwrap_err();
+    assert_eq!(published(&place), of(&next, &delta));
+}

@@ -23,15 +23,28 @@ pub(super) fn urls(value: &[u8]) -> Vec<&str> {
     let mut found = Vec::new();
     let Ok(mut points) = Elements::only(value, SEQUENCE) else { return found };
     while let Ok(point) = points.expect(SEQUENCE) {
-        let Ok(Some(name)) = Elements::new(point).optional(NAME) else { continue };
-        let Ok(Some(full)) = Elements::new(name).optional(NAME) else { continue };
-        let mut names = Elements::new(full);
-        while let Ok(name) = names.any() {
-            let url = str::from_utf8(name.content).ok().filter(|url| url.bytes().all(|byte| byte.is_ascii_graphic()));
-            found.extend(url.filter(|_| name.tag == URI));
-        }
+        urls_of_point(point, &mut found);
     }
     found
+}
+
+/// The URLs in IssuingDistributionPoint, DER, in order: it begins as a DistributionPoint does.
+pub(super) fn own_urls(value: &[u8]) -> Vec<&str> {
+    let mut found = Vec::new();
+    if let Ok(point) = Elements::only(value, SEQUENCE) {
+        urls_of_point(point.rest(), &mut found);
+    }
+    found
+}
+
+fn urls_of_point<'v>(point: &'v [u8], found: &mut Vec<&'v str>) {
+    let Ok(Some(name)) = Elements::new(point).optional(NAME) else { return };
+    let Ok(Some(full)) = Elements::new(name).optional(NAME) else { return };
+    let mut names = Elements::new(full);
+    while let Ok(name) = names.any() {
+        let url = str::from_utf8(name.content).ok().filter(|url| url.bytes().all(|byte| byte.is_ascii_graphic()));
+        found.extend(url.filter(|_| name.tag == URI));
+    }
 }
 
 #[cfg(test)]
@@ -42,6 +55,13 @@ mod tests {
     fn point(names: &[(u8, &str)]) -> Vec<u8> {
         let names: Vec<_> = names.iter().map(|(tag, name)| element(*tag, name)).collect();
         sequence(&[element(NAME, element(NAME, names.concat()))])
+    }
+
+    #[test]
+    fn a_crl_names_its_own_urls() {
+        let name = element(NAME, element(NAME, element(URI, "http://a/7.crl")));
+        assert_eq!(own_urls(&sequence(&[name.clone(), element(0x81, [0xff])])), ["http://a/7.crl"]);
+        assert!(own_urls(&sequence(&[element(0x81, [0xff])])).is_empty() && own_urls(&name).is_empty());
     }
 
     #[test]

@@ -87,28 +87,54 @@ impl Context {
         representation: &Representation<'_>,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Status {
+        if let Some(status) = self.precondition(out, head, representation) {
+            return status;
+        }
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        self.content(out, representation, representation.length);
+        if !self.head_only {
+            body(out);
+        }
+        Status::Ok
+    }
+
+    /// Writes the result of the client's conditions, if it is not the response itself.
+    #[inline]
+    pub(super) fn precondition(
+        &self,
+        out: &mut Vec<u8>,
+        head: &Head<'_>,
+        representation: &Representation<'_>,
+    ) -> Option<Status> {
         match evaluate(head, &representation.validators) {
-            Precondition::Met => {}
+            Precondition::Met => None,
             Precondition::NotModified => {
                 // RFC 9110 section 15.4.5 requires the fields of a 200, except those that describe a body.
                 out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
                 representation.write_fields(out);
                 self.finish(out);
-                return Status::NotModified;
+                Some(Status::NotModified)
             }
-            Precondition::Failed => return self.status_alone(out, Status::PreconditionFailed, &[], ""),
+            Precondition::Failed => Some(self.status_alone(out, Status::PreconditionFailed, &[], "")),
         }
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: ");
+    }
+
+    /// Writes the fields of a response with `length` bytes of the representation, up to the empty line.
+    #[inline]
+    pub(super) fn content(&self, out: &mut Vec<u8>, representation: &Representation<'_>, length: usize) {
+        out.extend_from_slice(b"Content-Type: ");
         out.extend_from_slice(representation.media_type.as_bytes());
         out.extend_from_slice(b"\r\nContent-Length: ");
-        decimal(out, representation.length as u64);
+        decimal(out, length as u64);
         out.extend_from_slice(b"\r\n");
         representation.write_fields(out);
         self.finish(out);
-        if !self.head_only {
-            body(out);
-        }
-        Status::Ok
+    }
+
+    /// Refuses a range of a representation that has only so many bytes (RFC 9110 section 15.5.17).
+    pub(super) fn out_of_range(&self, out: &mut Vec<u8>, length: usize) -> Status {
+        let range = format!("Content-Range: bytes */{length}\r\n");
+        self.status_alone(out, Status::RangeNotSatisfiable, &[&range], "")
     }
 
     /// Writes a response that must not be kept: a body of this media type with `length` bytes, which `body` appends.
@@ -239,7 +265,7 @@ impl Representation<'_> {
     }
 }
 
-fn decimal(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

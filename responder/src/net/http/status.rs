@@ -6,6 +6,8 @@
 pub enum Status {
     /// The request succeeded.
     Ok = 200,
+    /// The part of a response that was asked for.
+    PartialContent = 206,
     /// The client's copy is current.
     NotModified = 304,
     /// The end of the request is in doubt.
@@ -22,6 +24,8 @@ pub enum Status {
     UriTooLong = 414,
     /// The body's type is not accepted at this path.
     UnsupportedMediaType = 415,
+    /// The response has no such bytes.
+    RangeNotSatisfiable = 416,
     /// An expectation other than `100-continue`.
     ExpectationFailed = 417,
     /// The header section is too large.
@@ -42,6 +46,7 @@ impl Status {
     pub const fn line(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
+            Self::PartialContent => "206 Partial Content",
             Self::NotModified => "304 Not Modified",
             Self::BadRequest => "400 Bad Request",
             Self::NotFound => "404 Not Found",
@@ -50,6 +55,7 @@ impl Status {
             Self::ContentTooLarge => "413 Content Too Large",
             Self::UriTooLong => "414 URI Too Long",
             Self::UnsupportedMediaType => "415 Unsupported Media Type",
+            Self::RangeNotSatisfiable => "416 Range Not Satisfiable",
             Self::ExpectationFailed => "417 Expectation Failed",
             Self::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
             Self::ServiceUnavailable => "503 Service Unavailable",

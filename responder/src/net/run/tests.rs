@@ -1,16 +1,18 @@
 //! A service that knows nothing of what Ostia serves, asked over real sockets.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     sync::atomic::AtomicBool,
     thread::{self, JoinHandle},
 };
 
+use bytes::Bytes;
 use precompute::pki::UnixTime;
 
 use super::*;
 use crate::net::{
+    deadline::Deadlines,
     http::{
         Head,
         response::{Reason, Refusal},
@@ -19,11 +21,15 @@ use crate::net::{
     service::{Request, Responded},
 };
 
-/// Returns the body, or the path if there is no body.
+/// Returns the body, or the path if there is no body. At `/large` it has a long body that all responses share.
 struct Echo {
     /// Whether the response for `/slow` is available.
     open: Arc<AtomicBool>,
+    large: Bytes,
 }
+
+/// Several times what the kernel holds of it.
+const LARGE: usize = 12 << 20;
 
 const BODY_MAX: usize = 100;
 
@@ -43,6 +49,10 @@ impl Service for Echo {
         if self.is_refused(request.head) {
             context().refuse(out, &REFUSED);
             return Responded::Kept;
+        }
+        if request.head.path == b"/large" {
+            context().uncacheable(out, "text/plain", LARGE, |_| ());
+            return Responded::Shared(self.large.clone());
         }
         let is_slow = request.head.path == b"/slow";
         if is_slow {
@@ -70,10 +80,13 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
+        Self::with(ConnectionPolicy::default())
+    }
+
+    fn with(policy: ConnectionPolicy) -> Self {
         let reserved = listen::reserve("test", "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = reserved.address();
-        let socket = reserved.single().unwrap();
-        socket.set_nonblocking(true).unwrap();
+        let socket = reserved.shared(1).unwrap().remove(0);
         let (balance, mut handed) = Balance::new(1);
         let (stop, stopped) = watch::channel(false);
         let counters = Arc::new(Counters::default());
@@ -82,14 +95,15 @@ impl Served {
             listeners: vec![Listener { socket, tls: false, inherited: false }],
             balance: Arc::new(balance),
             handed: handed.remove(0),
-            policy: ConnectionPolicy::default(),
+            policy,
             tls: None,
             counters: Arc::clone(&counters),
             connections_max: 10,
             stop: stopped,
         };
         let open = Arc::new(AtomicBool::new(false));
-        let service = Echo { open: Arc::clone(&open) };
+        let large = (0..LARGE).map(|place| b'a' + (place / 1000 % 26) as u8).collect();
+        let service = Echo { open: Arc::clone(&open), large };
         let thread = thread::spawn(move || run(start, service, || ()));
         Self { address, open, counters, stop, thread }
     }
@@ -104,6 +118,17 @@ impl Served {
 struct Client {
     stream: TcpStream,
     read: String,
+}
+
+/// A client whose kernel holds little of what it has not read, with a request for `/large` under way.
+fn reader(address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(32 << 10).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(get("/large").as_bytes()).unwrap();
+    stream
 }
 
 impl Client {
@@ -124,6 +149,15 @@ impl Client {
                 other => panic!("{other:?} and no `{end}` behind `{}`", self.read),
             }
         }
+    }
+
+    /// Takes so many bytes.
+    fn exactly(&mut self, count: usize) -> String {
+        let mut taken = std::mem::take(&mut self.read);
+        self.read = taken.split_off(taken.len().min(count));
+        let mut more = vec![0; count - taken.len()];
+        self.stream.read_exact(&mut more).unwrap();
+        taken + std::str::from_utf8(&more).unwrap()
     }
 
     /// Takes what comes until the other end ends the connection.
@@ -224,4 +258,43 @@ fn what_is_under_way_is_answered_when_the_thread_is_told_to_stop() {
     served.open.store(true, Relaxed);
     assert!(busy.rest().ends_with("\r\n\r\n/slow"), "what has begun is finished");
     served.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn behind_a_shared_body_the_connection_goes_on_or_ends_as_it_was_asked_to() {
+    let served = Served::start();
+    let mut client = served.connect();
+    client.send(&[get("/one"), get("/large"), get("/two")].concat());
+    client.up_to("\r\n\r\n/one");
+    let head = client.up_to("\r\n\r\n");
+    assert!(head.contains(&format!("Content-Length: {LARGE}\r\n")), "{head}");
+    let expected: String = (0..LARGE).map(|place| char::from(b'a' + (place / 1000 % 26) as u8)).collect();
+    assert!(client.exactly(LARGE) == expected, "another body");
+    client.up_to("\r\n\r\n/two");
+    client.send("GET /large HTTP/1.0\r\n\r\n");
+    let last = client.rest();
+    assert!(last.starts_with("HTTP/1.1 200 OK\r\n") && last.ends_with(&expected), "{} bytes", last.len());
+}
+
+/// Three times the deadline: a long body was cut where the client took longer for all of it.
+#[test]
+fn a_slow_client_gets_all_of_a_long_body_and_one_that_stands_still_is_cut_off() {
+    let deadlines = Deadlines { write: Duration::from_secs(1), ..Deadlines::default() };
+    let served = Served::with(ConnectionPolicy { deadlines, ..ConnectionPolicy::default() });
+    let (mut slow, mut still) = (reader(served.address), reader(served.address));
+    still.read_exact(&mut [0; 1000]).unwrap();
+    let begun = std::time::Instant::now();
+    let (mut read, mut piece) = (0, vec![0; LARGE / 128]);
+    while read < LARGE {
+        let count = slow.read(&mut piece).unwrap();
+        assert!(count > 0, "cut off after {read} bytes and {:?}", begun.elapsed());
+        read += count;
+        // As many bytes a second as make it four seconds.
+        let due = Duration::from_secs(4).mul_f64(read as f64 / LARGE as f64);
+        thread::sleep(due.saturating_sub(begun.elapsed()));
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(4));
+    assert_eq!(served.counters.expired.load(Relaxed), 1, "it stood still");
+    let left = io::copy(&mut still, &mut io::sink()).unwrap_or(0);
+    assert!(left < LARGE as u64 / 2, "{left}");
 }

@@ -201,6 +201,7 @@ impl Issued {
             policy: Policy::DEFAULT,
             unlisted_is_said: false,
             signers: keyless(&self.certificate, &self.key),
+            published: None,
         }
     }
 }
