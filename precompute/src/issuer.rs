@@ -2,7 +2,7 @@
 //!
 //! Purpose: serving and pre-signing share this one value. Invariants: the records are this issuer's own, because only a
 //! state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
-//! answers are kept. It does not know requests, sockets or the order of a file.
+//! answers are kept, unless one only has more signers than the other. It does not know requests, sockets or the order of a file.
 
 mod signer_fault;
 
@@ -65,6 +65,15 @@ impl ActiveIssuer {
         // Before the first request, also after a reload, so that no revoked signer is chosen before the first check.
         issuer.note_revoked_signers();
         Ok(issuer)
+    }
+
+    /// The same with other signers, of which the first are its own: what was signed is found and served as before.
+    pub fn with_more_signers(&self, signers: Signers) -> Self {
+        let (name, state) = (self.name.clone(), self.state.clone());
+        let Self { number, policy, not_before, .. } = *self;
+        let issuer = Self { number, name, policy, hashes: self.hashes.clone(), not_before, state, signers };
+        issuer.note_revoked_signers();
+        issuer
     }
 
     /// The same with a number that other issuers may have.

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path, 
 
 use tracing::warn;
 
-use super::{Assembler, chain_of};
+use super::{
+    Assembler, chain_of,
+    signer::{Of, Opened},
+};
 use crate::{
     config::{At, IssuerConfig, Sources, TenantConfig},
     feed::https,
@@ -12,6 +15,7 @@ use crate::{
     limits,
     ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
     pki::{Certificate, UnixTime, certificates, hex::Hex},
+    renew::Renewing,
     signers::{OcspSigner, Signers},
     source::check_crl_issuer,
 };
@@ -37,6 +41,10 @@ pub struct AssembledIssuer {
     pub unlisted_is_said: bool,
     /// The signers of its answers.
     pub signers: Signers,
+    /// Those that are renewed.
+    pub renewing: Vec<Renewing>,
+    /// How many of the file they are from.
+    pub signers_count: usize,
 }
 
 impl AssembledIssuer {
@@ -93,7 +101,8 @@ impl<'a> Assembler<'a> {
         }
         let crl_issuers = certificate.as_ref().map(|ca| self.crl_issuers(&at, config, ca)).unwrap_or_default();
         let name = config.name.clone().or_else(|| Some(certificate.as_ref()?.subject())).unwrap_or_default();
-        let signers = self.signers(&format!("{}/{name}", tenant.name), tenant.form, config, certificate.as_ref());
+        let of = Of { tenant: &tenant.name, name: &name, form: tenant.form, certificate: certificate.as_ref() };
+        let Opened { signers, renewing, count: signers_count } = self.signers(of, config);
         let (certificate, signers) = (certificate?, signers?);
         Some(AssembledIssuer {
             id: IssuerId::of(&tenant.name, &certificate),
@@ -105,6 +114,8 @@ impl<'a> Assembler<'a> {
             policy: tenant.policy_of(config),
             unlisted_is_said: config.unlisted.or(tenant.unlisted).is_some(),
             signers,
+            renewing,
+            signers_count,
         })
     }
 

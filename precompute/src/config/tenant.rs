@@ -6,6 +6,7 @@
 mod issuer;
 mod policy;
 mod presign;
+mod renew;
 mod signer;
 mod sql;
 mod tsa;
@@ -13,6 +14,7 @@ mod unlisted;
 
 use issuer::Around;
 pub use issuer::{Fetched, IssuerConfig, ListingFile, Sources};
+pub use renew::{RenewBy, RenewConfig};
 pub use signer::{KeyConfig, SignerConfig};
 pub use tsa::TsaConfig;
 pub(crate) use tsa::shown_path;

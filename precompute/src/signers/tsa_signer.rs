@@ -90,6 +90,24 @@ impl TsaSigner {
         if certificate.public_key_octets() != public_key_octets {
             return Err(TsaSignerError::Signer(SignerError::KeyMismatch));
         }
+        for doubt in Self::check((certificate, chain), now, validity_left)? {
+            warn!(signer = name, "the time-stamping certificate {doubt}");
+        }
+        let packing = Packing::of(signing.algorithm(), public_key_octets);
+        let packing = packing.ok_or(TsaSignerError::Signer(SignerError::Identity(IdentityError::KeyUnreadable)))?;
+        try_out(&*signing, certificate, packing).map_err(TsaSignerError::Signer)?;
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+        let (certificate, chain) = (certificate.clone(), chain.to_vec());
+        Ok(Self { signing, certificate, chain, not_before, not_after, key_names: Vec::new() })
+    }
+
+    /// Whether a certificate, with the others in its file, may time-stamp, whoever has its key. Gives what some clients may
+    /// object to, for the operator; the texts complete "the certificate …".
+    pub fn check(
+        (certificate, chain): (&Certificate, &[Certificate]),
+        now: UnixTime,
+        validity_left: Duration,
+    ) -> Result<Vec<String>, TsaSignerError> {
         certificate.check_time_stamping_only().map_err(TsaSignerError::Usage)?;
         let key_usage = certificate.check_time_stamping_key_usage().map_err(TsaSignerError::KeyUsage)?;
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
@@ -106,9 +124,7 @@ impl TsaSigner {
         if let Some(problem) = path.error {
             return Err(TsaSignerError::Path(problem));
         }
-        for doubt in path.doubts {
-            warn!(signer = name, "the time-stamping certificate {doubt}");
-        }
+        let mut doubts = path.doubts;
         let minded = match key_usage {
             TimeStampingKeyUsage::Signs => None,
             TimeStampingKeyUsage::VouchesAlone => {
@@ -116,21 +132,13 @@ impl TsaSigner {
             }
             TimeStampingKeyUsage::Unreadable => Some("that is unreadable, and clients may refuse it"),
         };
-        if let Some(minded) = minded {
-            warn!(
-                signer = name,
-                "the time-stamping certificate has a keyUsage {minded}; have the CA issue it with `keyUsage = critical, \
-                 digitalSignature`"
-            );
-        }
+        doubts.extend(minded.map(|minded| {
+            format!("has a keyUsage {minded}; have the CA issue it with `keyUsage = critical, digitalSignature`")
+        }));
         if not_after.since(now) < EXPIRES_SOON {
-            warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be issued after its end");
+            doubts.push(format!("expires soon, at {not_after}; renew it, no token can be issued after its end"));
         }
-        let packing = Packing::of(signing.algorithm(), public_key_octets);
-        let packing = packing.ok_or(TsaSignerError::Signer(SignerError::Identity(IdentityError::KeyUnreadable)))?;
-        try_out(&*signing, certificate, packing).map_err(TsaSignerError::Signer)?;
-        let (certificate, chain) = (certificate.clone(), chain.to_vec());
-        Ok(Self { signing, certificate, chain, not_before, not_after, key_names: Vec::new() })
+        Ok(doubts)
     }
 
     /// The same signer, with the name of its key at each holder, for people.

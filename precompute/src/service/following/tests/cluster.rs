@@ -201,6 +201,8 @@ impl Issued {
             policy: Policy::DEFAULT,
             unlisted_is_said: false,
             signers: keyless(&self.certificate, &self.key),
+            renewing: Vec::new(),
+            signers_count: 1,
         }
     }
 }
