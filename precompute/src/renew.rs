@@ -35,7 +35,7 @@ use self::worker::{Post, Worker};
 pub use self::{
     judge::{Judge, Signs},
     kept::{DIRECTORY, Kept, SignerId},
-    plan::{begins, is_late},
+    plan::{begins, ends, is_late},
     standing::{Chain, standing},
     worker::Report,
 };

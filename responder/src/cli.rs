@@ -10,7 +10,14 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use precompute::{admin::drain, config::ConfigError, log, output::say, pki::UnixTime, signers::OcspSigner};
+use precompute::{
+    admin::drain,
+    config::ConfigError,
+    log,
+    output::say,
+    pki::UnixTime,
+    signers::{EndOfUse, OcspSigner, UseOfKey},
+};
 use tracing::warn;
 
 use crate::{
@@ -241,7 +248,7 @@ fn summary(path: &Path, Checked { config, assembly, listed, feed }: &Checked, wa
             if tenant.path.is_empty() { tsa.shown_path() } else { &tsa.path },
             policies.join(", "),
             tsa.signer.algorithm(),
-            tsa.signer.not_after(),
+            until(tsa.signer.use_of_key()),
             tsa.policy.accuracy
         ));
     }
@@ -251,4 +258,9 @@ fn summary(path: &Path, Checked { config, assembly, listed, feed }: &Checked, wa
         lines.push(format!("  the clock by {}, tokens recorded in {record}", config.time_stamping.clock));
     }
     lines.join("\n")
+}
+
+/// Until when an authority makes tokens, and what ends that if its certificate does not.
+fn until(UseOfKey { ends, by, .. }: &UseOfKey) -> String {
+    if *by == EndOfUse::Certificate { ends.to_string() } else { format!("{ends} (by {by})") }
 }

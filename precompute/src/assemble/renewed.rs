@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use super::Assembler;
 use crate::{
     config::{RenewBy, RenewConfig, SignerConfig},
-    renew::{Chain, Judge, Kept, Renewing, SignerId, Signs, begins, standing},
+    renew::{Chain, Judge, Kept, Renewing, SignerId, Signs, begins, ends, standing},
     sign::Signing,
 };
 
@@ -65,7 +65,7 @@ impl Assembler<'_> {
         let is_kept = kept.has(&present[0]);
         let (leaf, by) = (&present[0], begins(&present[0], is_kept, renew.before));
         if by <= self.now {
-            at.warning("before", format_args!("is over at {by}, and the certificate of {}/{} that ends at {} is not renewed yet; see why, or renew it by hand", whose.tenant, whose.name, leaf.not_after()));
+            at.warning("before", format_args!("is over at {by}, and the certificate of {}/{} that ends at {} is not renewed yet; see why, or renew it by hand", whose.tenant, whose.name, ends(leaf)));
         }
         let renewing = Renewing {
             id,

@@ -10,7 +10,7 @@ use crate::{
     pki::{Certificate, is_same_general_name, is_same_name},
     renew::{Renewing, Signs},
     sign::{KeyPurpose, Signing},
-    signers::{TsaSigner, TsaSignerError},
+    signers::{EndOfUse, TsaSigner, TsaSignerError, UseOfKey},
     tsp::{TsaName, TsaPolicy},
 };
 
@@ -80,7 +80,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn tsa_signer(&self, tenant: &str, tsa: &'a TsaConfig) -> Option<(TsaSigner, Option<Renewing>)> {
-        let TsaConfig { signer: config, validity_left, policy, .. } = tsa;
+        let TsaConfig { signer: config, validity_left, key_usage_end, policy, .. } = tsa;
         let name = format!("{tenant}/{}", tsa.name);
         let at = self.at(&config.place);
         let file = chain_of(&at, config.certificate.as_deref());
@@ -89,7 +89,8 @@ impl<'a> Assembler<'a> {
         let wanted = Wanted { name: &name, purpose: KeyPurpose::TimeStamping };
         let pool: Arc<dyn Signing> = Arc::new(self.pool(config, &key, file.first()?, &wanted)?);
         let needs_alternative_name = policy.tsa_name == TsaName::SubjectAltName;
-        let signs = Signs::TimeStamps { validity_left: *validity_left, needs_alternative_name };
+        let signs =
+            Signs::TimeStamps { validity_left: *validity_left, key_usage_end: *key_usage_end, needs_alternative_name };
         let whose = Whose { tenant, name: &tsa.name, is_tsa: true };
         let (chains, renewing) = self.standing(config, whose, file, signs, Some(Arc::downgrade(&pool)));
         let (certificate, chain) = chains.last()?.split_first()?;
@@ -101,9 +102,14 @@ impl<'a> Assembler<'a> {
             );
         }
         let octets = certificate.public_key_octets();
-        let signer = TsaSigner::new(&name, (certificate, chain), octets, pool, self.now, *validity_left);
+        let signer =
+            TsaSigner::new(&name, (certificate, chain), octets, pool, self.now, *validity_left, *key_usage_end);
         let signer = signer.map_err(|error| {
-            let about = if matches!(error, TsaSignerError::EndsSoon { .. }) { "validity_left" } else { "certificate" };
+            let about = match &error {
+                TsaSignerError::EndsSoon { .. } => "validity_left",
+                TsaSignerError::OutOfUse(UseOfKey { by: EndOfUse::Configuration, .. }) => "key_usage_end",
+                _ => "certificate",
+            };
             let about = if at.has(about) { about } else { "certificate" };
             at.problem(about, error);
         });

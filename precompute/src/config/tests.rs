@@ -23,7 +23,10 @@ use crate::{
     },
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
-use crate::{pki::written::Radix, source::Form};
+use crate::{
+    pki::{UnixTime, written::Radix},
+    source::Form,
+};
 
 /// Numbers that make the choices; when they run out always 0, which is the simplest choice.
 struct Dice(std::vec::IntoIter<u32>);
@@ -288,6 +291,7 @@ fn any_tsa(dice: &mut Dice, number: u64) -> TsaConfig {
             qc_statements: dice.coin(),
             verify_one_in: 1 + dice.below(u64::from(u32::MAX)) as u32,
         },
+        key_usage_end: dice.maybe(|dice| UnixTime(dice.below(UnixTime::MAX.0))),
         signer: any_signer(dice, true),
         validity_left: dice.length(Duration::ZERO, 3650 * DAY),
         shared_key: dice.coin(),
@@ -488,6 +492,7 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         write_tsa(text, tsa);
         writeln!(text, "[{above}tsa.signer]").unwrap();
         key(text, "validity_left", quoted(&in_words(tsa.validity_left)));
+        maybe(text, "key_usage_end", tsa.key_usage_end.map(|end| quoted(&end.to_string())));
         write_signer(text, &tsa.signer);
     }
 }

@@ -22,7 +22,7 @@ pub struct Judge {
 #[allow(missing_docs)]
 pub enum Signs {
     Answers { issuer: Box<Certificate>, designated: bool, algorithm: Algorithm, form: ResponseForm },
-    TimeStamps { validity_left: Duration, needs_alternative_name: bool },
+    TimeStamps { validity_left: Duration, key_usage_end: Option<UnixTime>, needs_alternative_name: bool },
 }
 
 impl Judge {
@@ -44,12 +44,12 @@ impl Judge {
                     .map(drop)
                     .map_err(|error| error.to_string())
             }
-            Signs::TimeStamps { validity_left, needs_alternative_name } => {
+            Signs::TimeStamps { validity_left, key_usage_end, needs_alternative_name } => {
                 if *needs_alternative_name && certificate.subject_alt_names().is_empty() {
                     return Err("has no subjectAltName, which `tsa_name` takes for the name in tokens; have the CA copy it from the request".to_owned());
                 }
                 // As it will be judged once it is valid.
-                TsaSigner::check((certificate, chain), now.max(not_before), *validity_left)
+                TsaSigner::check((certificate, chain), now.max(not_before), *validity_left, *key_usage_end)
                     .map(drop)
                     .map_err(|error: TsaSignerError| error.to_string())
             }

@@ -7,12 +7,19 @@ use crate::{
     pki::{Certificate, UnixTime},
 };
 
+/// When a certificate ends, or its PrivateKeyUsagePeriod, which a new certificate of the same key may prolong.
+pub fn ends(certificate: &Certificate) -> UnixTime {
+    let period = certificate.private_key_usage().ok().flatten();
+    period.and_then(|(_, end)| end).map_or(certificate.not_after(), |end| end.min(certificate.not_after()))
+}
+
 /// When the renewal of a certificate begins: `before` its end. One that was renewed here and lasts less than twice that is
 /// renewed once half of its time is over, so that a CA that issues for a week is not asked all the time by who has two
 /// weeks for it.
 pub fn begins(present: &Certificate, is_kept: bool, before: Duration) -> UnixTime {
-    let begins = present.not_after().before(before);
-    if is_kept { begins.max(middle(present.not_before(), present.not_after())) } else { begins }
+    let end = ends(present);
+    let begins = end.before(before);
+    if is_kept { begins.max(middle(present.not_before(), end)) } else { begins }
 }
 
 /// Whether more than half of the time for the renewal is over.

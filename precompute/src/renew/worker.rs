@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Ask, Renewing, begins, command, is_late, kept,
-    plan::{Told, pause},
+    plan::{Told, ends, pause},
     standing::{Chain, age, standing},
 };
 use crate::{
@@ -137,7 +137,7 @@ impl Post {
             name: name.clone(),
             is_tsa: *is_tsa,
             begins: leaf.map_or(UnixTime(0), |leaf| begins(leaf, *is_kept, config.before)),
-            ends: leaf.map_or(UnixTime(0), Certificate::not_after),
+            ends: leaf.map_or(UnixTime(0), ends),
             fault: state.fault.clone(),
             failures: state.failures,
             renewed: state.renewed,
@@ -486,7 +486,7 @@ impl Worker {
         self.again = self.began.elapsed() + limits::RETRY_FIRST;
         self.post.state().fault = Some(what.to_owned());
         if self.told.is_news(Kind::Waiting, self.began.elapsed()) {
-            let ends = present.not_after();
+            let ends = ends(present);
             if is_late(begins(present, signer.is_kept, signer.config.before), ends, now) {
                 error!(%signer, %ends, "the signer's certificate ends soon and is not renewed yet: {what}");
             } else {
@@ -507,7 +507,7 @@ impl Worker {
             state.fault = Some(problem.clone());
         }
         if self.told.is_news(kind, self.began.elapsed()) {
-            let ends = present.not_after();
+            let ends = ends(present);
             error!(%signer, %ends, "the signer's certificate could not be renewed, which is tried again and told daily: {problem}");
         }
     }
@@ -515,6 +515,6 @@ impl Worker {
     fn postpone(&mut self, present: &Certificate, now: UnixTime) {
         self.failures = self.failures.saturating_add(1);
         let jitter = (RandomState::new().hash_one(0) >> 40) as f32 / (1u64 << 24) as f32;
-        self.again = self.began.elapsed() + pause(self.failures, present.not_after().since(now), jitter);
+        self.again = self.began.elapsed() + pause(self.failures, ends(present).since(now), jitter);
     }
 }
