@@ -12,13 +12,14 @@ mod feed;
 pub mod listener;
 mod metrics;
 mod publishing;
+mod renewals;
 mod signers;
 
 use std::{
     fmt::Write as _,
     path::Path,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -39,12 +40,14 @@ pub use self::{
     feed::feed,
     metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
     publishing::publishing,
+    renewals::renewals,
     signers::{Pools, pools_of_issuers},
 };
 use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
-    service::{Publishing, Tenants, following::FeedStatus},
+    renew::Report,
+    service::{Publishing, Renewer, Tenants, following::FeedStatus},
 };
 
 /// What the parts that all programs have are read from.
@@ -63,6 +66,8 @@ pub struct Status {
     reload_fault: Mutex<Option<String>>,
     /// Of a writer of a feed.
     publishing: OnceLock<Publishing>,
+    /// What renews signers.
+    renewer: OnceLock<Weak<Renewer>>,
 }
 
 impl Status {
@@ -96,6 +101,7 @@ impl Status {
             reloaded: AtomicU64::new(started.0),
             reload_fault: Mutex::default(),
             publishing: OnceLock::new(),
+            renewer: OnceLock::new(),
         })
     }
 
@@ -107,6 +113,25 @@ impl Status {
     /// It is a writer of a feed, which fares like this.
     pub fn publishes(&self, publishing: &Publishing) {
         let _ = self.publishing.set(publishing.clone());
+    }
+
+    /// Its signers are renewed by this.
+    pub fn renews(&self, renewer: &Arc<Renewer>) {
+        let _ = self.renewer.set(Arc::downgrade(renewer));
+    }
+
+    fn renewals(&self) -> Vec<Report> {
+        self.renewer.get().and_then(Weak::upgrade).map(|renewer| renewer.reports()).unwrap_or_default()
+    }
+
+    /// What is to be said of signers that are not renewed in time, a line each: of those that sign time-stamps, or of the
+    /// others.
+    pub fn renewal_remarks(&self, of_tsas: bool, now: UnixTime, lines: &mut String) {
+        for report in self.renewals().iter().filter(|report| report.is_tsa == of_tsas) {
+            if let Some(complaint) = report.complaint(now) {
+                let _ = writeln!(lines, "degraded: {}/{}: {complaint}", report.tenant, report.name);
+            }
+        }
     }
 
     /// Notes that the configuration was read again, or refused.
@@ -185,6 +210,7 @@ impl Status {
                 );
             }
         }
+        self.renewal_remarks(false, now, &mut lines);
         let abandoned = self.feed.as_ref().map(|feed| feed.report().abandoned).unwrap_or_default();
         for (tenant, issuer) in tenants.issuers() {
             let (name, report) = (&issuer.name, issuer.state.health.report());

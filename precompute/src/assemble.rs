@@ -10,6 +10,7 @@ mod feed;
 mod issuer;
 mod key;
 mod publication;
+mod renewed;
 mod signer;
 mod tokens;
 mod tsa;
@@ -31,6 +32,7 @@ use crate::{
     config::{At, Config, ConfigError, Place, Problems, Reading, TenantConfig},
     ocsp::{HashAlgorithm, Policy},
     pki::{Certificate, UnixTime, certificates},
+    renew::Renewing,
     state_dir,
 };
 
@@ -79,6 +81,13 @@ impl Assembly {
         self.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa)))
     }
 
+    /// The signers that are renewed: those of issuers, and if `with_tsas` those of authorities too.
+    pub fn renewing(&self, with_tsas: bool) -> Vec<Renewing> {
+        let of_issuers = self.issuers().flat_map(|(_, issuer)| issuer.renewing.iter());
+        let of_tsas = self.tsas().filter_map(|(_, tsa)| tsa.renewing.as_ref()).filter(|_| with_tsas);
+        of_issuers.chain(of_tsas).cloned().collect()
+    }
+
     /// Whether every part of the configuration was opened.
     fn is_whole(&self, config: &Config) -> bool {
         let issuers = |(assembled, config): (&AssembledTenant, &TenantConfig)| {
@@ -88,7 +97,7 @@ impl Assembly {
                     .issuers
                     .iter()
                     .zip(&config.issuers)
-                    .all(|(assembled, config)| assembled.signers.all().len() == config.signers.len())
+                    .all(|(assembled, config)| assembled.signers_count == config.signers.len())
         };
         self.feed.is_some() == config.feed.is_some()
             && self.tenants.len() == config.tenants.len()
@@ -111,7 +120,7 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     } else {
         state_dir::doubts(&config.state_dir).iter().for_each(|doubt| root.warning("state_dir", doubt));
     }
-    let assembler = Assembler { problems, tokens, now };
+    let assembler = Assembler { problems, tokens, now, state_dir: &config.state_dir };
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();
     tsa::check_all(&root, &tenants);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
@@ -132,6 +141,8 @@ struct Assembler<'a> {
     problems: &'a Problems,
     tokens: &'a Tokens,
     now: UnixTime,
+    /// Where renewed certificates are kept.
+    state_dir: &'a Path,
 }
 
 impl<'a> Assembler<'a> {

@@ -204,12 +204,16 @@ fn read_config(path: PathBuf) -> Result<(Config, Assembly), Box<dyn std::error::
 
 /// Reads the common part of the file.
 fn read(path: &Path) -> Result<Reading<Config>, ConfigError> {
-    Ok(Document::open(path)?.reading(|root| {
+    Ok(reading(&Document::open(path)?))
+}
+
+fn reading(document: &Document) -> Reading<Config> {
+    document.reading(|root| {
         let config = Config::read(root);
         root.leave_to_others(&RESPONDER_SECTIONS);
         root.finish();
         Some(config)
-    }))
+    })
 }
 
 /// Rebuilds a damaged book; returns what is lost.

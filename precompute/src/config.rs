@@ -11,6 +11,7 @@ mod admin;
 mod cache;
 mod document;
 mod feed;
+mod in_use;
 pub mod keys;
 mod relay;
 mod secret_file;
@@ -20,11 +21,13 @@ pub use admin::{Admin, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};
+pub use in_use::InUse;
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
 pub use tenant::{
-    Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, SignerConfig, Sources, TenantConfig, TsaConfig,
+    Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig,
+    TsaConfig,
 };
 
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //!
 //! Purpose: serving and pre-signing share this one value. Invariants: the records are this issuer's own, because only a
 //! state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
-//! answers are kept. It does not know requests, sockets or the order of a file.
+//! answers are kept, unless one only has more signers than the other. It does not know requests, sockets or the order of a file.
 
 mod signer_fault;
 
@@ -73,6 +73,15 @@ impl ActiveIssuer {
     /// The same whose answers may name these CRLs, in the order of [`CrlReference::url`](crate::records::CrlReference).
     pub fn with_crl_urls(self, crl_urls: Box<[Box<str>]>) -> Self {
         Self { crl_urls, ..self }
+    }
+
+    /// The same with other signers, of which the first are its own: what was signed is found and served as before.
+    pub fn with_more_signers(&self, signers: Signers) -> Self {
+        let (name, state, crl_urls) = (self.name.clone(), self.state.clone(), self.crl_urls.clone());
+        let Self { number, policy, not_before, .. } = *self;
+        let issuer = Self { number, name, policy, hashes: self.hashes.clone(), not_before, state, signers, crl_urls };
+        issuer.note_revoked_signers();
+        issuer
     }
 
     /// The same with a number that other issuers may have.

@@ -3,7 +3,9 @@
 //! The modules, in the order in which a revocation passes through them: a [`source`] states it (`index.txt`, a CRL),
 //! the [`engine`] compares that with what is known, the [`records`] show the difference to every thread, the [`book`]
 //! puts it on disk (in the [`state_dir`]; [`backup`] is a copy of it), and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
-//! A source that is elsewhere is made a file by a [`feeder`]; CRLs and the CA's certificates are served on by [`publication`]. The [`feed`] tells records to readers elsewhere. [`signers`] are keys with their certificates. [`config`] has the issuers,
+//! A source that is elsewhere is made a file by a [`feeder`]; CRLs and the CA's certificates are served on by [`publication`].
+//! The [`feed`] tells records to readers elsewhere. [`signers`] are keys with their certificates, and [`renew`] gets their next
+//! ones. [`config`] has the issuers,
 //! sources and signers, and [`assemble`] opens them. [`answers`] holds signed answers, and [`presign`] fills it before
 //! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`] takes pushes, and
 //! [`relay`] copies a feed to another site.
@@ -48,6 +50,8 @@ pub mod answers;
 pub mod presign;
 
 pub mod config;
+
+pub mod renew;
 
 pub mod assemble;
 

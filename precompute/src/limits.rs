@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 pub mod feed;
 pub mod fetch;
+pub mod renew;
 pub mod sharing;
 pub mod shelf;
 

@@ -30,7 +30,9 @@ pub use algorithm::Algorithm;
 pub use certificate::{Certificate, CertificateError, TIME_STAMPING, TimeStampingKeyUsage};
 pub use certs_only::certs_only;
 pub(crate) use excerpt::Excerpt;
-pub use file::{FileError, Secret, certificates, credential, open_regular, read_bounded, read_opened, read_secret};
+pub use file::{
+    FileError, Secret, certificates, certificates_in, credential, open_regular, read_bounded, read_opened, read_secret,
+};
 pub(crate) use name::Unlike;
 pub use name::{is_same_general_name, is_same_name};
 pub use path::Path as CertificatePath;

@@ -15,7 +15,7 @@ mod ocsp_signer;
 mod tsa_signer;
 
 pub use ocsp_signer::{OcspSigner, SignerError};
-pub use tsa_signer::{TsaSigner, TsaSignerError};
+pub use tsa_signer::{EndOfUse, TsaSigner, TsaSignerError, UseOfKey};
 
 use std::{
     cmp::Reverse,

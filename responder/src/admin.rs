@@ -56,6 +56,7 @@ pub fn router(status: Status, role: Part) -> Router {
         admin::process(common),
         admin::server(status.server),
         admin::issuers(common),
+        admin::renewals(common),
     ];
     let router = admin::router(Arc::clone(common), parts);
     router.merge(Router::new().route("/readyz/tsa", get(ready_tsa)).with_state(status))
@@ -77,5 +78,6 @@ async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let leaves = status.common.leaves();
     let (ready, mut lines) = time_stamps::readiness(&status.site(), status.record.as_deref(), leaves, UnixTime::now());
     status.common.reload_remark(&mut lines);
+    status.common.renewal_remarks(true, UnixTime::now(), &mut lines);
     admin::readiness((ready, lines))
 }

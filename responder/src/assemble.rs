@@ -11,7 +11,7 @@ use std::{
 
 use precompute::{
     assemble::{self, Assembly as Common, Tokens},
-    config::{At, ConfigError, Document, Problems},
+    config::{At, ConfigError, Document, InUse, Problems},
     pki::{Certificate, UnixTime},
 };
 
@@ -35,12 +35,13 @@ pub struct Assembly {
 pub struct Opener {
     path: PathBuf,
     tokens: Tokens,
+    in_use: InUse,
 }
 
 impl Opener {
     /// For this file; nothing is read yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), tokens: Tokens::default() }
+        Self { path: path.to_owned(), tokens: Tokens::default(), in_use: InUse::default() }
     }
 
     /// The file.
@@ -51,10 +52,20 @@ impl Opener {
     /// Reads the file and opens what it names: keys and certificates are opened and tried. If all tokens of a signer
     /// are out of reach, that is only logged; the signer signs when one is back.
     pub fn read(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
-        self.open(&Document::open(&self.path)?, now)
+        self.open(&self.in_use.read(Document::open(&self.path)?), now)
     }
 
-    /// The same, but such a signer is a problem.
+    /// The same of what is in use, whatever the file says now.
+    pub fn reopen(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
+        self.in_use.get().map_or_else(|| self.read(now), |document| self.open(&document, now))
+    }
+
+    /// What was read last is in use from now on.
+    pub fn taken(&self) {
+        self.in_use.taken();
+    }
+
+    /// As [`Self::read`], but such a signer is a problem.
     pub fn check(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
         self.open(&Document::open(&self.path)?.to_be_checked(), now)
     }

@@ -11,8 +11,14 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use precompute::{
-    admin::drain, config::ConfigError, engine::Survey, log, output::say, pki::UnixTime, publication::Published,
-    signers::OcspSigner,
+    admin::drain,
+    config::ConfigError,
+    engine::Survey,
+    log,
+    output::say,
+    pki::UnixTime,
+    publication::Published,
+    signers::{EndOfUse, OcspSigner, UseOfKey},
 };
 use tracing::warn;
 
@@ -263,7 +269,7 @@ fn summary(path: &Path, Checked { config, assembly, surveys, feed }: &Checked, w
             if tenant.path.is_empty() { tsa.shown_path() } else { &tsa.path },
             policies.join(", "),
             tsa.signer.algorithm(),
-            tsa.signer.not_after(),
+            until(tsa.signer.use_of_key()),
             tsa.policy.accuracy
         ));
     }
@@ -273,4 +279,9 @@ fn summary(path: &Path, Checked { config, assembly, surveys, feed }: &Checked, w
         lines.push(format!("  the clock by {}, tokens recorded in {record}", config.time_stamping.clock));
     }
     lines.join("\n")
+}
+
+/// Until when an authority makes tokens, and what ends that if its certificate does not.
+fn until(UseOfKey { ends, by, .. }: &UseOfKey) -> String {
+    if *by == EndOfUse::Certificate { ends.to_string() } else { format!("{ends} (by {by})") }
 }

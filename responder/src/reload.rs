@@ -1,6 +1,6 @@
 //! Takes a changed configuration while connections go on.
 //!
-//! Purpose: SIGHUP makes it read the file again. Tenants, issuers, policies, keys, sources and the TLS certificate
+//! Purpose: SIGHUP makes it read the file again; a renewed certificate makes it open what is in use anew. Tenants, issuers, policies, keys, sources and the TLS certificate
 //! change as a whole, or not at all. Invariant: a refused file changes nothing; the refusal is logged, and readiness
 //! shows it until a good file is read. What is bound at the start (addresses, threads, memory, the state directory)
 //! stays; a difference there is reported. It does not know connections.
@@ -13,7 +13,7 @@ use precompute::{
     assemble::Assembly as Common,
     pki::UnixTime,
     service::{
-        Change, Handle, Tenants,
+        Change, Handle, Opens, Renewer, Tenants,
         following::{FeedChange, FeedHandle},
         let_go,
     },
@@ -51,6 +51,8 @@ pub struct Reload {
     pub status: Arc<Status>,
     /// The record; it is opened again, in case its file was renamed.
     pub record: Option<Arc<Writer>>,
+    /// What renews signers.
+    pub renewer: Arc<Renewer>,
 }
 
 /// Where what is known of the issuers comes from.
@@ -114,10 +116,13 @@ impl Knowledge {
 }
 
 impl Reload {
-    /// Reads the file and changes to it.
-    pub async fn run(&self) {
+    /// Reads the file, or opens what is in use anew, and changes to it.
+    pub async fn run(&self, opens: Opens) {
+        if opens == Opens::WhatIsInUse {
+            return self.change(opens).await.err().iter().for_each(|problem| self.renewer.refused(problem));
+        }
         self.record.iter().for_each(|record| record.reopen());
-        let outcome = self.change().await;
+        let outcome = self.change(opens).await;
         match &outcome {
             Ok(()) => info!(file = %self.opener.path().display(), "the configuration was read again"),
             Err(problem) => error!("{problem}; the configuration stays as it was"),
@@ -125,10 +130,11 @@ impl Reload {
         self.status.reloaded(outcome);
     }
 
-    async fn change(&self) -> Result<(), String> {
-        let opener = self.opener.clone();
+    async fn change(&self, opens: Opens) -> Result<(), String> {
+        let (opener, now) = (self.opener.clone(), UnixTime::now());
         // Keys are opened and tried, which takes time.
-        let read = tokio::task::spawn_blocking(move || opener.read(UnixTime::now()));
+        let open = move || if opens == Opens::TheFile { opener.read(now) } else { opener.reopen(now) };
+        let read = tokio::task::spawn_blocking(open);
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         for Waiting { key, in_use, in_file } in keys::waiting(&self.started_with, &config) {
             warn!(key, in_use, in_file, "{}", keys::WAITS);
@@ -138,6 +144,7 @@ impl Reload {
             // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
+        let renewing = self.renewer.of(&assembly);
         let assembly = Arc::new(assembly);
         let prepared = self.knowledge.prepare(&assembly).await?;
         let tenants = Arc::clone(prepared.tenants());
@@ -161,6 +168,10 @@ impl Reload {
         if let (Some(own), Some(certificates)) = (&self.tls, &certificates) {
             own.go_over_to(certificates);
         }
+        if opens == Opens::TheFile {
+            self.opener.taken();
+        }
+        self.renewer.change(renewing);
         tokio::spawn(let_go(former));
         Ok(())
     }

@@ -106,8 +106,8 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 /// Every key that the program knows, by its own word: each section is given one that it does not know.
 fn known_keys() -> Keys {
     let sections = ["http", "tls", "admin", "cache", "feed", "log", "time_stamping", "tenant"].map(str::to_owned);
-    let below =
-        ["issuer", "issuer.signer", "issuer.sql", "tsa", "tsa.signer"].map(|section| format!("tenant.{section}"));
+    let below = ["issuer", "issuer.signer", "issuer.signer.renew", "issuer.sql", "tsa", "tsa.signer"]
+        .map(|section| format!("tenant.{section}"));
     let mut config = "wrong = 1\n".to_owned();
     for section in sections.iter().chain(&below) {
         let is_array = ["tenant", "issuer", "tsa"].iter().any(|array| section.split('.').next_back() == Some(array));
@@ -133,7 +133,9 @@ fn section_of(head: &str) -> Option<String> {
     let section = named.trim_matches(['`', '[', ']']);
     Some(match section {
         "the file" => String::new(),
-        "issuer" | "issuer.signer" | "issuer.sql" | "tsa" | "tsa.signer" => format!("tenant.{section}"),
+        "issuer" | "issuer.signer" | "issuer.signer.renew" | "issuer.sql" | "tsa" | "tsa.signer" => {
+            format!("tenant.{section}")
+        }
         _ => section.to_owned(),
     })
 }

@@ -42,13 +42,19 @@ impl Pools {
         let mut pools = Vec::new();
         for issuer in tenants.issuers() {
             let signers = issuer.1.signers.all();
-            let purpose = KeyPurpose::OcspSigning { others: signers.len() > 1 };
-            for (place, signer) in signers.iter().enumerate() {
-                let Some(signing) = signer.signing() else { continue };
+            // While a certificate is renewed, the old and the new one have the same key and pool.
+            let of = |place: usize| signers[place].signing();
+            let is_first = |place: &usize| {
+                (0..*place).all(|other| of(other).zip(of(*place)).is_none_or(|(other, own)| !Arc::ptr_eq(other, own)))
+            };
+            let others = (0..signers.len()).filter(is_first).count() > 1;
+            let purpose = KeyPurpose::OcspSigning { others };
+            for place in (0..signers.len()).filter(is_first) {
+                let Some(signing) = of(place) else { continue };
                 let mut labels = labels(issuer);
                 labels.push(("signer", place.to_string()));
                 let mut name = format!("{}/{}", issuer.0, issuer.1.name);
-                if signers.len() > 1 {
+                if others {
                     name += &format!(" signer {place}");
                 }
                 pools.push(Entry { name, labels, purpose, pool: signing.status() });

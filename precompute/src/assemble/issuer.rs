@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path, 
 
 use tracing::warn;
 
-use super::{Assembler, chain_of, publication};
+use super::{
+    Assembler, chain_of, publication,
+    signer::{Of, Opened},
+};
 use crate::{
     config::{At, IssuerConfig, Sources, TenantConfig},
     feed::https,
@@ -13,6 +16,7 @@ use crate::{
     ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
     pki::{Certificate, UnixTime, certificates, hex::Hex},
     publication::Published,
+    renew::Renewing,
     signers::{OcspSigner, Signers},
     source::check_crl_issuer,
 };
@@ -40,6 +44,10 @@ pub struct AssembledIssuer {
     pub signers: Signers,
     /// What is published of it; `None` if nothing is.
     pub published: Option<Published>,
+    /// Those that are renewed.
+    pub renewing: Vec<Renewing>,
+    /// How many of the file they are from.
+    pub signers_count: usize,
 }
 
 impl AssembledIssuer {
@@ -98,7 +106,8 @@ impl<'a> Assembler<'a> {
         }
         let crl_issuers = certificate.as_ref().map(|ca| self.crl_issuers(&at, config, ca)).unwrap_or_default();
         let name = config.name.clone().or_else(|| Some(certificate.as_ref()?.subject())).unwrap_or_default();
-        let signers = self.signers(&format!("{}/{name}", tenant.name), tenant.form, config, certificate.as_ref());
+        let of = Of { tenant: &tenant.name, name: &name, form: tenant.form, certificate: certificate.as_ref() };
+        let Opened { signers, renewing, count: signers_count } = self.signers(of, config);
         let (certificate, signers) = (certificate?, signers?);
         Some(AssembledIssuer {
             id: IssuerId::of(&tenant.name, &certificate),
@@ -111,6 +120,8 @@ impl<'a> Assembler<'a> {
             unlisted_is_said: config.unlisted.or(tenant.unlisted).is_some(),
             signers,
             published: publication::of(config.publish, &chain),
+            renewing,
+            signers_count,
         })
     }
 

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{AssembledTenant, Assembler, chain_of, key::Wanted};
+use super::{AssembledTenant, Assembler, chain_of, key::Wanted, renewed::Whose};
 use crate::{
     config::{At, TsaConfig, shown_path},
     limits,
     pki::{Certificate, is_same_general_name, is_same_name},
-    sign::KeyPurpose,
-    signers::{TsaSigner, TsaSignerError},
+    renew::{Renewing, Signs},
+    sign::{KeyPurpose, Signing},
+    signers::{EndOfUse, TsaSigner, TsaSignerError, UseOfKey},
     tsp::{TsaName, TsaPolicy},
 };
 
@@ -24,6 +25,8 @@ pub struct AssembledTsa {
     pub policy: TsaPolicy,
     /// The signer of its tokens.
     pub signer: Arc<TsaSigner>,
+    /// What renews the signer, if anything does.
+    pub renewing: Option<Renewing>,
     /// Whether another tenant's authority may have the same key.
     shared_key: bool,
 }
@@ -63,27 +66,34 @@ pub(super) fn check_all(root: &At<'_>, tenants: &[AssembledTenant]) {
 
 impl<'a> Assembler<'a> {
     pub(super) fn tsa(&self, tenant: &str, config: &'a TsaConfig) -> Option<AssembledTsa> {
-        let signer = Arc::new(self.tsa_signer(&format!("{tenant}/{}", config.name), config)?);
+        let (signer, renewing) = self.tsa_signer(tenant, config)?;
+        let signer = Arc::new(signer);
         check_names(&self.at(&config.place), &config.policy, signer.certificate());
         Some(AssembledTsa {
             name: config.name.clone(),
             path: config.path.clone(),
             policy: config.policy.clone(),
             signer,
+            renewing,
             shared_key: config.shared_key,
         })
     }
 
-    fn tsa_signer(
-        &self,
-        name: &str,
-        TsaConfig { signer: config, validity_left, .. }: &'a TsaConfig,
-    ) -> Option<TsaSigner> {
+    fn tsa_signer(&self, tenant: &str, tsa: &'a TsaConfig) -> Option<(TsaSigner, Option<Renewing>)> {
+        let TsaConfig { signer: config, validity_left, key_usage_end, policy, .. } = tsa;
+        let name = format!("{tenant}/{}", tsa.name);
         let at = self.at(&config.place);
         let file = chain_of(&at, config.certificate.as_deref());
-        let own = file.as_deref().and_then(<[_]>::split_first);
-        let key = self.key(config, own.map(|(certificate, _)| certificate))?;
-        let (certificate, chain) = own?;
+        let key = self.key(config, file.as_ref().and_then(|file| file.first()))?;
+        let file = file?;
+        let wanted = Wanted { name: &name, purpose: KeyPurpose::TimeStamping };
+        let pool: Arc<dyn Signing> = Arc::new(self.pool(config, &key, file.first()?, &wanted)?);
+        let needs_alternative_name = policy.tsa_name == TsaName::SubjectAltName;
+        let signs =
+            Signs::TimeStamps { validity_left: *validity_left, key_usage_end: *key_usage_end, needs_alternative_name };
+        let whose = Whose { tenant, name: &tsa.name, is_tsa: true };
+        let (chains, renewing) = self.standing(config, whose, file, signs, Some(Arc::downgrade(&pool)));
+        let (certificate, chain) = chains.last()?.split_first()?;
         let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
         if count > allowed {
             at.problem(
@@ -91,16 +101,19 @@ impl<'a> Assembler<'a> {
                 format_args!("has {count} certificates after the signer's; leave at most {allowed} in the file"),
             );
         }
-        let wanted = Wanted { name, purpose: KeyPurpose::TimeStamping };
-        let pool = Arc::new(self.pool(config, &key, certificate, &wanted)?);
-        let octets = key.public_key_octets(certificate);
-        let signer = TsaSigner::new(name, (certificate, chain), octets, pool, self.now, *validity_left);
+        let octets = certificate.public_key_octets();
+        let signer =
+            TsaSigner::new(&name, (certificate, chain), octets, pool, self.now, *validity_left, *key_usage_end);
         let signer = signer.map_err(|error| {
-            let about = if matches!(error, TsaSignerError::EndsSoon { .. }) { "validity_left" } else { "certificate" };
+            let about = match &error {
+                TsaSignerError::EndsSoon { .. } => "validity_left",
+                TsaSignerError::OutOfUse(UseOfKey { by: EndOfUse::Configuration, .. }) => "key_usage_end",
+                _ => "certificate",
+            };
             let about = if at.has(about) { about } else { "certificate" };
             at.problem(about, error);
         });
-        Some(signer.ok()?.with_key_names(key.names()))
+        Some((signer.ok()?.with_key_names(key.names()), renewing))
     }
 }
 

@@ -25,12 +25,13 @@ use crate::{
     api::{Api, ApiSettings},
     assemble::{self, Assembly, FeedFiles, Tokens},
     config::{
-        Config, ConfigError, Problems,
+        Config, ConfigError, Document, InUse, Problems,
         keys::{self, Waiting},
     },
     feed::shelf,
     pki::UnixTime,
-    service::{Control, Handle, Reloads, Service, ServiceState, Signals, Threads, notify},
+    renew::Renewing,
+    service::{Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify},
     state_dir::{self, Purpose},
 };
 
@@ -41,11 +42,22 @@ const RUN: Purpose = Purpose::exclusive("ostia-precompute run");
 struct Opener {
     path: PathBuf,
     tokens: Tokens,
+    in_use: InUse,
 }
 
 impl Opener {
+    /// The file as it is now.
     fn read(&self) -> Result<(Config, Assembly), ConfigError> {
-        let reading = super::read(&self.path)?.with(|config, problems| {
+        self.open(&self.in_use.read(Document::open(&self.path)?))
+    }
+
+    /// What is in use, opened anew.
+    fn reopen(&self) -> Result<(Config, Assembly), ConfigError> {
+        self.in_use.get().map_or_else(|| self.read(), |document| self.open(&document))
+    }
+
+    fn open(&self, document: &Document) -> Result<(Config, Assembly), ConfigError> {
+        let reading = super::reading(document).with(|config, problems| {
             check_writer(config, problems);
             assemble::assemble(config, problems, &self.tokens, UnixTime::now())
         });
@@ -83,7 +95,7 @@ fn told(error: ConfigError) -> Box<dyn Error> {
 pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     // Signals count from the beginning, because opening keys may take long.
     let control = Control::new()?;
-    let opener = Opener { path: path.to_owned(), tokens: Tokens::default() };
+    let opener = Opener { path: path.to_owned(), tokens: Tokens::default(), in_use: InUse::default() };
     let (config, mut assembly) = opener.read().map_err(told)?;
     let started = Instant::now();
     let owned = state_dir::own(&config.state_dir, RUN)?;
@@ -96,6 +108,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let read = Service::read(&assembly, owned)?;
     // The service has the parts that it uses; those of time-stamping end here.
     let api_settings = ApiSettings::of(&assembly);
+    // Those of time-stamping are renewed by who makes time-stamps.
+    let renewer = Arc::new(Renewer::new(false));
+    let renewing = renewer.of(&assembly);
     let feed = assembly.feed.take();
     let files = feed.as_ref().map(FeedFiles::of);
     drop(assembly);
@@ -103,6 +118,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let threads = Threads::default();
     let service = read.start(&config, &answers, &threads, feed)?;
     let status = Status::new(service.tenants(), config.admin.ready_without_signers);
+    status.renews(&renewer);
     let publishing = service.publishing().cloned();
     if let Some(publishing) = &publishing {
         status.publishes(publishing);
@@ -118,12 +134,14 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::process(&status),
         admin::server(server),
         admin::issuers(&status),
+        admin::renewals(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
     let api = Api::new(service.ledgers(), publishing.as_ref());
     api.change(api_settings);
     let router = admin::router(Arc::clone(&status), parts).merge(Arc::clone(&api).router());
-    let running = Running { opener, config, files, service: &service, status, api, router, threads, started };
+    let running =
+        Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     service.end();
     info!("stopped");
@@ -144,12 +162,15 @@ struct Running<'s> {
     router: Router,
     threads: Threads,
     started: Instant,
+    renewer: Arc<Renewer>,
+    renewing: Vec<Renewing>,
 }
 
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, files, service, status, api, router, mut threads, started } = self;
+        let Self { opener, config, files, service, status, api, router, mut threads, started, renewer, renewing } =
+            self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
@@ -173,11 +194,13 @@ impl Running<'_> {
             service: service.handle().clone(),
             status: Arc::clone(&status),
             api,
+            renewer: Arc::clone(&renewer),
         });
-        let reloads = Reloads::start(hangup, &mut tasks, move || {
+        let reloads = Reloads::start(hangup, renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
-            async move { reload.run().await }
+            async move { reload.run(opens).await }
         });
+        renewer.change(renewing);
         info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
         notify(ServiceState::Ready);
         let outcome = tokio::select! {
@@ -203,12 +226,16 @@ struct Reload {
     service: Handle,
     status: Arc<Status>,
     api: Arc<Api>,
+    renewer: Arc<Renewer>,
 }
 
 impl Reload {
-    /// Reads the file and changes to it.
-    async fn run(&self) {
-        let outcome = self.change().await;
+    /// Reads the file, or opens what is in use anew, and changes to it.
+    async fn run(&self, opens: Opens) {
+        let outcome = self.change(opens).await;
+        if opens == Opens::WhatIsInUse {
+            return outcome.err().iter().for_each(|problem| self.renewer.refused(problem));
+        }
         match &outcome {
             Ok(()) => info!(file = %self.opener.path.display(), "the configuration was read again"),
             Err(problem) => error!("{problem}; the configuration stays as it was"),
@@ -216,10 +243,11 @@ impl Reload {
         self.status.reloaded(outcome);
     }
 
-    async fn change(&self) -> Result<(), String> {
+    async fn change(&self, opens: Opens) -> Result<(), String> {
         let opener = self.opener.clone();
         // Keys are opened and tried, which takes time.
-        let read = spawn_blocking(move || opener.read()).await.map_err(|error| error.to_string())?;
+        let open = move || if opens == Opens::TheFile { opener.read() } else { opener.reopen() };
+        let read = spawn_blocking(open).await.map_err(|error| error.to_string())?;
         let (config, assembly) = read.map_err(|error| error.to_string())?;
         for Waiting { key, in_use, in_file } in keys::waiting(&keys::KEYS, &self.started_with, &config) {
             warn!(key, in_use, in_file, "{}", keys::WAITS);
@@ -227,10 +255,14 @@ impl Reload {
         if let Some((in_use, feed)) = self.files.as_ref().zip(assembly.feed.as_ref()) {
             in_use.warn_of_changes(&FeedFiles::of(feed));
         }
-        let api_settings = ApiSettings::of(&assembly);
+        let (api_settings, renewing) = (ApiSettings::of(&assembly), self.renewer.of(&assembly));
         let change = self.service.prepare(Arc::new(assembly)).await?;
         self.service.adopt(change).await?;
         self.api.change(api_settings);
+        if opens == Opens::TheFile {
+            self.opener.in_use.taken();
+        }
+        self.renewer.change(renewing);
         Ok(())
     }
 }

@@ -78,6 +78,11 @@ impl Document {
         Self { path: path.to_owned(), text: text.to_owned(), is_checked: false }
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The same document, but only checked: a fault that may pass by itself is a problem, too. Otherwise it is only
     /// logged, and the service runs without the affected part for now.
     #[must_use]

@@ -23,7 +23,10 @@ use crate::{
     },
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
-use crate::{pki::written::Radix, source::Form};
+use crate::{
+    pki::{UnixTime, written::Radix},
+    source::Form,
+};
 
 /// Numbers that make the choices; when they run out always 0, which is the simplest choice.
 struct Dice(std::vec::IntoIter<u32>);
@@ -195,14 +198,18 @@ fn leave_out(dice: &mut Dice, issuer: &mut IssuerConfig) {
     for signer in &mut issuer.signers {
         if dice.coin() {
             signer.key = KeyConfig::Elsewhere;
+            // Nothing that has to be signed.
+            signer.renew.iter_mut().for_each(|renew| renew.by = RenewBy::Nobody);
         }
     }
 }
 
 fn any_signer(dice: &mut Dice, for_time_stamps: bool) -> SignerConfig {
     let certificate = if for_time_stamps { Some(dice.path()) } else { dice.maybe(|dice| dice.path()) };
+    let renew = dice.maybe(any_renewal).filter(|_| certificate.is_some());
     SignerConfig {
         place: Place::default(),
+        renew,
         key: any_key(dice),
         designated: certificate.is_some() && !for_time_stamps && dice.coin(),
         certificate,
@@ -210,6 +217,20 @@ fn any_signer(dice: &mut Dice, for_time_stamps: bool) -> SignerConfig {
         threads: dice.maybe(|dice| 1 + dice.below(limits::SIGN_THREADS_MAX as u64) as usize),
         primary_first: dice.coin(),
         verify: dice.of(&[Verify::All, Verify::Sample]),
+    }
+}
+
+fn any_renewal(dice: &mut Dice) -> RenewConfig {
+    let deadline = dice.length(Duration::from_secs(1), Duration::from_secs(600));
+    let by = match dice.below(3) {
+        0 => RenewBy::Command(dice.path(), (0..dice.below(3)).map(|_| dice.path().into()).collect(), deadline),
+        1 => RenewBy::Request(dice.path()),
+        _ => RenewBy::Nobody,
+    };
+    RenewConfig {
+        place: Place::default(),
+        by,
+        before: dice.length(Duration::from_secs(1), Duration::from_secs(9 << 20)),
     }
 }
 
@@ -274,6 +295,7 @@ fn any_tsa(dice: &mut Dice, number: u64) -> TsaConfig {
             qc_statements: dice.coin(),
             verify_one_in: 1 + dice.below(u64::from(u32::MAX)) as u32,
         },
+        key_usage_end: dice.maybe(|dice| UnixTime(dice.below(UnixTime::MAX.0))),
         signer: any_signer(dice, true),
         validity_left: dice.length(Duration::ZERO, 3650 * DAY),
         shared_key: dice.coin(),
@@ -488,6 +510,7 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         write_tsa(text, tsa);
         writeln!(text, "[{above}tsa.signer]").unwrap();
         key(text, "validity_left", quoted(&in_words(tsa.validity_left)));
+        maybe(text, "key_usage_end", tsa.key_usage_end.map(|end| quoted(&end.to_string())));
         write_signer(text, &tsa.signer);
     }
 }
@@ -504,6 +527,17 @@ fn write_signer(text: &mut String, signer: &SignerConfig) {
     maybe(text, "threads", signer.threads);
     key(text, "primary_first", signer.primary_first);
     key(text, "verify", word(&[("all", Verify::All), ("sample", Verify::Sample)], signer.verify));
+    let Some(renew) = &signer.renew else { return };
+    let by = match &renew.by {
+        RenewBy::Command(program, arguments, deadline) => {
+            let words = std::iter::once(program.as_os_str()).chain(arguments.iter().map(|word| &**word));
+            let words = list(words.map(|word| word.to_str().unwrap().to_owned()));
+            format!("command = {words}, deadline = {}, ", quoted(&in_words(*deadline)))
+        }
+        RenewBy::Request(file) => format!("request = {}, ", path(file)),
+        RenewBy::Nobody => String::new(),
+    };
+    key(text, "renew", format_args!("{{ {by}before = {} }}", quoted(&in_words(renew.before))));
 }
 
 fn write_tsa(text: &mut String, tsa: &TsaConfig) {

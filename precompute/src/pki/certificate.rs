@@ -31,6 +31,8 @@ use super::{
 const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
 /// id-kp-timeStamping
 pub const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
+/// id-ce-privateKeyUsagePeriod, 2.5.29.16, as the content bytes of the identifier.
+const PRIVATE_KEY_USAGE_PERIOD: &[u8] = &[0x55, 0x1d, 0x10];
 const OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
 
 /// A parsed certificate and its bytes.
@@ -246,6 +248,33 @@ impl Certificate {
             (true, []) if signs => Ok(TimeStampingKeyUsage::Signs),
             (true, []) => Ok(TimeStampingKeyUsage::VouchesAlone),
             (true, others) => Err(format!("has a keyUsage with {}", others.join(", "))),
+        }
+    }
+
+    /// When its key may sign, by its PrivateKeyUsagePeriod (RFC 3280 section 4.2.1.4; TSAs have it by ETSI EN 319 421
+    /// section 7.6.2): from when, and until when. `None` without the extension. The error says what is wrong with it.
+    pub fn private_key_usage(&self) -> Result<Option<(Option<UnixTime>, Option<UnixTime>)>, String> {
+        let Some(value) = self.extension(PRIVATE_KEY_USAGE_PERIOD) else { return Ok(None) };
+        let fail = |what: &str| format!("has a PrivateKeyUsagePeriod that {what}");
+        let mut fields = Elements::only(value, SEQUENCE).map_err(|error| fail(&format!("is unreadable ({error})")))?;
+        let mut period = [None, None];
+        // [0] IMPLICIT and [1] IMPLICIT GeneralizedTime.
+        for (tag, time) in [0x80, 0x81].into_iter().zip(&mut period) {
+            if fields.peek() == Some(tag) {
+                let content = fields.any().map_err(|error| fail(&format!("is unreadable ({error})")))?.content;
+                let read = Some(content).filter(|content| content.len() == 15).and_then(Instant::from_asn1_text);
+                let read =
+                    read.ok_or_else(|| fail("has a time that is no GeneralizedTime of the form YYYYMMDDHHMMSSZ"))?;
+                *time = Some(read.clamped());
+            }
+        }
+        fields.finish().map_err(|error| fail(&format!("is unreadable ({error})")))?;
+        match period {
+            [None, None] => Err(fail("says neither when the use of the key begins nor when it ends")),
+            [Some(begin), Some(end)] if end <= begin => {
+                Err(fail(&format!("ends at {end}, before it begins at {begin}")))
+            }
+            [begin, end] => Ok(Some((begin, end))),
         }
     }
 

@@ -136,7 +136,11 @@ pub fn credential(name: &str, directory: Option<&OsStr>) -> Option<PathBuf> {
 
 /// Every certificate of a PEM file in order, or the only one of a DER file. Never empty.
 pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
-    let content = read_bounded(path, limits::CERTIFICATE_FILE_OCTETS_MAX)?;
+    certificates_in(&read_bounded(path, limits::CERTIFICATE_FILE_OCTETS_MAX)?, path)
+}
+
+/// The same of what was read from `path`, or came by another way of that name.
+pub fn certificates_in(content: &[u8], path: &Path) -> Result<Vec<Certificate>, FileError> {
     let parse = |der: &[u8]| {
         let certificate = Certificate::from_der(der).map_err(|error| FileError::new(path, error))?;
         if certificate.is_validity_clamped() {
@@ -148,11 +152,11 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
         }
         Ok(certificate)
     };
-    if pem::is_der(&content) {
-        return Ok(vec![parse(&content)?]);
+    if pem::is_der(content) {
+        return Ok(vec![parse(content)?]);
     }
     let damaged = |damage| FileError::new(path, damage);
-    let sections = pem::sections(&content).map_err(damaged)?;
+    let sections = pem::sections(content).map_err(damaged)?;
     let mut chain = Vec::new();
     for section in sections.iter().filter(|section| CERTIFICATES.contains(&section.label)) {
         let der = section.content().map_err(damaged)?;
@@ -164,7 +168,7 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
         chain.push(parse(&der[..length])?);
     }
     if chain.is_empty() {
-        return Err(no_certificate(path, &content, &sections));
+        return Err(no_certificate(path, content, &sections));
     }
     Ok(chain)
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use der::{
-    Decode as _, Encode as _, EncodePem as _, Tag, Tagged as _,
+    Decode as _, DecodePem as _, Encode as _, EncodePem as _, Tag, Tagged as _,
     asn1::{BitString, Null, ObjectIdentifier, OctetString, PrintableStringRef, Utf8StringRef},
     pem::LineEnding,
 };
@@ -20,11 +20,16 @@ use x509_cert::{
     spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned},
 };
 
+use super::Certificate;
+
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
 const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 const OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
+const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+/// What a certificate is for, and whom it names.
+const ASKED_AGAIN: [ObjectIdentifier; 4] = [KEY_USAGE, EXTENDED_KEY_USAGE, OCSP_NOCHECK, SUBJECT_ALT_NAME];
 
 /// What the certificate is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +89,26 @@ impl Request {
         let mut attributes = x509_cert::attr::Attributes::new();
         attributes.insert(extensions)?;
         Ok(Self(CertReqInfo { version: Version::V1, subject: read_subject(subject)?, public_key, attributes }))
+    }
+
+    /// For the key and the subject of `certificate`, and what it is for: its keyUsage, extendedKeyUsage,
+    /// id-pkix-ocsp-nocheck and subjectAltName are requested as they stand there. The rest, such as validity and policies,
+    /// is the CA's to decide.
+    pub fn again(certificate: &Certificate) -> Result<Self, RequestError> {
+        let present = certificate.tbs();
+        let is_asked = |extension: &&Extension| ASKED_AGAIN.contains(&extension.extn_id);
+        let extensions: Vec<_> = present.extensions.iter().flatten().filter(is_asked).cloned().collect();
+        let mut attributes = x509_cert::attr::Attributes::new();
+        if !extensions.is_empty() {
+            attributes.insert(Attribute::try_from(ExtensionReq(extensions))?)?;
+        }
+        let public_key = present.subject_public_key_info.clone();
+        Ok(Self(CertReqInfo { version: Version::V1, subject: present.subject.clone(), public_key, attributes }))
+    }
+
+    /// Whether a request in PEM asks for the same, whatever its signature.
+    pub fn is_in(&self, pem: &[u8]) -> bool {
+        CertReq::from_pem(pem).is_ok_and(|request| request.info == self.0)
     }
 
     /// The bytes that the key has to sign.

@@ -1,11 +1,11 @@
 //! The signals that reload and end the service, and the runtime that receives them. It does not know what they cause.
 
-use std::{error::Error, io};
+use std::{error::Error, io, sync::Arc};
 
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
 };
 
@@ -45,31 +45,52 @@ impl EndSignals {
     }
 }
 
-/// Reloads when SIGHUP asks for it, and tells systemd.
+/// Reloads when SIGHUP asks for it, and tells systemd; and when a renewed certificate is to be taken.
 #[derive(Debug)]
 pub struct Reloads {
     stop: watch::Sender<bool>,
 }
 
+/// What a reload opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opens {
+    /// The file as it is now: somebody has asked for it.
+    TheFile,
+    /// What is in use, with certificates that were renewed.
+    WhatIsInUse,
+}
+
 impl Reloads {
-    /// Starts a task that has `reload` run for each SIGHUP.
-    pub fn start<F>(mut hangup: Signal, tasks: &mut JoinSet<()>, reload: impl Fn() -> F + Send + 'static) -> Self
+    /// Starts a task that has `reload` run for each SIGHUP, and each time that something was `renewed`.
+    pub fn start<F>(
+        mut hangup: Signal,
+        renewed: Arc<Notify>,
+        tasks: &mut JoinSet<()>,
+        reload: impl Fn(Opens) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = ()> + Send,
     {
         let (stop, mut stopping) = watch::channel(false);
         tasks.spawn(async move {
             loop {
-                tokio::select! {
-                    asked = hangup.recv() => if asked.is_none() { break },
+                let opens = tokio::select! {
+                    asked = hangup.recv() => if asked.is_some() { Opens::TheFile } else { break },
+                    () = renewed.notified() => Opens::WhatIsInUse,
                     _ = stopping.wait_for(|stopping| *stopping) => break,
+                };
+                // systemd waits for a reload that it has asked for.
+                let is_told = opens == Opens::TheFile;
+                if is_told {
+                    notify(ServiceState::Reloading);
                 }
-                notify(ServiceState::Reloading);
-                reload().await;
+                reload(opens).await;
                 if *stopping.borrow() {
                     break;
                 }
-                notify(ServiceState::Ready);
+                if is_told {
+                    notify(ServiceState::Ready);
+                }
             }
         });
         Self { stop }

@@ -74,7 +74,8 @@ impl Tenant {
             let state = states.get(id)?;
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
             if let Some(same) = formers.find(|former| answers_for(former, issuer, state)) {
-                return Ok(Arc::clone(same));
+                let has_more = issuer.signers.all().len() > same.signers.all().len();
+                return Ok(if has_more { Arc::new(same.with_more_signers(signers.clone())) } else { Arc::clone(same) });
             }
             let active = ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone())?;
             Ok(Arc::new(active.with_crl_urls(issuer.sources.crl_urls())))
@@ -89,14 +90,15 @@ impl Tenant {
     }
 }
 
-/// Whether this issuer's answers are right for an issuer of the same tenant with this configuration.
+/// Whether this issuer's answers are right for an issuer of the same tenant with this configuration, which may have more
+/// signers after those of this one: a renewed one stands behind its predecessor.
 fn answers_for(active: &ActiveIssuer, config: &AssembledIssuer, state: &IssuerState) -> bool {
     *active.id() == config.id
         && active.name == config.name
         && active.policy == config.policy
         && active.crl_urls == config.sources.crl_urls()
         && Arc::ptr_eq(&active.state.records, &state.records)
-        && active.signers.all().len() == config.signers.all().len()
+        && active.signers.all().len() <= config.signers.all().len()
         && active.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {
             signer.template().fingerprint() == other.template().fingerprint()
                 && (signer.not_before(), signer.not_after()) == (other.not_before(), other.not_after())

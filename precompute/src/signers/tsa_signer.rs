@@ -20,10 +20,79 @@ pub struct TsaSigner {
     signing: Arc<dyn Signing>,
     certificate: Certificate,
     chain: Vec<Certificate>,
-    not_before: UnixTime,
-    not_after: UnixTime,
+    use_of_key: UseOfKey,
     /// For people.
     key_names: Vec<String>,
+}
+
+/// When a key may make tokens, and what ends that first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UseOfKey {
+    /// From when.
+    pub begins: UnixTime,
+    /// Until when: no token is made at that instant or later.
+    pub ends: UnixTime,
+    /// What ends it.
+    pub by: EndOfUse,
+}
+
+/// What ends the use of a key first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndOfUse {
+    /// The end of its certificate.
+    Certificate,
+    /// The certificate's PrivateKeyUsagePeriod.
+    Period,
+    /// `key_usage_end` of the configuration.
+    Configuration,
+}
+
+impl fmt::Display for EndOfUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "the end of its certificate",
+            Self::Period => "the PrivateKeyUsagePeriod of its certificate",
+            Self::Configuration => "`key_usage_end`",
+        })
+    }
+}
+
+impl UseOfKey {
+    /// Of the key of this certificate, for which the configuration sets an `end`. The error completes "certificate …".
+    pub fn of(certificate: &Certificate, end: Option<UnixTime>) -> Result<Self, String> {
+        let (begin, period_end) = certificate.private_key_usage()?.unwrap_or_default();
+        let begins = begin.map_or(certificate.not_before(), |begin| begin.max(certificate.not_before()));
+        let ends = [
+            (Some(certificate.not_after()), EndOfUse::Certificate),
+            (period_end, EndOfUse::Period),
+            (end, EndOfUse::Configuration),
+        ];
+        // The first of those that end at the same instant: a certificate that has ended is renewed.
+        let ends = ends.into_iter().filter_map(|(end, by)| Some((end?, by)));
+        let (ends, by) = ends.min_by_key(|(end, _)| *end).unwrap_or((certificate.not_after(), EndOfUse::Certificate));
+        Ok(Self { begins, ends, by })
+    }
+
+    /// Whether tokens may be made.
+    #[inline]
+    pub fn holds(&self, now: UnixTime) -> bool {
+        self.begins <= now && now < self.ends
+    }
+
+    /// Whether it has ended, though the certificate has not.
+    pub fn is_over(&self, now: UnixTime) -> bool {
+        self.by != EndOfUse::Certificate && self.ends <= now
+    }
+
+    /// What is to be said of it if it ends soon, though the certificate does not; it completes "the use of its key …".
+    pub fn doubt(&self, now: UnixTime) -> Option<String> {
+        let Self { ends, by, .. } = self;
+        (*by != EndOfUse::Certificate && ends.since(now) < EXPIRES_SOON).then(|| {
+            format!(
+                "ends soon, at {ends}, by {by}: no token is made after that; have a certificate issued for a new key"
+            )
+        })
+    }
 }
 
 /// Why a key and certificate cannot time-stamp. The texts complete "certificate …".
@@ -37,10 +106,14 @@ pub enum TsaSignerError {
     KeyUsage(String),
     /// Clients find no path from it to a root.
     Path(String),
+    /// Its PrivateKeyUsagePeriod cannot be understood.
+    Period(String),
+    /// The key may not make tokens now.
+    OutOfUse(UseOfKey),
     /// It ends too soon.
     EndsSoon {
-        /// When.
-        not_after: UnixTime,
+        /// When the key may be used.
+        use_of_key: UseOfKey,
         /// How much validity the configuration requires.
         wanted: Duration,
     },
@@ -59,14 +132,26 @@ impl fmt::Display for TsaSignerError {
                 "{has}, and clients such as openssl refuse its tokens; have the CA issue it with `keyUsage = critical, digitalSignature`"
             ),
             Self::Path(problem) => write!(f, "{problem}. Clients refuse every token that comes with this file"),
-            Self::EndsSoon { not_after, wanted } => {
+            Self::Period(has) => write!(
+                f,
+                "{has}, so that nobody knows for how long its key may make tokens; have the CA issue it with times of the form YYYYMMDDHHMMSSZ, or without the extension"
+            ),
+            Self::OutOfUse(UseOfKey { begins, ends, by }) => write!(
+                f,
+                "is of a key that may make tokens from {begins} to {ends} by {by}, not now; have a certificate issued for a new key, or check this machine's clock"
+            ),
+            Self::EndsSoon { use_of_key: UseOfKey { ends, by, .. }, wanted } => {
                 // As the configuration writes it, in the largest unit that fits.
                 let seconds = wanted.as_secs();
                 let fits = |(unit, _): &(u64, &str)| seconds >= *unit && seconds.is_multiple_of(*unit);
                 let (unit, name) = [(86_400, "d"), (3600, "h"), (60, "m")].into_iter().find(fits).unwrap_or((1, "s"));
+                let what = match by {
+                    EndOfUse::Certificate => format!("expires at {ends}"),
+                    by => format!("is of a key whose use ends at {ends} by {by}"),
+                };
                 write!(
                     f,
-                    "expires at {not_after}, in less than the {}{name} that `validity_left` asks for; renew it, or lower `validity_left`",
+                    "{what}, in less than the {}{name} that `validity_left` asks for; renew it, or lower `validity_left`",
                     seconds / unit
                 )
             }
@@ -86,10 +171,30 @@ impl TsaSigner {
         signing: Arc<dyn Signing>,
         now: UnixTime,
         validity_left: Duration,
+        key_usage_end: Option<UnixTime>,
     ) -> Result<Self, TsaSignerError> {
         if certificate.public_key_octets() != public_key_octets {
             return Err(TsaSignerError::Signer(SignerError::KeyMismatch));
         }
+        for doubt in Self::check((certificate, chain), now, validity_left, key_usage_end)? {
+            warn!(signer = name, "the time-stamping certificate {doubt}");
+        }
+        let packing = Packing::of(signing.algorithm(), public_key_octets);
+        let packing = packing.ok_or(TsaSignerError::Signer(SignerError::Identity(IdentityError::KeyUnreadable)))?;
+        try_out(&*signing, certificate, packing).map_err(TsaSignerError::Signer)?;
+        let use_of_key = UseOfKey::of(certificate, key_usage_end).map_err(TsaSignerError::Period)?;
+        let (certificate, chain) = (certificate.clone(), chain.to_vec());
+        Ok(Self { signing, certificate, chain, use_of_key, key_names: Vec::new() })
+    }
+
+    /// Whether a certificate, with the others in its file, may time-stamp, whoever has its key. Gives what some clients may
+    /// object to, for the operator; the texts complete "the certificate …".
+    pub fn check(
+        (certificate, chain): (&Certificate, &[Certificate]),
+        now: UnixTime,
+        validity_left: Duration,
+        key_usage_end: Option<UnixTime>,
+    ) -> Result<Vec<String>, TsaSignerError> {
         certificate.check_time_stamping_only().map_err(TsaSignerError::Usage)?;
         let key_usage = certificate.check_time_stamping_key_usage().map_err(TsaSignerError::KeyUsage)?;
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
@@ -99,16 +204,18 @@ impl TsaSigner {
                 not_after,
             })));
         }
-        if not_after.since(now) < validity_left {
-            return Err(TsaSignerError::EndsSoon { not_after, wanted: validity_left });
+        let use_of_key = UseOfKey::of(certificate, key_usage_end).map_err(TsaSignerError::Period)?;
+        if !use_of_key.holds(now) {
+            return Err(TsaSignerError::OutOfUse(use_of_key));
+        }
+        if use_of_key.ends.since(now) < validity_left {
+            return Err(TsaSignerError::EndsSoon { use_of_key, wanted: validity_left });
         }
         let path = CertificatePath::of(certificate, chain, TIME_STAMPING, now);
         if let Some(problem) = path.error {
             return Err(TsaSignerError::Path(problem));
         }
-        for doubt in path.doubts {
-            warn!(signer = name, "the time-stamping certificate {doubt}");
-        }
+        let mut doubts = path.doubts;
         let minded = match key_usage {
             TimeStampingKeyUsage::Signs => None,
             TimeStampingKeyUsage::VouchesAlone => {
@@ -116,21 +223,14 @@ impl TsaSigner {
             }
             TimeStampingKeyUsage::Unreadable => Some("that is unreadable, and clients may refuse it"),
         };
-        if let Some(minded) = minded {
-            warn!(
-                signer = name,
-                "the time-stamping certificate has a keyUsage {minded}; have the CA issue it with `keyUsage = critical, \
-                 digitalSignature`"
-            );
-        }
+        doubts.extend(minded.map(|minded| {
+            format!("has a keyUsage {minded}; have the CA issue it with `keyUsage = critical, digitalSignature`")
+        }));
         if not_after.since(now) < EXPIRES_SOON {
-            warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be issued after its end");
+            doubts.push(format!("expires soon, at {not_after}; renew it, no token can be issued after its end"));
         }
-        let packing = Packing::of(signing.algorithm(), public_key_octets);
-        let packing = packing.ok_or(TsaSignerError::Signer(SignerError::Identity(IdentityError::KeyUnreadable)))?;
-        try_out(&*signing, certificate, packing).map_err(TsaSignerError::Signer)?;
-        let (certificate, chain) = (certificate.clone(), chain.to_vec());
-        Ok(Self { signing, certificate, chain, not_before, not_after, key_names: Vec::new() })
+        doubts.extend(use_of_key.doubt(now).map(|doubt| format!("is of a key whose use {doubt}")));
+        Ok(doubts)
     }
 
     /// The same signer, with the name of its key at each holder, for people.
@@ -165,7 +265,12 @@ impl TsaSigner {
 
     /// When its certificate ends.
     pub fn not_after(&self) -> UnixTime {
-        self.not_after
+        self.certificate.not_after()
+    }
+
+    /// When its key may make tokens.
+    pub fn use_of_key(&self) -> &UseOfKey {
+        &self.use_of_key
     }
 
     /// Its certificate, followed by the chain.
@@ -173,9 +278,12 @@ impl TsaSigner {
         std::iter::once(&self.certificate).chain(&self.chain)
     }
 
-    /// Whether its certificate is valid.
+    /// Whether it may make tokens: its certificate is valid, and its key in use.
     #[inline]
     pub fn is_valid(&self, now: UnixTime) -> bool {
-        self.not_before <= now && now < self.not_after
+        self.use_of_key.holds(now)
     }
 }
+
+#[cfg(test)]
+mod tests;

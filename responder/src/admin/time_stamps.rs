@@ -47,6 +47,12 @@ pub(super) fn readiness(
     add_pools(&mut pools, site);
     let _ = pools.faults(&mut lines);
     for (tenant, authority) in site.authorities() {
+        let use_of_key = authority.signer.use_of_key();
+        if let Some(doubt) = use_of_key.doubt(now).filter(|_| !use_of_key.is_over(now)) {
+            let _ = writeln!(lines, "degraded: {tenant}/{}: the use of its key {doubt}", authority.name);
+        }
+    }
+    for (tenant, authority) in site.authorities() {
         let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
     }
     if let Some(problem) = record.and_then(|record| record.state().problem) {
@@ -120,6 +126,9 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
     )?;
     let ends = all.iter().map(|authority| (labels(*authority), authority.1.signer.not_after().0));
     gauges(encoder, "tsa_not_after_seconds", "End of the time-stamping certificate, Unix time", ends.collect())?;
+    let ends = all.iter().map(|authority| (labels(*authority), authority.1.signer.use_of_key().ends.0));
+    let help = "When no more tokens may be made with the key, by its certificate or before, Unix time";
+    gauges(encoder, "tsa_key_usage_end_seconds", help, ends.collect())?;
     type Read = fn(&ClockStatus) -> f64;
     let seconds: [(&str, &str, Read); 3] = [
         ("tsa_clock_offset_seconds", "How far the clock is ahead of UTC, as far as its source knows", |state| {

@@ -18,7 +18,8 @@ use axum::Router;
 use precompute::{
     admin::Status,
     assemble::Assembly as Common,
-    service::{EndSignals, Reloads, ServiceState, Signals, Tenants, notify},
+    renew::Renewing,
+    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify},
     state_dir::ServerId,
 };
 use rustls::ServerConfig;
@@ -66,6 +67,9 @@ pub(super) struct Serving {
     pub(super) time_stamps: TimeStamps,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
+    renewer: Arc<Renewer>,
+    /// What is renewed once it serves.
+    renewing: Vec<Renewing>,
 }
 
 /// What a role adds.
@@ -105,7 +109,22 @@ impl Plan {
         let workers =
             Workers::start(listeners, &config.connection_policy, tls.as_ref(), &site, &misses, access, recorders)?;
         let admin = Some(admin);
-        Ok(Serving { opener, started, running, admin, config, workers, sites, misses, time_stamps, certificates })
+        let renewer = Arc::new(Renewer::new(true));
+        let renewing = renewer.of(assembly);
+        Ok(Serving {
+            opener,
+            started,
+            running,
+            admin,
+            config,
+            workers,
+            sites,
+            misses,
+            time_stamps,
+            certificates,
+            renewer,
+            renewing,
+        })
     }
 }
 
@@ -123,10 +142,11 @@ impl Serving {
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         background::start(&self.time_stamps.clocks, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
         let reload = Arc::new(reload);
-        let reloads = Reloads::start(hangup, &mut tasks, move || {
+        let reloads = Reloads::start(hangup, self.renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
-            async move { reload.run().await }
+            async move { reload.run(opens).await }
         });
+        self.renewer.change(std::mem::take(&mut self.renewing));
         let Running { http, tls, admin } = &self.running;
         let (workers, started) = (self.config.workers, self.started);
         let is_ready = async {
@@ -169,11 +189,13 @@ impl Serving {
             sites: self.sites.clone(),
             status: Arc::clone(status),
             record: self.time_stamps.record.clone(),
+            renewer: Arc::clone(&self.renewer),
         }
     }
 
     /// What the admin listener tells of it.
     pub(super) fn status(&self, common: &Arc<Status>, server: ServerId) -> admin::Status {
+        common.renews(&self.renewer);
         admin::Status {
             common: Arc::clone(common),
             site: self.sites.subscribe(),

@@ -1,7 +1,7 @@
 //! One time-stamping authority: a signer under a policy.
 //!
 //! Purpose: from a decoded request to the bytes to sign, and from their signature to the response. Invariant: a token
-//! is issued only with a time that the clock's lease covers, within the validity of the signer's certificate, and it
+//! is issued only with a time that the clock's lease covers, within the validity of the signer's certificate and the use of its key, and it
 //! states what was requested. It does not know connections; the caller decides where the signature is made.
 
 use std::{
@@ -16,7 +16,7 @@ use aws_lc_rs::digest;
 use precompute::{
     assemble::AssembledTsa,
     pki::{Certificate, UnixTime, Verifier, VerifyError, hex, is_same_general_name},
-    signers::TsaSigner,
+    signers::{TsaSigner, UseOfKey},
     tsp::{ImprintHash, Oid, Precision, TsaPolicy},
 };
 use tracing::error;
@@ -165,6 +165,7 @@ impl Authority {
             && self.signer.signing().setting() == config.signer.signing().setting()
             && self.signer.algorithm() == config.signer.algorithm()
             && self.signer.certificates().map(Certificate::der).eq(config.signer.certificates().map(Certificate::der))
+            && self.signer.use_of_key() == config.signer.use_of_key()
             // After somebody has fixed a locked token, it may be asked again, by a new pool.
             && self.signer.signing().status().locked() <= config.signer.signing().status().locked()
     }
@@ -200,7 +201,8 @@ impl Authority {
         // genTime may be in the previous second. Verifiers check that time; readers of the attributes check both.
         let [now, told] = [reading.unix_nanos, gen_time.unix_nanos()].map(|nanos| UnixTime(nanos / 1_000_000_000));
         if !(self.signer.is_valid(now) && self.signer.is_valid(told)) {
-            return Err(Rejection::CERTIFICATE_NOT_VALID);
+            let is_over = self.signer.use_of_key().is_over(now);
+            return Err(if is_over { Rejection::KEY_OUT_OF_USE } else { Rejection::CERTIFICATE_NOT_VALID });
         }
         let serial = serial().ok_or(Failure::SystemFailure)?;
         let (policy, origin) = (self.policy.policies[place].content(), &self.origins[place]);
@@ -273,6 +275,13 @@ impl Authority {
             return Some(format!(
                 "`ordering`: no token for {:.1} s more, so that none is earlier than those issued before the start",
                 left.as_secs_f64()
+            ));
+        }
+        let use_of_key = self.signer.use_of_key();
+        if use_of_key.is_over(now) {
+            let UseOfKey { ends, by, .. } = use_of_key;
+            return Some(format!(
+                "the use of its key ended at {ends} by {by}; have a certificate issued for a new key"
             ));
         }
         if !self.signer.is_valid(now) {

@@ -112,6 +112,14 @@ impl Rejection {
         ),
     };
 
+    /// Trying again does not help before the operator has installed another key.
+    pub const KEY_OUT_OF_USE: Self = Self {
+        failure: Failure::SystemFailure,
+        text: Text::Fixed(
+            "the key of this time-stamping authority may not be used any more: the time for its use is over; its operator has to install another one",
+        ),
+    };
+
     /// No time is given for this long, though it is known: see `ordering`.
     pub fn withheld(left: Duration) -> Self {
         let seconds = left.as_secs().saturating_add((left.subsec_nanos() > 0).into());
@@ -168,6 +176,7 @@ mod tests {
     fn a_rejection_has_one_failure_bit_and_a_text() {
         let rejections = Failure::ALL.into_iter().map(Rejection::from).chain([
             Rejection::CERTIFICATE_NOT_VALID,
+            Rejection::KEY_OUT_OF_USE,
             Rejection::withheld(Duration::ZERO),
             Rejection::withheld(Duration::MAX),
         ]);

@@ -5,7 +5,7 @@
 //! from lists of what was issued in `issued`, what becomes of sources in `doubt`, for how long an answer counts in `freshness`,
 //! what survives in `restart` and, of the book, in `book`, and whose its files are in `owner`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`, what answers carry in `carried`,
-//! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
+//! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, how their certificates are renewed in `renewal`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, what doubtful one in `checks`, and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what is pushed in `pushes`, to issuers without files in `pushes_alone`, how soon it is answered in `lag`, and while something goes wrong in `ledger`, what large sources keep from nobody in `busy_sources`,
 //! what a changed configuration does in `reload`, what is answered from a feed in `replica`,
@@ -50,6 +50,7 @@ mod pushes;
 mod pushes_alone;
 mod readme;
 mod reload;
+mod renewal;
 mod replica;
 mod restart;
 mod revoked_signers;

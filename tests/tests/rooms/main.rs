@@ -38,6 +38,7 @@ const PRECOMPUTE: Rooms = &[
     ("sign", "keys, whatever they sign"),
     ("config", "the file as a plain value"),
     ("signers", "a key with a certificate and what it may sign"),
+    ("renew", "gets the next certificate of a key"),
     ("assemble", "opens what the configuration names"),
     ("engine", "sources, book and records at work for one issuer"),
     ("issuer", "an issuer that is served: who signs for it, and what is known"),

@@ -1,6 +1,12 @@
 //! What the service refuses to start with, each with its remedy: better no token than one that clients refuse.
 
-use ostia_tests::{Ca, KeyKind, Query, Signer, Site, Tenant, Tsa, TsaCertificate, tsa::POLICY};
+use std::{fs, time::Duration};
+
+use ostia_tests::{
+    Ca, KeyKind, Query, Responder, Signer, Site, Tenant, Tsa, TsaCertificate, bash, openssl, tsa::POLICY, until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A site with this authority alone.
 fn site(tsa: &Tsa) -> Site {
@@ -137,4 +143,86 @@ fn two_authorities_of_one_alternative_name_are_not_both_in_order() {
     let [one, two] = [("one", &signers[0]), ("two", &signers[1])]
         .map(|(name, signer)| Tsa::of(name, signer).set(&format!("{ordered}\npath = \"/{name}\"")));
     Site::new(&[Tenant::new("tests").tsa(&one).tsa(&two)]).is_refused(&["sign in the same name", "ordering"]);
+}
+
+/// Certificates of TSAs often last ten years, and their keys are used for one.
+#[test]
+fn no_token_is_made_once_the_use_of_a_key_has_ended() {
+    let ca = Ca::new("Time-stamping CA");
+    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    let with = |end: &str| Tsa::of("stamps", &signer).set_signer(&format!("validity_left = \"0s\"\n{end}"));
+    let instant = |seconds: u32| {
+        bash(ca.dir(), &format!("date -u -d '+{seconds} seconds' +%Y-%m-%dT%H:%M:%SZ")).trim().to_owned()
+    };
+    let end_of = |seconds: u32| format!("key_usage_end = {:?}", instant(seconds));
+    site(&with("key_usage_end = \"2024-02-01T00:00:00Z\"")).is_refused(&[
+        "tenant.tsa.signer.key_usage_end: is of a key that may make tokens from",
+        "to 2024-02-01T00:00:00Z by `key_usage_end`, not now",
+    ]);
+    site(&with("key_usage_end = \"soon\"")).is_refused(&["key_usage_end: is `soon`, which is no time"]);
+    let in_an_hour = Tsa::of("stamps", &signer).set_signer(&end_of(3600));
+    site(&in_an_hour).is_refused(&["validity_left", "is of a key whose use ends at", "in less than the 1d that"]);
+
+    let site = site(&with(&end_of(86_400)));
+    let checked = site.check_with(&["--strict"]);
+    assert!(checked.status.code() == Some(3) && checked.text.contains("whose use ends soon, at "), "{checked:?}");
+    assert!(checked.text.contains("(by `key_usage_end`)"), "where the end of the certificate stands else: {checked:?}");
+    let responder = site.start();
+    Query::new(1).at(responder.http(), "/tsa").granted();
+    let (status, text) = responder.readiness_of("tsa");
+    assert!(
+        status == 200 && text.contains("degraded: tests/stamps: the use of its key ends soon, at "),
+        "{status} {text}"
+    );
+    let whole = responder.metric("ostia_tsa_not_after_seconds", "stamps");
+    assert!(responder.metric("ostia_tsa_key_usage_end_seconds", "stamps") < whole);
+
+    // A busy machine may need longer for a reload than the key has: then it is refused, and another end is set.
+    let count = |responder: &Responder| responder.log().matches("the configuration was read again").count();
+    until("its end is set", PATIENCE, || {
+        let (before, end) = (count(&responder), end_of(8));
+        let lines = |text: String| {
+            let other = text.lines().map(|line| if line.starts_with("key_usage_end") { &end } else { line });
+            other.collect::<Vec<_>>().join("\n") + "\n"
+        };
+        responder.reload(lines);
+        until("it is reloaded", PATIENCE, || {
+            let is_refused = responder.metric("ostia_config_faulty", "") == 1.0;
+            (is_refused || count(&responder) > before).then_some(())
+        });
+        (count(&responder) > before).then_some(())
+    });
+    until("it has ended", PATIENCE, || (responder.readiness_of("tsa").0 == 503).then_some(()));
+    let rejected = Query::new(2).at(responder.http(), "/tsa");
+    rejected.expect_rejection("systemFailure");
+    let text = responder.readiness_of("tsa").1;
+    assert!(
+        text.contains("tests/stamps: the use of its key ended at ") && text.contains("by `key_usage_end`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_period_in_a_certificate_is_obeyed_and_a_malformed_one_is_refused() {
+    let ca = Ca::new("Time-stamping CA");
+    let with = |fields: &str| {
+        let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+        let section = format!(
+            "basicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\nextendedKeyUsage = critical, timeStamping\n2.5.29.16 = {fields}\n"
+        );
+        fs::write(ca.file("period.cnf"), section).unwrap();
+        let name = signer.certificate.file_stem().unwrap().to_str().unwrap();
+        let issue = ["ca", "-config", "openssl.cnf", "-batch", "-notext", "-extfile", "period.cnf"];
+        let files = [format!("{name}.csr"), format!("{name}.pem")];
+        openssl(ca.dir(), [&issue[..], &["-in", &files[0], "-out", &files[1]]].concat());
+        site(&Tsa::of("stamps", &signer))
+    };
+    let of = |end: &str| format!("ASN1:SEQUENCE:period\n[period]\nend = IMPLICIT:1,GENERALIZEDTIME:{end}");
+    with(&of("20240201000000Z")).is_refused(&[
+        "tenant.tsa.signer.certificate: is of a key that may make tokens from",
+        "to 2024-02-01T00:00:00Z by the PrivateKeyUsagePeriod of its certificate",
+    ]);
+    with("DER:3000").is_refused(&["has a PrivateKeyUsagePeriod that says neither"]);
+    let responder = with(&of("20990101000000Z")).start();
+    Query::new(1).at(responder.http(), "/tsa").granted();
 }

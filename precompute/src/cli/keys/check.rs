@@ -87,7 +87,7 @@ impl Listed {
             tenant: tenant.to_owned(),
             name: format!("{} (TSA)", tsa.name),
             certificate: signer.certificate().der().to_vec(),
-            not_after: signer.not_after(),
+            not_after: signer.use_of_key().ends,
             key_names: signer.key_names().to_vec(),
             signing: Arc::clone(signer.signing()),
         }

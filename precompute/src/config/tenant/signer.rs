@@ -3,7 +3,10 @@
 
 use std::path::PathBuf;
 
-use super::super::{Place, Section};
+use super::{
+    super::{Place, Section},
+    renew::{self, RenewConfig},
+};
 use crate::{
     limits,
     pki::Algorithm,
@@ -32,6 +35,8 @@ pub struct SignerConfig {
     pub primary_first: bool,
     /// Which signatures of tokens are verified.
     pub verify: Verify,
+    /// How it gets its next certificate, if it is to.
+    pub renew: Option<RenewConfig>,
 }
 
 /// Where a private key is.
@@ -87,6 +92,8 @@ pub(super) fn read_all(section: &mut Section<'_>, is_of_replica: bool) -> Vec<Si
 /// Reads what every signer has. `needs_key`: whether the key has to be here.
 pub(super) fn read(section: &mut Section<'_>, designated: bool, needs_key: bool) -> SignerConfig {
     let certificate = section.path("certificate");
+    let key = read_key(section, needs_key).unwrap_or(KeyConfig::Tokens(Vec::new()));
+    let renew = renew::read(section, key != KeyConfig::Elsewhere, section.has("certificate"));
     SignerConfig {
         place: section.place(),
         // A wrong certificate has been noted; it must not count as the issuer's own.
@@ -96,7 +103,8 @@ pub(super) fn read(section: &mut Section<'_>, designated: bool, needs_key: bool)
         primary_first: section.boolean("primary_first").unwrap_or(false),
         verify: section.choice("verify", &VERIFY).unwrap_or_default(),
         algorithm: section.choice("algorithm", &ALGORITHMS),
-        key: read_key(section, needs_key).unwrap_or(KeyConfig::Tokens(Vec::new())),
+        key,
+        renew,
     }
 }
 
@@ -112,6 +120,7 @@ impl SignerConfig {
             threads: None,
             primary_first: false,
             verify: Verify::default(),
+            renew: None,
         }
     }
 }

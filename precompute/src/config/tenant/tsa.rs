@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     limits,
+    pki::{UnixTime, written},
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
 
@@ -28,6 +29,8 @@ pub struct TsaConfig {
     pub signer: SignerConfig,
     /// How much longer the signer's certificate has to be valid.
     pub validity_left: Duration,
+    /// When the use of its key ends, if that is before its certificate does.
+    pub key_usage_end: Option<UnixTime>,
     /// Whether another tenant's authority may have the same key.
     pub shared_key: bool,
 }
@@ -106,12 +109,13 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         section.problem("path", format_args!("is `{given}`, the place of another authority's certificates; choose a path that does not end in /chain.pem"));
     }
     let policy = read_policy(section);
-    let mut validity_left = DAY;
+    let (mut validity_left, mut key_usage_end) = (DAY, None);
     let signer = section.section("signer", |section| {
         if !section.has("certificate") {
             section.problem("certificate", "is missing; name the certificate that the CA issued for time-stamping");
         }
         validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
+        key_usage_end = read_instant(section, "key_usage_end");
         Some(signer::read(section, false, true))
     });
     if !section.has("signer") {
@@ -125,8 +129,15 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         policy,
         signer: signer.unwrap_or_else(|| SignerConfig::missing(section)),
         validity_left,
+        key_usage_end,
         shared_key,
     }
+}
+
+/// An instant as text, as people write it.
+fn read_instant(section: &mut Section<'_>, key: &'static str) -> Option<UnixTime> {
+    let text = section.string(key)?;
+    written::time(&text).map_err(|problem| section.problem(key, format_args!("is {problem}"))).ok()
 }
 
 /// Its policies are empty if a problem with them was noted.

@@ -54,7 +54,7 @@ fn authority(dir: &Path, key: &[&str], algorithm: Option<Algorithm>) -> (Softwar
     };
     let pool = Arc::new(Pool::software(&key, chain[0].spki_der(), settings).unwrap());
     let octets = key.public_key_octets().to_vec();
-    let signer = TsaSigner::new("tsa", (&chain[0], &chain[1..]), &octets, pool, NOW, Duration::ZERO).unwrap();
+    let signer = TsaSigner::new("tsa", (&chain[0], &chain[1..]), &octets, pool, NOW, Duration::ZERO, None).unwrap();
     (key, signer)
 }
 

@@ -16,7 +16,10 @@ use ostia_tests::{
     write_tls_pair,
 };
 
-use super::{setting, settings};
+use super::{
+    super::renewal::{issuing, renewed_by},
+    setting, settings,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -81,6 +84,12 @@ fn every_system_call_that_the_service_makes_is_one_that_its_unit_allows() {
         let clock = "clock = \"kernel\"\nrecord = \"tokens.jsonl\"\nrecord_rotate_octets = 65536\nrecord_keep = 1";
         text.replacen("\n[admin]", &section, 1).replace("clock = \"unchecked\"", clock)
     });
+    // And what a command needs that renews a signer.
+    let command = issuing(&ca, "ocsp_signer");
+    let renew = renewed_by(&command, "400d");
+    site.edit_config(|text| {
+        text.replacen("[tenant.issuer.signer]\n", &format!("[tenant.issuer.signer]\n{renew}\n"), 1)
+    });
     let (allowed, families) = (allowed(), setting("RestrictAddressFamilies"));
     assert!(allowed.contains("io_uring_enter") && !allowed.contains("mount"), "{allowed:?}");
 
@@ -106,6 +115,11 @@ fn every_system_call_that_the_service_makes_is_one_that_its_unit_allows() {
         until("the revocation", PATIENCE, || {
             (Ask::about(&ca, leaf).at(responder.http(), "/").status == Status::Revoked).then_some(())
         });
+        until("the signer is renewed", PATIENCE, || {
+            // In the first process, and the second finds it so.
+            let renewed = responder.metric("ostia_signer_renewals_total", "") == 1.0;
+            (renewed || responder.metric("ostia_signer_renewal_due", "issuer=\"ca\"") == 0.0).then_some(())
+        });
         responder.reload(|text| text + "\n# changed\n");
         let read_again = || responder.log().contains("the configuration was read again").then_some(());
         until("it is read again", PATIENCE, read_again);
@@ -113,6 +127,7 @@ fn every_system_call_that_the_service_makes_is_one_that_its_unit_allows() {
         drop(systemd);
 
         let (calls, sockets) = made(&trace);
+        assert!(inject != "trace=all" || calls.contains("execve") && calls.contains("setpgid"), "{calls:?}");
         assert!(calls.len() > 40 && calls.contains("sendto") && sockets.contains("AF_UNIX"), "{calls:?} {sockets:?}");
         let refused: Vec<_> = calls.iter().filter(|call| !allowed.contains(*call)).collect();
         assert!(refused.is_empty(), "the unit refuses {refused:?} of {calls:?}");

@@ -202,6 +202,8 @@ impl Issued {
             unlisted_is_said: false,
             signers: keyless(&self.certificate, &self.key),
             published: None,
+            renewing: Vec::new(),
+            signers_count: 1,
         }
     }
 }
