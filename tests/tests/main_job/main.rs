@@ -24,6 +24,7 @@ mod busy_sources;
 mod checks;
 mod databases;
 mod demo;
+mod directories;
 mod doubt;
 mod drain;
 mod epoll;

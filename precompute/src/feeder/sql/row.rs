@@ -142,28 +142,3 @@ pub(super) fn moment(text: &str) -> Option<(i64, Unit)> {
     let time = written::time(&whole).ok()?;
     Some((i64::try_from(time.0).ok()? * 1000, Unit::Timestamp))
 }
-
-/// Appends a line of a mirror.
-pub(super) fn write(listed: &Listed, out: &mut Vec<u8>) {
-    let Listed { serial, record: Record { status, not_after } } = listed;
-    let end = not_after.unwrap_or(UnixTime::MAX).generalized();
-    match status {
-        Status::Good => {
-            out.extend_from_slice(b"V\t");
-            out.extend_from_slice(&end);
-            out.extend_from_slice(b"\t\t");
-        }
-        Status::Revoked { time, reason } => {
-            out.extend_from_slice(b"R\t");
-            out.extend_from_slice(&end);
-            out.push(b'\t');
-            out.extend_from_slice(&time.generalized());
-            out.push(b',');
-            out.extend_from_slice(reason.name().as_bytes());
-            out.push(b'\t');
-        }
-    }
-    let mut digits = [0; 40];
-    out.extend_from_slice(crate::pki::hex::write(serial.magnitude(), &mut digits));
-    out.extend_from_slice(b"\tunknown\t/\n");
-}
