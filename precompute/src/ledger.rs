@@ -49,7 +49,7 @@ pub(crate) use self::steps::Step;
 pub use self::{
     changes::{Changed, Changes, Listener, Wake},
     comparing::{Compared, NotCompared, Walk},
-    fetching::{FetchReport, Fetching},
+    fetching::{FetchKind, FetchReport, Fetching},
     health::{Health, HealthReport, Pass},
     of_feed::{Applied, Section},
     push::{Order, Outcome, Push, PushError, Refusal},

@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+pub mod directory;
 pub mod feed;
 pub mod fetch;
 pub mod renew;

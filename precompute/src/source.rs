@@ -28,7 +28,7 @@ pub use crl::{
 };
 pub use issued::listed_by;
 pub use listing::{Detail, Digest, Ended, Form, Listed, Listing, Mark, Prefix};
-pub use mirrored::{BEGINNING as MIRROR_BEGINNING, CHANGES as MIRROR_CHANGES, HASH as MIRRORED_HASH};
+pub use mirrored::{BEGINNING as MIRROR_BEGINNING, CHANGES as MIRROR_CHANGES, line as mirror_line};
 
 use crate::pki::{FileError, UnixTime};
 

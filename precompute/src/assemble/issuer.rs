@@ -96,7 +96,7 @@ impl<'a> Assembler<'a> {
         }
         let Sources { listings, crls, .. } = &config.sources;
         for listing in listings {
-            tell_of_mode(&at, listing.key(), Some(&listing.path));
+            tell_of_mode(&at, config.sources.key_of(listing), Some(&listing.path));
         }
         crls.iter().for_each(|crl| tell_of_mode(&at, "crl", Some(crl)));
         let cas: BTreeSet<_> = config.sources.fetched.iter().filter_map(|fetched| fetched.tls_ca.as_deref()).collect();

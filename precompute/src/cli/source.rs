@@ -15,7 +15,8 @@ use clap::{Args, Subcommand};
 use super::asked::read_serial;
 use crate::{
     config::Sources,
-    feeder::{self, SourceUrl, Trial},
+    feeder::{self, DirectorySource, FilesOfIssuer, SourceUrl, Spec, Trial},
+    ledger::FetchKind,
     output::say,
     pki::{Certificate, Serial, Status, UnixTime, certificates, open_regular, written::Radix},
     source::{Change, Crl, CrlFile, CrlHeader, CrlIssuers, Entry, Form, Listed, Listing, SourceError},
@@ -29,10 +30,11 @@ pub(super) enum Source {
 
 #[derive(Args, Debug)]
 pub(super) struct Try {
-    /// A CRL, an index or a list of what was issued: its file, or the http:// or https:// URL of a CRL.
-    #[arg(value_name = "FILE|URL", required_unless_present = "config")]
+    /// A CRL, an index, a list of what was issued, a directory of certificates: its path, or the http:// or https:// URL
+    /// of a CRL.
+    #[arg(value_name = "PATH|URL", required_unless_present = "config")]
     sources: Vec<String>,
-    /// The certificate of the CA, which CRLs are verified with.
+    /// The certificate of the CA, which CRLs are verified with, and whose certificates count in a directory.
     #[arg(long, value_name = "FILE")]
     issuer: Option<PathBuf>,
     /// A file with certificates of others who sign CRLs for this CA. May be repeated.
@@ -89,6 +91,8 @@ struct Tried {
     content: Result<Content, String>,
     /// How it lists certificates, if it is no CRL and no database of `openssl ca`.
     issued: Form,
+    /// What it is, if it is fetched.
+    kind: FetchKind,
 }
 
 enum Content {
@@ -116,6 +120,9 @@ impl Try {
                 let path = PathBuf::from(path.map_err(|problem| format!("the source {problem}"))?);
                 return Ok(Tried::file(path, signers.clone(), issued));
             }
+            if !SourceUrl::is_meant(text) && Path::new(text).is_dir() {
+                return self.directory(text, &signers, now);
+            }
             if !SourceUrl::is_meant(text) {
                 return Ok(Tried::file(PathBuf::from(text), signers.clone(), issued));
             }
@@ -129,15 +136,37 @@ impl Try {
             let name = url.to_string();
             let trial = feeder::fetch_once(url, (ca, signers.others.clone()), self.tls_ca.clone(), now);
             let content = trial.map(Content::Fetched).map_err(|problem| problem.to_string());
-            Ok(Tried { name, signers: signers.clone(), content, issued })
+            Ok(Tried { name, signers: signers.clone(), content, issued, kind: FetchKind::Crl })
         };
         self.sources.iter().map(one).collect()
     }
 }
 
+impl Try {
+    fn directory(&self, text: &str, signers: &Signers, now: UnixTime) -> Result<Tried, Box<dyn Error>> {
+        let Some(issuer) = signers.ca.clone() else {
+            return Err(format!(
+                "{text}: of a directory the certificates of one CA count; name the file of its certificate by --issuer"
+            )
+            .into());
+        };
+        let names = if self.decimal { Radix::Decimal } else { Radix::Hexadecimal };
+        // There is no mirror.
+        let source = DirectorySource { path: text.into(), names, mirror: feeder::mirror_name(text, &[]).into() };
+        Ok(Tried::asked(&Spec::Files(FilesOfIssuer { source, issuer }), signers.clone(), Form::Mirrored, now))
+    }
+}
+
 impl Tried {
+    /// Of what a feeder asks.
+    fn asked(spec: &Spec, signers: Signers, issued: Form, now: UnixTime) -> Self {
+        let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
+        Self { name: spec.to_string(), signers, content, issued, kind: spec.kind() }
+    }
+
     fn file(path: PathBuf, signers: Signers, issued: Form) -> Self {
-        Self { name: path.display().to_string(), signers, content: Ok(Content::File(path)), issued }
+        let name = path.display().to_string();
+        Self { name, signers, content: Ok(Content::File(path)), issued, kind: FetchKind::default() }
     }
 
     /// What it says, in lines.
@@ -175,7 +204,10 @@ impl Tried {
             let is_index = kind == Kind::Database && self.issued != Form::Mirrored;
             let form = if is_index { Form::Database } else { self.issued };
             let listing = Listing::open(path, form).map_err(of_it)?;
-            lines.extend(of_listing(name, listing, form, serials).map_err(of_it)?);
+            lines.extend(of_listing(name, listing, (form, self.kind), serials).map_err(of_it)?);
+        }
+        if let Content::Fetched(trial) = content {
+            lines.extend(trial.remarks.iter().map(|remark| format!("  {remark}")));
         }
         Ok(lines)
     }
@@ -196,16 +228,14 @@ fn of_config(config: &Path, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>>
                 tried.push(Tried::file(listing.path.clone(), Signers::default(), listing.form));
                 continue;
             };
-            let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
-            tried.push(Tried { name: spec.to_string(), signers: signers.clone(), content, issued: listing.form });
+            tried.push(Tried::asked(spec, signers.clone(), listing.form, now));
         }
         for path in crls {
             let Some(spec) = specs.iter().find(|spec| spec.mirror() == path) else {
                 tried.push(Tried::file(path.clone(), signers.clone(), Form::Database));
                 continue;
             };
-            let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
-            tried.push(Tried { name: spec.to_string(), signers: signers.clone(), content, issued: Form::Database });
+            tried.push(Tried::asked(spec, signers.clone(), Form::Database, now));
         }
     }
     Ok(tried)
@@ -281,7 +311,12 @@ fn of_crl(name: &str, crl: &Crl, issuer: &Certificate, serials: &[Serial], now: 
     lines
 }
 
-fn of_listing(name: &str, mut index: Listing, form: Form, serials: &[Serial]) -> Result<Vec<String>, SourceError> {
+fn of_listing(
+    name: &str,
+    mut index: Listing,
+    form: (Form, FetchKind),
+    serials: &[Serial],
+) -> Result<Vec<String>, SourceError> {
     let (mut kinds, mut ends) = (BTreeMap::<&str, u64>::new(), (None, None));
     let mut found = vec![Vec::new(); serials.len()];
     let mut count = 0u64;
@@ -296,15 +331,17 @@ fn of_listing(name: &str, mut index: Listing, form: Form, serials: &[Serial]) ->
         ends = (ends.0.or(Some(serial)), Some(serial));
         let wanted = serials.iter().zip(&mut found).filter(|(wanted, _)| **wanted == serial);
         wanted.for_each(|(_, found)| {
-            let end = record.not_after.map_or("an unknown time".to_owned(), |end| end.to_string());
+            let end = record.not_after.filter(|end| *end < UnixTime::MAX);
+            let end = end.map_or("an unknown time".to_owned(), |end| end.to_string());
             found.push(format!("{}, valid until {end}", record.status));
         });
     }
     let kind = match form {
-        Form::Database => "an index of `openssl ca`",
-        Form::Issued(Radix::Hexadecimal) => "a list of what was issued, in hexadecimal,",
-        Form::Issued(Radix::Decimal) => "a list of what was issued, in decimal,",
-        Form::Mirrored => "what a database has,",
+        (Form::Database, _) => "an index of `openssl ca`",
+        (Form::Issued(Radix::Hexadecimal), _) => "a list of what was issued, in hexadecimal,",
+        (Form::Issued(Radix::Decimal), _) => "a list of what was issued, in decimal,",
+        (Form::Mirrored, FetchKind::Files) => "a directory of what was issued,",
+        (Form::Mirrored, _) => "what a database has,",
     };
     let mut lines = vec![format!("{name}: {kind} with {count} certificates")];
     lines.extend(counted("status", &kinds));

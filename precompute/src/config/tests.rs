@@ -263,7 +263,7 @@ fn any_issuer(dice: &mut Dice, number: u64, above: Policy) -> IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { listings, crls, crls_are_complete, pushes, fetched: Vec::new(), sql: None },
+        sources: Sources { listings, crls, crls_are_complete, pushes, ..Sources::default() },
         policy: if dice.coin() { any_times(dice, above) } else { above },
         crl_issuers,
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
@@ -1031,6 +1031,26 @@ fn problems_with_a_url_of_a_crl_are_reported_without_its_secrets() {
         assert!(error.contains(told) && error.contains("ostia.toml:"), "{lines}: {error}");
         assert!(!error.contains("7391") && error.lines().count() == 1, "{lines}: {error}");
     }
+}
+
+#[test]
+fn a_directory_is_a_listing_that_is_named_with_a_slash() {
+    let lines =
+        "crl = \"ca.crl\"\nissued = [\"issued.txt\", \"certs/\", \"/other/certs/\"]\nissued_serials = \"decimal\"";
+    let sources = read(&crl_issuer(lines)).unwrap().tenants[0].issuers[0].sources.clone();
+    assert_eq!(sources.names(), ["/etc/ostia/issued.txt", "/etc/ostia/certs/", "/other/certs/", "/etc/ostia/ca.crl"]);
+    assert_eq!(sources.paths_of_others(), [Path::new("/etc/ostia/issued.txt"), Path::new("/etc/ostia/ca.crl")]);
+    let mirrors: Vec<_> = sources.directories.iter().map(|directory| directory.mirror.clone()).collect();
+    assert!(
+        mirrors[0] != mirrors[1] && mirrors.iter().all(|mirror| mirror.starts_with("/state/fetched")),
+        "{mirrors:?}"
+    );
+    assert_eq!(sources.listings[1], ListingFile { path: mirrors[0].clone(), form: Form::Mirrored });
+    assert_eq!(sources.key_of(&sources.listings[1]), "issued");
+    assert_eq!(sources.directories[0].names, Radix::Decimal);
+    assert_eq!(sources.mirrors(), mirrors);
+    let error = read(&crl_issuer("issued = [\"certs/\", \"certs/\"]")).expect_err("twice");
+    assert!(error.contains("names /etc/ostia/certs/ twice"), "{error}");
 }
 
 #[test]

@@ -24,7 +24,6 @@ use super::{
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
     book::{Book, BookReader, Lineage},
-    config::ListingFile,
     feeder::{self, Problem, Spec, Trial},
     issuer_id::IssuerId,
     ledger::reconcile::{self, FINAL, strictness},
@@ -269,7 +268,10 @@ fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<Str
         }
     }
     if let Some(listing) = issuer.sources.listings.first() {
-        doubts.extend(of_listings(listing, read, &own, of, now));
+        let path = &listing.path;
+        let name = issuer.sources.origin_of(path).unwrap_or_else(|| path.display().to_string());
+        let name = format!("{name}: `{}`", issuer.sources.key_of(listing));
+        doubts.extend(of_listings(&name, read, &own, of, now));
     }
     let beside =
         |listing| beside::doubt(listing, &issuer.certificate, read.changes.iter().map(|change| &change.serial));
@@ -283,9 +285,9 @@ fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<Str
     doubts
 }
 
-/// Looks for signs that the listings belong to another CA. `first`: of several, the one to name.
+/// Looks for signs that the listings belong to another CA. `first`: of several, the one to name, with its key.
 fn of_listings(
-    first: &ListingFile,
+    first: &str,
     read: &Comparison,
     own: &[&Serial],
     of: impl Fn(&Serial) -> Option<Record>,
@@ -320,6 +322,6 @@ fn of_listings(
     ))
 }
 
-fn at(listing: &ListingFile, text: impl Display) -> String {
-    format!("{}: `{}`: {text}", listing.path.display(), listing.key())
+fn at(listing: &str, text: impl Display) -> String {
+    format!("{listing}: {text}")
 }

@@ -126,7 +126,7 @@ impl Feeders {
         }
         let number = state.next;
         state.next += 1;
-        let fetching = Arc::new(Fetching::new(spec.to_string(), Mirror::new(spec.mirror()).confirmed()));
+        let fetching = Arc::new(Fetching::new(spec.kind(), spec.to_string(), Mirror::new(spec.mirror()).confirmed()));
         let feed = Arc::new(Feed {
             number,
             mirror: spec.mirror().to_owned(),

@@ -35,6 +35,6 @@ pub(super) fn judge(
         this_update: Some(header.this_update.0),
         next_update: crls.iter().filter_map(|crl| crl.header().next_update).min().map(|next| next.0),
         crl: Some(facts),
-        sql: None,
+        ..Facts::default()
     })
 }

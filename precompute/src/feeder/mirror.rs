@@ -20,7 +20,12 @@ use super::{
     origin::{Facts, Problem, Validators, of_file},
     schedule::Known,
 };
-use crate::{limits, limits::fetch, pki::UnixTime, state_dir};
+use crate::{
+    limits,
+    limits::fetch,
+    pki::{UnixTime, hex},
+    state_dir,
+};
 
 /// The directory of the mirrors in the state directory.
 pub const DIRECTORY: &str = "fetched";
@@ -103,7 +108,7 @@ impl Mirror {
         }
         let last = self.noted()?;
         // What is appended to again and again is not hashed each time: its reader sees what is damaged.
-        if last.facts.sql.is_some() {
+        if last.facts.is_appended_to() {
             return Some(last).filter(|last| last.octets == octets);
         }
         (last.octets == octets && octets <= limits::CRL_FILE_OCTETS_MAX && last.sha256 == digest_of(&self.path).ok()?)
@@ -189,6 +194,16 @@ pub(super) fn tidy(directory: &Path, wanted: &[&Path]) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// The name of a mirror: words for people, and a digest of what tells it from others.
+pub fn name(words: &str, parts: &[&[u8]]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let digest = hex::text(&finished(context)[..8]);
+    let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
+    let words: String = words.chars().map(fits).take(fetch::MIRROR_WORDS_MAX).collect();
+    format!("{}-{digest}", words.trim_start_matches(['.', '-']))
 }
 
 fn create(directory: &Path) -> Result<(), Problem> {

@@ -8,12 +8,18 @@ use std::{fmt, path::Path, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    directory::{DirectoryFacts, Files, FilesOfIssuer},
     http::CrlAtUrl,
     mirror::{Draft, Last},
     sql::{Rows, RowsOfIssuer, SqlFacts},
     stop::Stop,
 };
-use crate::{ledger::Fetching, limits::fetch as limits, pki::UnixTime, source::CrlMark};
+use crate::{
+    ledger::{FetchKind, Fetching},
+    limits::{directory, fetch as limits},
+    pki::UnixTime,
+    source::CrlMark,
+};
 
 /// A source that is no file here: what to ask, and which file mirrors it. Two that are equal are the same source.
 #[derive(Clone, PartialEq, Debug)]
@@ -22,6 +28,8 @@ pub enum Spec {
     Crl(CrlAtUrl),
     /// The rows that a database has of an issuer.
     Rows(RowsOfIssuer),
+    /// The certificates of an issuer in a directory.
+    Files(FilesOfIssuer),
 }
 
 impl Spec {
@@ -30,6 +38,7 @@ impl Spec {
         match self {
             Self::Crl(crl) => &crl.mirror,
             Self::Rows(rows) => &rows.source.mirror,
+            Self::Files(files) => &files.source.mirror,
         }
     }
 
@@ -39,6 +48,8 @@ impl Spec {
             Self::Crl(crl) => crl.url.host(),
             // Each has a connection of its own there.
             Self::Rows(rows) => format!("{} {}", rows.source.url.host(), rows.source.mirror.display()),
+            // One may be on a file system that hangs.
+            Self::Files(files) => files.source.mirror.display().to_string(),
         }
     }
 
@@ -52,6 +63,16 @@ impl Spec {
                 let pause = facts.map_or(rows.source.every, |facts| facts.pause(&rows.source));
                 Some((pause, limits::ROWS_RETRY_MAX))
             }
+            Self::Files(_) => Some((directory::EVERY, directory::RETRY_MAX)),
+        }
+    }
+
+    /// What kind of thing comes of it.
+    pub fn kind(&self) -> FetchKind {
+        match self {
+            Self::Crl(_) => FetchKind::Crl,
+            Self::Rows(_) => FetchKind::Rows,
+            Self::Files(_) => FetchKind::Files,
         }
     }
 
@@ -59,6 +80,7 @@ impl Spec {
         match self {
             Self::Crl(crl) => Box::new(crl.clone()),
             Self::Rows(rows) => Box::new(Rows::new(rows.clone())),
+            Self::Files(files) => Box::new(Files::new(files.clone())),
         }
     }
 }
@@ -69,6 +91,7 @@ impl fmt::Display for Spec {
         match self {
             Self::Crl(crl) => crl.url.fmt(f),
             Self::Rows(rows) => rows.source.url.fmt(f),
+            Self::Files(files) => files.source.path.display().fmt(f),
         }
     }
 }
@@ -125,6 +148,19 @@ pub(super) struct Facts {
     /// Which rows of a database.
     #[serde(default)]
     pub(super) sql: Option<SqlFacts>,
+    /// Which list of a directory.
+    #[serde(default)]
+    pub(super) directory: Option<DirectoryFacts>,
+    /// What there is to know of it, in words.
+    #[serde(default)]
+    pub(super) remarks: Vec<String>,
+}
+
+impl Facts {
+    /// Whether a mirror of it is appended to.
+    pub(super) fn is_appended_to(&self) -> bool {
+        self.sql.is_some() || self.directory.is_some()
+    }
 }
 
 /// A [`CrlMark`] and what else must not change from one CRL to the next.

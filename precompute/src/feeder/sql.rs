@@ -49,7 +49,7 @@ use super::{
 use crate::{
     limits::{feed::PASSWORD_FILE_OCTETS_MAX, fetch as limits},
     pki::{Certificate, UnixTime, read_secret},
-    source::{MIRROR_BEGINNING, MIRROR_CHANGES},
+    source::{MIRROR_BEGINNING, MIRROR_CHANGES, mirror_line},
 };
 
 /// Which rows of which database.
@@ -234,7 +234,7 @@ async fn read_all(
     let read = link.rows(&query, question.within, |row| {
         let mut this = None;
         if let Some(listed) = known.note(row, &source.query, &mut this) {
-            row::write(&listed, row.sha256(), &mut lines);
+            mirror_line(&listed, row.sha256(), &mut lines);
         }
         odds += u64::from(this.is_some());
         if let (None, Some(this)) = (&odd, this) {

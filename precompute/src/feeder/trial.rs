@@ -25,6 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Trial {
     content: Content,
+    /// What there is to know of it beside, in lines.
+    pub remarks: Vec<String>,
     /// Why it could not be had from its origin, and when that was last heard; `None` if it is what the origin says now.
     pub missed: Option<(Problem, Option<UnixTime>)>,
 }
@@ -57,32 +59,37 @@ pub fn fetch_once(
     let mirror = PathBuf::from(url.mirror_name(b""));
     let spec = Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca, every: None });
     let unasked = || Problem::new(format!("{spec}: says that nothing has changed, and nothing of it is here"));
-    let draft = ask(&spec, None, now, limits::TRIED_WITHIN)?.ok_or_else(unasked)?;
-    Ok(Trial { content: Content::New(draft), missed: None })
+    let (draft, remarks) = ask(&spec, None, now, limits::TRIED_WITHIN)?.ok_or_else(unasked)?;
+    Ok(Trial { content: Content::New(draft), remarks, missed: None })
 }
 
 /// Asks the origin; where it gives nothing, the mirror counts, if there is one.
 pub fn look(spec: &Spec, now: UnixTime) -> Result<Trial, Problem> {
     let mirror = Mirror::new(spec.mirror());
     let last = mirror.last(None);
-    let kept = |missed| Trial { content: Content::Mirror(spec.mirror().to_owned()), missed };
+    let kept = |missed| Trial { content: Content::Mirror(spec.mirror().to_owned()), remarks: Vec::new(), missed };
     match ask(spec, last.as_ref(), now, limits::TRIED_WITHIN) {
         Ok(None) => Ok(kept(None)),
-        Ok(Some(draft)) => Ok(Trial { content: Content::New(draft), missed: None }),
+        Ok(Some((draft, remarks))) => Ok(Trial { content: Content::New(draft), remarks, missed: None }),
         Err(problem) if mirror.is_here() => Ok(kept(Some((problem, mirror.confirmed())))),
         Err(problem) => Err(problem),
     }
 }
 
-fn ask(spec: &Spec, last: Option<&Last>, now: UnixTime, within: Duration) -> Result<Option<Draft>, Problem> {
+fn ask(
+    spec: &Spec,
+    last: Option<&Last>,
+    now: UnixTime,
+    within: Duration,
+) -> Result<Option<(Draft, Vec<String>)>, Problem> {
     let name = spec.mirror().file_name().unwrap_or_default().to_string_lossy();
     let (mut draft, stop) = (Draft::temporary(&name), Stop::default());
-    // All rows of a database, also if the mirror has most of them.
-    let last = last.filter(|last| last.facts.sql.is_none());
-    let fetching = Fetching::new(spec.to_string(), None);
+    // All of a database or a directory, also if the mirror has most of it.
+    let last = last.filter(|last| !last.facts.is_appended_to());
+    let fetching = Fetching::new(spec.kind(), spec.to_string(), None);
     let question = Question { last, now, within, stop: &stop, fetching: &fetching };
     Ok(match spec.origin().ask(&question, &mut draft)? {
         Answer::Same(_) | Answer::More(..) => None,
-        Answer::New(_) => Some(draft),
+        Answer::New(facts) => Some((draft, facts.remarks)),
     })
 }

@@ -5,11 +5,11 @@
 
 use std::{fmt, str::FromStr};
 
-use aws_lc_rs::digest;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ureq::http::Uri;
 use zeroize::Zeroizing;
 
+use super::mirror;
 use crate::{limits::fetch as limits, pki::hex};
 
 /// An `http://` or `https://` URL.
@@ -136,16 +136,9 @@ impl SourceUrl {
     /// The name of the file that mirrors it: of the host and the end of its path, for people, and of all of it and `of`,
     /// whose source it is. Another password is no other source.
     pub fn mirror_name(&self, of: &[u8]) -> String {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in [self.uri.to_string().as_bytes(), b"\0", of] {
-            context.update(part);
-        }
-        let digest = hex::text(&context.finish().as_ref()[..8]);
         let end = self.uri.path().rsplit('/').find(|part| !part.is_empty()).unwrap_or_default();
         let words = format!("{}-{end}", self.uri.host().unwrap_or_default());
-        let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' };
-        let words: String = words.chars().map(fits).take(limits::MIRROR_WORDS_MAX).collect();
-        format!("{}-{digest}", words.trim_start_matches(['.', '-']))
+        mirror::name(&words, &[self.uri.to_string().as_bytes(), b"\0", of])
     }
 
     /// The place that an answer of it names (RFC 3986 section 5). The login goes along only to the same host.

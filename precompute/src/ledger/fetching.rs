@@ -7,6 +7,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::pki::UnixTime;
 
+/// What kind of thing is fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FetchKind {
+    /// A CRL, which says itself until when it holds.
+    #[default]
+    Crl,
+    /// The rows of a database.
+    Rows,
+    /// The files of a directory.
+    Files,
+}
+
 /// One source that is fetched. Shared by the feeder that writes it and by whoever reads it.
 #[derive(Debug)]
 pub struct Fetching(Mutex<FetchReport>);
@@ -14,6 +26,8 @@ pub struct Fetching(Mutex<FetchReport>);
 /// The fetching of one source at one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FetchReport {
+    /// What it is.
+    pub kind: FetchKind,
     /// Where it is from, without secrets.
     pub origin: String,
     /// When the origin last gave what is here, or said that it still holds; also before this start. `None` if nothing of
@@ -23,7 +37,7 @@ pub struct FetchReport {
     pub asked: u64,
     /// How often that gave nothing.
     pub failed: u64,
-    /// How many bytes of an answer are here, and of how many if that is known; `None` while nothing comes.
+    /// How many bytes (or files, of a directory) of an answer are here, and of how many if that is known; `None` while nothing comes.
     pub progress: Option<(u64, Option<u64>)>,
     /// What is wrong now; `None` if the origin answered the last time, or was not asked yet.
     pub fault: Option<String>,
@@ -32,10 +46,11 @@ pub struct FetchReport {
 impl FetchReport {
     /// What is wrong, one line.
     pub fn complaint(&self) -> Option<String> {
-        let Self { origin, confirmed, fault, asked, .. } = self;
+        let Self { kind, origin, confirmed, fault, asked, .. } = self;
+        let unit = if *kind == FetchKind::Files { "files" } else { "bytes" };
         let progress = self.progress.map(|(octets, of)| match of {
-            Some(of) => format!(": {octets} of {of} bytes are here"),
-            None => format!(": {octets} bytes are here"),
+            Some(of) => format!(": {octets} of {of} {unit} are here"),
+            None => format!(": {octets} {unit} are here"),
         });
         match (fault, confirmed) {
             (Some(fault), Some(confirmed)) => Some(format!("{fault}; what it said last, at {confirmed}, stays in use")),
@@ -54,9 +69,9 @@ impl FetchReport {
 }
 
 impl Fetching {
-    /// `origin`: what it is called, without secrets; `confirmed`: as in [`FetchReport::confirmed`].
-    pub fn new(origin: String, confirmed: Option<UnixTime>) -> Self {
-        Self(Mutex::new(FetchReport { origin, confirmed, ..FetchReport::default() }))
+    /// `kind`: what it is; `origin`: what it is called, without secrets; `confirmed`: as in [`FetchReport::confirmed`].
+    pub fn new(kind: FetchKind, origin: String, confirmed: Option<UnixTime>) -> Self {
+        Self(Mutex::new(FetchReport { kind, origin, confirmed, ..FetchReport::default() }))
     }
 
     /// How it fares now.
@@ -101,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_source_complains_until_something_of_it_is_here_and_while_its_origin_fails() {
-        let fetching = Fetching::new("http://a/ca.crl".to_owned(), None);
+        let fetching = Fetching::new(FetchKind::Crl, "http://a/ca.crl".to_owned(), None);
         let complaint = || fetching.report().complaint();
         assert_eq!(complaint().as_deref(), Some("http://a/ca.crl: is being fetched for the first time"));
         fetching.progress(7, None);

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     contradictions::{News, Told},
-    fetching::{FetchReport, Fetching},
+    fetching::{FetchKind, FetchReport, Fetching},
     reconcile::Contradiction,
 };
 use crate::{limits, ocsp::Policy, pki::UnixTime, records::Counts};
@@ -210,9 +210,10 @@ impl Health {
 
     pub(crate) fn read(&self, now: UnixTime, pass: &Pass) {
         self.is_known_now();
+        let heard = self.heard(now);
         let mut report = self.lock();
         report.last_read = Some(now);
-        report.verified = Some(now);
+        report.verified = Some(heard);
         report.fault = None;
         report.reads += 1;
         report.listed = pass.listed;
@@ -245,12 +246,21 @@ impl Health {
         self.crl_alone_until.store(report.crl_alone_until().0, Relaxed);
     }
 
+    /// When the files' statements were true last: now, but for mirrors that do not say themselves until when they hold, such as
+    /// that of a database: when that was heard last.
+    fn heard(&self, now: UnixTime) -> UnixTime {
+        let fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mirrors = fetches.iter().map(|fetching| fetching.report()).filter(|report| report.kind != FetchKind::Crl);
+        mirrors.filter_map(|report| report.confirmed).fold(now, UnixTime::min)
+    }
+
     /// Notes that the files look as they did at the last read, which was in order. Returns until when their statements
     /// are known.
     pub(crate) fn unchanged(&self, now: UnixTime) -> Option<UnixTime> {
+        let heard = self.heard(now);
         let mut report = self.lock();
         if report.fault.is_none() && report.last_read.is_some() {
-            report.verified = Some(now);
+            report.verified = Some(heard);
             self.publish(&report);
         }
         report.verified.map(|_| report.known_until())
@@ -386,6 +396,24 @@ mod tests {
         };
         assert!(said(hour).contains("`stale_after`"), "{}", said(hour));
         assert!(!said(Duration::from_secs(86_400)).contains("stale_after"));
+    }
+
+    /// A database that was lost for a month went on as if it had been read a moment ago, since its mirror did not change.
+    #[test]
+    fn what_is_mirrored_and_says_no_end_ages_from_when_its_origin_was_heard_last() {
+        let hour = Duration::from_secs(3600);
+        for (kind, is_stale) in [(FetchKind::Crl, false), (FetchKind::Rows, true), (FetchKind::Files, true)] {
+            let (health, heard) = (Health::default(), UnixTime(10_000));
+            let fetching = Arc::new(Fetching::new(kind, "far".to_owned(), Some(heard)));
+            health.set_fetches(vec![Arc::clone(&fetching)]);
+            health.read(UnixTime(20_000), &Pass::default());
+            assert_eq!(health.is_stale(UnixTime(20_000), hour), is_stale, "{kind:?}");
+            health.unchanged(UnixTime(20_001));
+            assert_eq!(health.is_stale(UnixTime(20_001), hour), is_stale, "{kind:?}");
+            fetching.confirmed(UnixTime(20_002));
+            health.unchanged(UnixTime(20_003));
+            assert!(!health.is_stale(UnixTime(20_003), hour), "{kind:?}");
+        }
     }
 
     #[test]

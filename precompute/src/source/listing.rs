@@ -211,7 +211,13 @@ impl Listing {
 
 fn opened(path: &Path, before: Option<Digest>) -> Result<Prefix, SourceError> {
     let prefix = open_regular(path).and_then(|file| Prefix::new(file, before));
-    prefix.map_err(|error| SourceError::file(path, unreadable(&error)))
+    prefix.map_err(|error| {
+        let remedy = match path.is_dir() {
+            true => format!("; `issued` names a directory with a slash at its end: `{}/`", path.display()),
+            false => String::new(),
+        };
+        SourceError::file(path, unreadable(&error) + &remedy)
+    })
 }
 
 impl<R: BufRead> Listing<R> {

@@ -1,8 +1,8 @@
-//! A line of the mirror of a database, where a later line takes the place of an earlier one.
+//! A line of the mirror of a database or a directory, where a later line takes the place of an earlier one.
 //!
-//! Purpose: a feeder mirrors a database into a file ([`Form::Mirrored`](super::Form)): all its rows, the line [`CHANGES`],
-//! and behind that each row that has changed since. Its lines are those of `openssl ca` ([`super::index`]). Invariant:
-//! of each certificate the last line counts, also where that is milder: the database has released it. It does not know
+//! Purpose: a feeder mirrors what lists certificates into a file ([`Form::Mirrored`](super::Form)): all of them, the line
+//! [`CHANGES`], and behind that each that has changed since. Its lines are those of `openssl ca` ([`super::index`]). Invariant:
+//! of each certificate the last line counts, also where that is milder: who keeps the list has released it. It does not know
 //! where the lines are from.
 
 use std::collections::HashMap;
@@ -11,16 +11,17 @@ use super::{
     index,
     listing::{Detail, Line, Listed, Odd},
 };
-use crate::pki::{Serial, hex};
+use crate::pki::{Record, Serial, Status, UnixTime, hex};
 
 /// How a mirror begins.
-pub const BEGINNING: &str = "# the rows of a database, and behind the next such line what has changed since\n";
+pub const BEGINNING: &str =
+    "# what a database or a directory lists, and behind the next such line what has changed since\n";
 
 /// The line in front of what has changed since.
 pub const CHANGES: &str = "# changes\n";
 
 /// What the file name of a line begins with that has the SHA-256 hash of the certificate, in hexadecimal.
-pub const HASH: &str = "sha256:";
+const HASH: &str = "sha256:";
 
 /// What a line says beside its record.
 pub(super) fn detail(line: &[u8]) -> Detail {
@@ -64,15 +65,45 @@ impl Lines {
     }
 }
 
+/// Appends the line of a certificate; `sha256`: its hash.
+pub fn line(listed: &Listed, sha256: Option<[u8; 32]>, out: &mut Vec<u8>) {
+    let Listed { serial, record: Record { status, not_after } } = listed;
+    let end = not_after.unwrap_or(UnixTime::MAX).generalized();
+    match status {
+        Status::Good => {
+            out.extend_from_slice(b"V\t");
+            out.extend_from_slice(&end);
+            out.extend_from_slice(b"\t\t");
+        }
+        Status::Revoked { time, reason } => {
+            out.extend_from_slice(b"R\t");
+            out.extend_from_slice(&end);
+            out.push(b'\t');
+            out.extend_from_slice(&time.generalized());
+            out.push(b',');
+            out.extend_from_slice(reason.name().as_bytes());
+            out.push(b'\t');
+        }
+    }
+    let mut digits = [0; 40];
+    out.extend_from_slice(hex::write(serial.magnitude(), &mut digits));
+    out.push(b'\t');
+    match sha256 {
+        Some(hash) => {
+            out.extend_from_slice(HASH.as_bytes());
+            out.extend_from_slice(hex::write(&hash, &mut [0; 64]));
+        }
+        None => out.extend_from_slice(b"unknown"),
+    }
+    out.extend_from_slice(b"\t/\n");
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, io::Write as _};
 
     use super::*;
-    use crate::{
-        pki::Status,
-        source::{Ended, Form, Listing},
-    };
+    use crate::source::{Ended, Form, Listing};
 
     const HELD: &str = "R\t21000101000000Z\t250101000000Z,certificateHold\t0A\tunknown\t/\n";
 

@@ -25,6 +25,7 @@ mod carried;
 mod checks;
 mod databases;
 mod demo;
+mod directories;
 mod doubt;
 mod drain;
 mod epoll;

@@ -12,7 +12,7 @@ use super::{
     sql, unlisted,
 };
 use crate::{
-    feeder::{self, CrlAtUrl, RowsOfIssuer, SourceUrl, Spec, SqlSource},
+    feeder::{self, CrlAtUrl, DirectorySource, FilesOfIssuer, RowsOfIssuer, SourceUrl, Spec, SqlSource},
     limits,
     ocsp::{Policy, Unlisted},
     pki::{Certificate, written::Radix},
@@ -56,15 +56,6 @@ impl ListingFile {
     pub fn database(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), form: Form::Database }
     }
-
-    /// The key that names it.
-    pub fn key(&self) -> &'static str {
-        match self.form {
-            Form::Database => "index",
-            Form::Issued(_) => "issued",
-            Form::Mirrored => "sql",
-        }
-    }
 }
 
 /// Where an issuer's records come from; at least a listing, a CRL or pushes, except on a replica, which has them from the
@@ -84,6 +75,8 @@ pub struct Sources {
     pub fetched: Vec<Fetched>,
     /// The database that one of its listings mirrors.
     pub sql: Option<SqlSource>,
+    /// The directories that others of them mirror.
+    pub directories: Vec<DirectorySource>,
 }
 
 /// A file that mirrors what is at a URL.
@@ -126,21 +119,35 @@ impl Sources {
 
     /// Those of its files that others may write.
     pub fn paths_of_others(&self) -> Vec<PathBuf> {
-        let is_own = |path: &PathBuf| self.sql.as_ref().is_some_and(|sql| sql.mirror == *path);
-        self.paths().into_iter().filter(|path| !is_own(path)).collect()
+        let listings = self.listings.iter().filter(|listing| listing.form != Form::Mirrored);
+        listings.map(|listing| &listing.path).chain(&self.crls).cloned().collect()
     }
 
     /// Those of its files that mirror something, in the order of [`Sources::specs`].
     pub fn mirrors(&self) -> Vec<PathBuf> {
         let fetched = self.fetched.iter().map(|fetched| &fetched.mirror);
-        fetched.chain(self.sql.as_ref().map(|sql| &sql.mirror)).cloned().collect()
+        let directories = self.directories.iter().map(|directory| &directory.mirror);
+        fetched.chain(self.sql.as_ref().map(|sql| &sql.mirror)).chain(directories).cloned().collect()
+    }
+
+    /// The key that names a listing.
+    pub fn key_of(&self, listing: &ListingFile) -> &'static str {
+        match listing.form {
+            Form::Database => "index",
+            Form::Mirrored if self.sql.as_ref().is_some_and(|sql| sql.mirror == listing.path) => "sql",
+            Form::Issued(_) | Form::Mirrored => "issued",
+        }
     }
 
     /// What a file mirrors, without secrets.
     pub fn origin_of(&self, path: &Path) -> Option<String> {
         let fetched = self.fetched.iter().find(|fetched| fetched.mirror == path);
         let sql = self.sql.as_ref().filter(|sql| sql.mirror == path);
-        fetched.map(|fetched| fetched.url.to_string()).or_else(|| Some(sql?.url.to_string()))
+        let directory = self.directories.iter().find(|directory| directory.mirror == path);
+        fetched
+            .map(|fetched| fetched.url.to_string())
+            .or_else(|| Some(sql?.url.to_string()))
+            .or_else(|| Some(directory?.path.display().to_string()))
     }
 
     /// What is fetched for it. `issuer`: its certificate; `crl_issuers`: those of who signs CRLs beside it.
@@ -150,7 +157,9 @@ impl Sources {
             Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca, every })
         };
         let rows = self.sql.clone().map(|source| Spec::Rows(RowsOfIssuer { source, issuer: issuer.clone() }));
-        self.fetched.iter().cloned().map(spec).chain(rows).collect()
+        let files = self.directories.iter().cloned();
+        let files = files.map(|source| Spec::Files(FilesOfIssuer { source, issuer: issuer.clone() }));
+        self.fetched.iter().cloned().map(spec).chain(rows).chain(files).collect()
     }
 
     /// All its files as they are written: those at a URL by that, without its secrets.
@@ -171,7 +180,12 @@ impl Sources {
             .iter_mut()
             .filter(|fetched| fetched.mirror == file)
             .for_each(|fetched| fetched.mirror = other.to_owned());
-        self.sql.iter_mut().filter(|sql| sql.mirror == file).for_each(|sql| sql.mirror = other.to_owned());
+        let mirrors = self.sql.iter_mut().map(|sql| &mut sql.mirror);
+        for mirror in mirrors.chain(self.directories.iter_mut().map(|directory| &mut directory.mirror)) {
+            if mirror == file {
+                *mirror = other.to_owned();
+            }
+        }
     }
 
     /// The URLs of its CRLs that answers may name, in the order of the file; empty in the place of one that has a login or
@@ -212,17 +226,32 @@ impl Sources {
     }
 }
 
-/// The files that list certificates.
-fn listings(section: &mut Section<'_>) -> Vec<ListingFile> {
+/// The files that list certificates. A directory, which is written with a slash at its end, is mirrored into one; those are
+/// added to `directories`. `of`: what tells the issuer's mirrors from those of others.
+fn listings(
+    section: &mut Section<'_>,
+    state_dir: &Path,
+    of: &[u8],
+    directories: &mut Vec<DirectorySource>,
+) -> Vec<ListingFile> {
     let radix = section.choice("issued_serials", &[("hexadecimal", Radix::Hexadecimal), ("decimal", Radix::Decimal)]);
     let issued = Form::Issued(radix.unwrap_or_default());
     let mut listings: Vec<ListingFile> = Vec::new();
     for (key, form) in [("index", Form::Database), ("issued", issued)] {
-        for path in read_files(section, key, limits::LISTINGS_MAX) {
-            if listings.iter().any(|other| other.path == path) {
-                section.problem(key, format_args!("names {} twice; name each file once", path.display()));
+        for written in written_files(section, key, limits::LISTINGS_MAX) {
+            let path = section.resolve(&written);
+            let listing = match form {
+                Form::Issued(names) if written.ends_with('/') => {
+                    let source = directory(path.clone(), names, state_dir, of);
+                    directories.push(source.clone());
+                    ListingFile { path: source.mirror, form: Form::Mirrored }
+                }
+                form => ListingFile { path: path.clone(), form },
+            };
+            if listings.iter().any(|other| other.path == listing.path) {
+                section.problem(key, format_args!("names {} twice; name each once", path.display()));
             }
-            listings.push(ListingFile { path, form });
+            listings.push(listing);
         }
     }
     if listings.len() > limits::LISTINGS_MAX {
@@ -236,6 +265,12 @@ fn listings(section: &mut Section<'_>) -> Vec<ListingFile> {
         section.problem("issued_serials", "says how the serial numbers of `issued` are written, which is missing");
     }
     listings
+}
+
+fn directory(path: PathBuf, names: Radix, state_dir: &Path, of: &[u8]) -> DirectorySource {
+    let words = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = feeder::mirror_name(&words, &[b"directory\0", path.as_os_str().as_encoded_bytes(), b"\0", of]);
+    DirectorySource { path, names, mirror: state_dir.join(feeder::DIRECTORY).join(name) }
 }
 
 /// What an issuer's section is read with.
@@ -266,17 +301,18 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
         tls_ca: own.as_ref().or(around.tls_ca),
         every: section.duration("crl_every", limits::fetch::CRL_EVERY),
     };
-    let mut fetched = Vec::new();
+    let (mut fetched, mut directories) = (Vec::new(), Vec::new());
     let of = certificate.as_deref().map(|path| path.as_os_str().as_encoded_bytes()).unwrap_or_default();
     let sql = sql::read(section, around.state_dir, of);
     let mirrored = sql.iter().map(|sql| ListingFile { path: sql.mirror.clone(), form: Form::Mirrored });
     let sources = Sources {
-        listings: listings(section).into_iter().chain(mirrored).collect(),
+        listings: listings(section, around.state_dir, of, &mut directories).into_iter().chain(mirrored).collect(),
         crls: places.crls(section, &mut fetched),
         crls_are_complete: section.boolean("crls_are_complete").unwrap_or(false),
         pushes: section.boolean("pushes").unwrap_or(false),
         fetched,
         sql,
+        directories,
     };
     if own.is_some() && sources.fetched.is_empty() {
         section.problem("tls_ca", "has no effect: no source of this issuer is at a URL; remove it");
@@ -300,7 +336,7 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
     if !has_file && !sources.pushes && !is_of_replica {
         section.problem(
             "index",
-            "is missing; name the CA's database (`index = \"index.txt\"`), a list of what it has issued (`issued = \"issued.txt\"`) or its CRL (`crl = \"ca.crl\"`), or write `pushes = true` if every certificate is pushed",
+            "is missing; name the CA's database (`index = \"index.txt\"`), a list of what it has issued (`issued = \"issued.txt\"`) or a directory of that (`issued = \"certs/\"`) or its CRL (`crl = \"ca.crl\"`), or write `pushes = true` if every certificate is pushed",
         );
     }
     let name = if section.has("name") { read_name(section) } else { None };

@@ -34,7 +34,7 @@ pub(super) fn doubt<'s>(
             "lists {serial}, and {} was issued by `{other}`: the file is another CA's, or this CA has been renamed; name this CA's database",
             path.display()
         );
-        Some(at(listing, text))
+        Some(at(&format!("{}: `index`", listing.path.display()), text))
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
     },
     *,
 };
-use crate::source::draft;
+use crate::{ledger::FetchKind, source::draft};
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -31,8 +31,13 @@ fn ask(server: &Server, url: &str, last: Option<&Last>) -> Result<Answer, String
     let mut origin = at(&url.replace("SERVER", server.url("").trim_end_matches('/')), &dir.path().join("ca.crl"));
     let mut draft = Mirror::new(&origin.mirror).draft().unwrap();
     let within = Duration::from_secs(30);
-    let question =
-        Question { last, now: NOW, within, stop: &Stop::default(), fetching: &Fetching::new(String::new(), None) };
+    let question = Question {
+        last,
+        now: NOW,
+        within,
+        stop: &Stop::default(),
+        fetching: &Fetching::new(FetchKind::Crl, String::new(), None),
+    };
     origin.ask(&question, &mut draft).map_err(|problem| problem.text)
 }
 
@@ -182,7 +187,7 @@ fn who_is_overloaded_says_when_to_come_again() {
         now: NOW,
         within: Duration::from_secs(30),
         stop: &Stop::default(),
-        fetching: &Fetching::new(String::new(), None),
+        fetching: &Fetching::new(FetchKind::Crl, String::new(), None),
     };
     let problem = at(&server.url("ca.crl"), &dir.path().join("x")).ask(&question, &mut draft).unwrap_err();
     assert_eq!(problem.wait, Some(Duration::from_secs(120)));
@@ -215,7 +220,7 @@ fn a_server_that_sends_nothing_more_is_left_after_a_while() {
         now: NOW,
         within: Duration::from_millis(200),
         stop: &Stop::default(),
-        fetching: &Fetching::new(String::new(), None),
+        fetching: &Fetching::new(FetchKind::Crl, String::new(), None),
     };
     let begun = Instant::now();
     let problem = at(&server.url("ca.crl"), &dir.path().join("x")).ask(&question, &mut draft).unwrap_err();

@@ -16,12 +16,12 @@ use super::{
     RowsOfIssuer, SqlFacts,
     link::{Fault, Link},
     query::{Query, Since},
-    row::{self, Row, Unit},
+    row::{Row, Unit},
 };
 use crate::{
     limits::fetch as limits,
     pki::{Serial, UnixTime},
-    source::Listed,
+    source::{Listed, mirror_line},
 };
 
 /// The rows that were seen so far.
@@ -124,7 +124,7 @@ pub(super) async fn ask(
         let moment = known.note_change(row);
         let Some(listed) = row.listed(&of.source.query, &mut None) else { return };
         line.clear();
-        row::write(&listed, row.sha256(), &mut line);
+        mirror_line(&listed, row.sha256(), &mut line);
         let mut hasher = DefaultHasher::new();
         line.hash(&mut hasher);
         let hash = hasher.finish();

@@ -13,7 +13,7 @@ use crate::{
         Reason, Record, Serial, Status, UnixTime, hex,
         written::{self, Radix},
     },
-    source::{Listed, MIRRORED_HASH, REVOCATION_TIME_MAX, listed_by},
+    source::{Listed, REVOCATION_TIME_MAX, listed_by},
 };
 
 /// How a column has instants.
@@ -148,37 +148,4 @@ pub(super) fn moment(text: &str) -> Option<(i64, Unit)> {
     };
     let time = written::time(&whole).ok()?;
     Some((i64::try_from(time.0).ok()? * 1000, Unit::Timestamp))
-}
-
-/// Appends a line of a mirror; `sha256`: the hash of the certificate.
-pub(super) fn write(listed: &Listed, sha256: Option<[u8; 32]>, out: &mut Vec<u8>) {
-    let Listed { serial, record: Record { status, not_after } } = listed;
-    let end = not_after.unwrap_or(UnixTime::MAX).generalized();
-    match status {
-        Status::Good => {
-            out.extend_from_slice(b"V\t");
-            out.extend_from_slice(&end);
-            out.extend_from_slice(b"\t\t");
-        }
-        Status::Revoked { time, reason } => {
-            out.extend_from_slice(b"R\t");
-            out.extend_from_slice(&end);
-            out.push(b'\t');
-            out.extend_from_slice(&time.generalized());
-            out.push(b',');
-            out.extend_from_slice(reason.name().as_bytes());
-            out.push(b'\t');
-        }
-    }
-    let mut digits = [0; 40];
-    out.extend_from_slice(hex::write(serial.magnitude(), &mut digits));
-    out.push(b'\t');
-    match sha256 {
-        Some(hash) => {
-            out.extend_from_slice(MIRRORED_HASH.as_bytes());
-            out.extend_from_slice(hex::write(&hash, &mut [0; 64]));
-        }
-        None => out.extend_from_slice(b"unknown"),
-    }
-    out.extend_from_slice(b"\t/\n");
 }

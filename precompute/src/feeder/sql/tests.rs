@@ -7,7 +7,7 @@ use sqlx::{Connection as _, sqlite::SqliteConnection};
 use super::*;
 use crate::{
     feeder::{Feeders, Spec},
-    ledger::Fetching,
+    ledger::{FetchKind, Fetching},
     pki::{Reason, Status, written::Radix},
     source::{Form, Listing, draft},
 };
@@ -163,7 +163,7 @@ fn the_states_of_ejbca_are_read_as_it_means_them_and_another_ca_is_told() {
     let stop = super::super::stop::Stop::default();
     let mut ask = || {
         let mut draft = mirror.draft().unwrap();
-        let fetching = Fetching::new(String::new(), None);
+        let fetching = Fetching::new(FetchKind::Rows, String::new(), None);
         let question =
             Question { last: None, now: UnixTime::now(), within: PATIENCE, stop: &stop, fetching: &fetching };
         rows.ask(&question, &mut draft).map(|_| listed(draft.path()))
@@ -206,7 +206,7 @@ fn the_states_of_ejbca_are_read_as_it_means_them_and_another_ca_is_told() {
     // Rows of another CA say nothing here.
     world.write("UPDATE CertificateData SET cAFingerprint = 'other' WHERE serialNumber = '1'");
     let mut draft = mirror.draft().unwrap();
-    let fetching = Fetching::new(String::new(), None);
+    let fetching = Fetching::new(FetchKind::Rows, String::new(), None);
     let question = Question { last: None, now: UnixTime::now(), within: PATIENCE, stop: &stop, fetching: &fetching };
     rows.ask(&question, &mut draft).unwrap();
     assert_eq!(self::listed(draft.path()).len(), 8);
