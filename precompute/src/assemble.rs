@@ -70,6 +70,18 @@ pub struct AssembledTenant {
     pub tsas: Vec<AssembledTsa>,
 }
 
+impl AssembledTenant {
+    /// The issuer of an issuer's own certificate, if it is one of this tenant; a root is its own.
+    pub fn issuer_of(&self, issuer: &AssembledIssuer) -> Option<&AssembledIssuer> {
+        issuer_of(&self.issuers, issuer)
+    }
+}
+
+/// The one among `issuers` that has issued the certificate of `issuer`.
+fn issuer_of<'i>(issuers: &'i [AssembledIssuer], issuer: &AssembledIssuer) -> Option<&'i AssembledIssuer> {
+    issuers.iter().find(|other| issuer.certificate.verify_issued_by(&other.certificate).is_ok())
+}
+
 impl Assembly {
     /// Every issuer with its tenant, in the order of the file.
     pub fn issuers(&self) -> impl Iterator<Item = (&AssembledTenant, &AssembledIssuer)> {

@@ -4,13 +4,16 @@
 //! state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
 //! answers are kept, unless one only has more signers than the other. It does not know requests, sockets or the order of a file.
 
+mod revoked_ca;
 mod signer_fault;
 
+pub use revoked_ca::OwnRecord;
+pub(crate) use revoked_ca::under_revoked_ca;
 pub use signer_fault::SignerFault;
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 use crate::{
@@ -43,6 +46,10 @@ pub struct ActiveIssuer {
     pub signers: Signers,
     /// The URLs of its CRLs that its answers may name.
     pub crl_urls: Box<[Box<str>]>,
+    /// The record of its own certificate, if that is here.
+    own: Option<OwnRecord>,
+    /// Since when that is noted as revoked; 0 if it is not.
+    revoked_ca: AtomicU64,
 }
 
 impl ActiveIssuer {
@@ -63,10 +70,11 @@ impl ActiveIssuer {
         let number = NEXT.fetch_update(Relaxed, Relaxed, |next| (next < ISSUERS_MAX - 1).then_some(next + 1));
         let number = number.map_err(|_| IssuerError::TooMany)?;
         let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
-        let (name, crl_urls) = (name.to_owned(), Box::default());
-        let issuer = Self { number, name, policy, hashes, not_before, state, signers, crl_urls };
+        let (name, crl_urls, own, revoked_ca) = (name.to_owned(), Box::default(), None, AtomicU64::new(0));
+        let issuer = Self { number, name, policy, hashes, not_before, state, signers, crl_urls, own, revoked_ca };
         // Before the first request, also after a reload, so that no revoked signer is chosen before the first check.
         issuer.note_revoked_signers();
+        issuer.note_revoked_ca();
         Ok(issuer)
     }
 
@@ -77,9 +85,19 @@ impl ActiveIssuer {
 
     /// The same with other signers, of which the first are its own: what was signed is found and served as before.
     pub fn with_more_signers(&self, signers: Signers) -> Self {
-        let (name, state, crl_urls) = (self.name.clone(), self.state.clone(), self.crl_urls.clone());
         let Self { number, policy, not_before, .. } = *self;
-        let issuer = Self { number, name, policy, hashes: self.hashes.clone(), not_before, state, signers, crl_urls };
+        let issuer = Self {
+            number,
+            name: self.name.clone(),
+            policy,
+            hashes: self.hashes.clone(),
+            not_before,
+            state: self.state.clone(),
+            signers,
+            crl_urls: self.crl_urls.clone(),
+            own: self.own.clone(),
+            revoked_ca: AtomicU64::new(self.revoked_ca.load(Relaxed)),
+        };
         issuer.note_revoked_signers();
         issuer
     }
@@ -104,8 +122,11 @@ impl ActiveIssuer {
     /// that is [`OcspError::TryLater`], whatever the policy says of unlisted serials.
     #[inline]
     pub fn find(&self, serial: &Serial) -> Result<Option<Found>, OcspError> {
-        let found = self.state.records.get(serial);
-        if found.is_none() && !self.state.health.is_known() { Err(OcspError::TryLater) } else { Ok(found) }
+        match self.listed(serial) {
+            None if !self.state.health.is_known() => Err(OcspError::TryLater),
+            None => Ok(self.unlisted()),
+            found => Ok(found),
+        }
     }
 
     /// Bytes of a kept answer of this signer: its packed signature, and what it carries beside.
@@ -140,10 +161,10 @@ impl ActiveIssuer {
         self.state.health.told_until(self.policy.crl_grace)
     }
 
-    /// The key under which its answer about a certificate is kept; `signer`: the place of the signer among its signers.
+    /// The key under which its answer about a certificate is kept, also where that answers several hash algorithms together; `signer`: the place of the signer among its signers.
     #[inline]
     pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> AnswerKey {
-        AnswerKey::new(self.number, hash, signer, serial)
+        AnswerKey::new(self.number, self.policy.together.first(hash), signer, serial)
     }
 }
 

@@ -13,6 +13,7 @@ mod packing;
 mod policy;
 pub mod profile;
 mod response;
+mod together;
 
 pub use carried::{Carried, Carries, Carrying};
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
@@ -20,5 +21,6 @@ pub use freshness::{Doubt, Profile, Refresh, Share};
 pub(crate) use identity::EXPIRES_SOON;
 pub use identity::{Credential, IdentityError, SignerIdentity, Term};
 pub use packing::Packing;
-pub use policy::{CertificateInclusion, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted};
+pub use policy::{CaRevoked, CertificateInclusion, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted};
 pub use response::{CertStatus, Content, Layout, OcspError, ResponderId, Single, Template, error_response};
+pub use together::Together;

@@ -29,7 +29,7 @@ pub use notify::{ServiceState, notify};
 pub use publishing::{Asked, NotTold, Operator, Publishing, Report as PublishingReport, Telling};
 pub use renewing::Renewer;
 pub use rim::{open_snapshots, snapshot_sources};
-pub use tenants::{Tenant, Tenants};
+pub use tenants::{Tenant, Tenants, own_record};
 pub use threads::{LastWords, Running, ThreadLost, Threads};
 
 use std::{

@@ -91,6 +91,13 @@ impl Ask {
         self
     }
 
+    /// Trusting the CAs in this file.
+    #[must_use]
+    pub fn trusting_file(mut self, file: PathBuf) -> Self {
+        self.trusted = file;
+        self
+    }
+
     fn openssl(&self) -> Command {
         let mut command = Command::new("openssl");
         // The hash first: it holds for what follows it.

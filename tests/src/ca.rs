@@ -163,6 +163,14 @@ impl Ca {
         serials
     }
 
+    /// Certifies another CA, which has this certificate from then on.
+    pub fn certify_ca(&self, other: &Self) -> Leaf {
+        let stem = self.fresh_name("sub");
+        let leaf = self.certify(&stem, other.key().to_str().unwrap(), &["-extensions", "intermediate"]);
+        fs::copy(&leaf.path, other.certificate()).unwrap();
+        leaf
+    }
+
     /// Issues a certificate whose time is over.
     pub fn issue_expired(&self) -> Leaf {
         let past = ["-startdate", "20240101000000Z", "-enddate", "20240201000000Z"];

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _, path::Path, 
 use tracing::warn;
 
 use super::{
-    Assembler, chain_of, publication,
+    Assembler, chain_of, issuer_of, publication,
     signer::{Of, Opened},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     feed::https,
     issuer_id::IssuerId,
     limits,
-    ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
+    ocsp::{CaRevoked, HashAlgorithm, IssuerHashes, Policy, Unlisted},
     pki::{Certificate, UnixTime, certificates, hex::Hex},
     publication::Published,
     renew::Renewing,
@@ -84,6 +84,7 @@ impl<'a> Assembler<'a> {
         }
         tell_apart(&self.at(&tenant.place), &mut issuers, &given);
         publication::name(&self.at(&tenant.place), &mut issuers);
+        self.tell_of_roots(tenant, &issuers);
         issuers
     }
 
@@ -123,6 +124,27 @@ impl<'a> Assembler<'a> {
             renewing,
             signers_count,
         })
+    }
+
+    /// Warns where nobody can say that an issuer's own certificate is revoked, and of what was not yet.
+    fn tell_of_roots(&self, tenant: &'a TenantConfig, issuers: &[AssembledIssuer]) {
+        for issuer in issuers {
+            let name = &issuer.name;
+            let at = self.at(&tenant.place);
+            match issuer.policy.ca_revoked {
+                CaRevoked::All if issuer_of(issuers, issuer).is_none() => at.warning(
+                    "ca_revoked",
+                    format_args!(
+                        "is `all`, and the CA that has issued the certificate of `{name}` is no issuer of this tenant: nothing shows when it is revoked. Add that CA, or write `ca_revoked_since` at the issuer once it is"
+                    ),
+                ),
+                CaRevoked::AllSince(since) if since > self.now => at.problem(
+                    "ca_revoked_since",
+                    format_args!("of `{name}` is {since}, which is in the future; give a time that is not later than now"),
+                ),
+                _ => {}
+            }
+        }
     }
 
     /// The certificates of those who sign the CRLs of `ca` beside it.

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use super::*;
 use crate::{
     config::{Config, Document},
-    ocsp::{Carries, NoncePolicy, Profile, Refresh, Share, SignedRequests, Unlisted},
+    ocsp::{CaRevoked, Carries, NoncePolicy, Profile, Refresh, Share, SignedRequests, Together, Unlisted},
     source::openssl::{Ca, KEYS},
 };
 
@@ -82,7 +82,7 @@ fn every_policy_can_be_set() {
     let text = format!(
         "version = 1\nprofile = \"private\"\nvalidity = \"9h\"\nrefresh = 0.4\nbackdate = \"5m\"\nserve_for = \"8h\"\n\
          max_age = \"2h\"\ncrl_grace = \"3h\"\nunlisted = \"unknown\"\nstale_after = \"3d\"\nretain_expired = \"30d\"\narchive_cutoff = true\n\
-         cert_hash = true\ncrl_references = true\ninvalidity_date = true\n\
+         ca_revoked = \"all\"\ncert_hash = true\ncrl_references = true\ninvalidity_date = true\n\
          nonce = \"require\"\nsigned_requests = \"require\"\nrequest_anchors = \"ca.pem\"\ncert_ids_max = 3\n\
          content_type = \"strict\"\ninternal_error_status = 503\nsurrogate_keys = false\n[[issuer]]\n{ISSUER}"
     );
@@ -99,6 +99,8 @@ fn every_policy_can_be_set() {
         crl_grace: 3 * HOUR,
         retain_expired: 30 * DAY,
         archive_cutoff: true,
+        together: Together::NONE,
+        ca_revoked: CaRevoked::All,
         carries: Carries { cert_hash: true, crl_reference: true, invalidity_date: true },
         nonce: NoncePolicy::Require,
         signed_requests: SignedRequests::Require,
@@ -295,6 +297,12 @@ fn what_is_signed_ahead_is_the_tenants_choice() {
     refuses(&ca, &text("presign = \"yes\""), &["presign: is `yes`; expected true or false"]);
     refuses(&ca, &text("presign_hashes = [\"md5\"]"), &["names `md5`; expected some of `sha1`"]);
     refuses(&ca, &text("presign_hashes = [\"sha1\", \"sha1\"]"), &["twice"]);
+    refuses(&ca, &text("presign_hashes = [\"sha1+sha256\", \"sha256\"]"), &["names `sha256` twice"]);
+    refuses(&ca, &text("presign_hashes = [\"sha1+\"]"), &["names ``; expected some of"]);
+    let both = read(&ca, &text("presign_hashes = [\"sha256+sha1\", \"sha512\"]")).unwrap();
+    assert_eq!(both.tenants[0].presign, [HashAlgorithm::Sha1, HashAlgorithm::Sha512]);
+    let together = Together::NONE.joining(&[HashAlgorithm::Sha1, HashAlgorithm::Sha256]);
+    assert_eq!(both.tenants[0].issuers[0].policy.together, together);
     refuses(&ca, &text("presign_hashes = []"), &["`presign = false`"]);
     refuses(&ca, &text("presign = false\npresign_hashes = [\"sha1\"]"), &["presign_hashes: has no effect"]);
     refuses(&ca, &text("presign = true\nnonce = \"require\""), &["presign: has no effect while every request"]);

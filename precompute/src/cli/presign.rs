@@ -29,6 +29,7 @@ use crate::{
     output::say,
     pki::UnixTime,
     presign::{End, Passed, PresignRunner, Progress, Report, StoreWriter, Subject},
+    service::own_record,
 };
 
 /// How often the bar moves,
@@ -135,8 +136,10 @@ fn subjects(assembly: &Assembly, states: &States) -> Result<Vec<Arc<Subject>>, B
     for (tenant, issuer) in assembly.issuers().filter(|(tenant, _)| !tenant.presign.is_empty()) {
         let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
         let state = states.get(id)?.clone();
+        let own = own_record(tenant, issuer, states)?;
         let active = ActiveIssuer::new(id, name, *policy, certificate, state, signers.clone())?
             .with_crl_urls(issuer.sources.crl_urls());
+        let active = active.with_own_record(own);
         let subject = Subject { issuer: Arc::new(active), ahead: tenant.presign.clone() };
         if subject.is_stored() {
             subjects.push(Arc::new(subject));

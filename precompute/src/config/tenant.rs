@@ -159,7 +159,8 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
     let unlisted = unlisted::read(section);
     let policy = policy::read(section);
     let request_anchors = read_anchors(section, &policy);
-    let presign = presign::read(section, &policy);
+    let (presign, together) = presign::read(section, &policy);
+    let policy = Policy { together, ..policy };
     let form = ResponseForm {
         responder_id_by_name: section.choice("responder_id", &RESPONDER_IDS).unwrap_or_default(),
         certificates: section.choice("certificates", &CERTIFICATES).unwrap_or_default(),

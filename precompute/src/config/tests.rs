@@ -13,8 +13,8 @@ use crate::{
     },
     limits,
     ocsp::{
-        Carries, CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, Profile, Refresh, ResponseForm, Share,
-        SignedRequests, Unlisted,
+        CaRevoked, Carries, CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, Profile, Refresh, ResponseForm,
+        Share, SignedRequests, Together, Unlisted,
     },
     pki::Algorithm,
     sign::{
@@ -108,6 +108,7 @@ fn any_times(dice: &mut Dice, above: Policy) -> Policy {
         crl_grace: dice.length(Duration::ZERO, limits::CRL_GRACE_MAX),
         retain_expired: dice.length(retained, 36_500 * DAY),
         archive_cutoff,
+        ca_revoked: dice.of(&[CaRevoked::ItAlone, CaRevoked::All]),
         carries: Carries { cert_hash: dice.coin(), crl_reference: dice.coin(), invalidity_date: dice.coin() },
         ..above
     }
@@ -307,6 +308,14 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
     let (issuers, tsas) = (dice.below(3), dice.below(3));
     let issuers = if issuers + tsas == 0 { 1 } else { issuers };
     let hashes: Vec<_> = HASHES.iter().map(|(_, hash)| *hash).collect();
+    let mut presign = if policy.nonce == NoncePolicy::Require { Vec::new() } else { dice.some_of(&hashes, 0) };
+    let pair = [HashAlgorithm::Sha1, HashAlgorithm::Sha256];
+    let policy = if presign.contains(&pair[0]) && dice.coin() {
+        presign.retain(|hash| *hash != pair[1]);
+        Policy { together: Together::NONE.joining(&pair), ..policy }
+    } else {
+        policy
+    };
     TenantConfig {
         place: Place::default(),
         name,
@@ -323,7 +332,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
                 CertificateInclusion::None,
             ]),
         },
-        presign: if policy.nonce == NoncePolicy::Require { Vec::new() } else { dice.some_of(&hashes, 0) },
+        presign,
         issuers: (0..issuers).map(|number| any_issuer(dice, number, policy)).collect(),
         tsas: (0..tsas).map(|number| any_tsa(dice, number)).collect(),
     }
@@ -434,6 +443,7 @@ fn write_times(text: &mut String, policy: &Policy) {
     let Refresh::Share(share) = policy.refresh else { panic!("{policy:?}") };
     key(text, "refresh", share);
     key(text, "archive_cutoff", policy.archive_cutoff);
+    key(text, "ca_revoked", quoted(if policy.ca_revoked == CaRevoked::All { "all" } else { "it_alone" }));
     key(text, "cert_hash", policy.carries.cert_hash);
     key(text, "crl_references", policy.carries.crl_reference);
     key(text, "invalidity_date", policy.carries.invalidity_date);
@@ -464,7 +474,9 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     key(text, "certificates", word(&inclusions, form.certificates));
     key(text, "presign", !tenant.presign.is_empty());
     if !tenant.presign.is_empty() {
-        let hashes = tenant.presign.iter().map(|hash| HASHES.iter().find(|(_, other)| other == hash).unwrap().0.into());
+        let name = |hash| HASHES.iter().find(|(_, other)| *other == hash).unwrap().0;
+        let names = |hash: &HashAlgorithm| policy.together.of(*hash).map(name).collect::<Vec<_>>().join("+");
+        let hashes = tenant.presign.iter().map(names);
         key(text, "presign_hashes", list(hashes));
     }
     for issuer in &tenant.issuers {

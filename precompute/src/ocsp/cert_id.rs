@@ -102,6 +102,12 @@ impl IssuerHashes {
         }))
     }
 
+    /// The CertID of a certificate in `algorithm`; `serial`: content bytes of its serialNumber.
+    pub fn cert_id<'a>(&'a self, algorithm: HashAlgorithm, serial: &'a [u8]) -> CertId<'a> {
+        let (issuer_name_hash, issuer_key_hash) = self.get(algorithm);
+        CertId { hash: algorithm, issuer_name_hash, issuer_key_hash, serial }
+    }
+
     /// (name hash, key hash) in `algorithm`.
     pub fn get(&self, algorithm: HashAlgorithm) -> (&[u8], &[u8]) {
         let (name, key) = &self.0[algorithm as usize];

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::{
-    Carries,
+    Carries, Together,
     freshness::{AS_LONG_AS_VALID, Profile, Refresh},
 };
-use crate::limits;
+use crate::{limits, pki::UnixTime};
 
 /// How a tenant answers, or one of its issuers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +37,10 @@ pub struct Policy {
     pub retain_expired: Duration,
     /// Whether answers state that period (RFC 6960 section 4.4.4).
     pub archive_cutoff: bool,
+    /// Which hash algorithms of CertIDs are answered together.
+    pub together: Together,
+    /// What becomes of the certificates of a CA whose own is revoked.
+    pub ca_revoked: CaRevoked,
     /// What answers carry beside the status.
     pub carries: Carries,
     /// The treatment of a request's nonce.
@@ -67,6 +71,8 @@ impl Policy {
         crl_grace: Duration::ZERO,
         retain_expired: Duration::ZERO,
         archive_cutoff: false,
+        together: Together::NONE,
+        ca_revoked: CaRevoked::ItAlone,
         carries: Carries::NONE,
         nonce: NoncePolicy::Ignore,
         signed_requests: SignedRequests::Ignore,
@@ -110,6 +116,17 @@ pub enum Unlisted {
     Revoked,
     /// Signed `good`.
     Good,
+}
+
+/// What becomes of the certificates of a CA whose own certificate is revoked (RFC 6960 section 2.7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CaRevoked {
+    /// Nothing.
+    ItAlone,
+    /// They are revoked with it, once its own issuer lists it as revoked.
+    All,
+    /// They are revoked with it, which is revoked since then.
+    AllSince(UnixTime),
 }
 
 /// How answers name their signer and what they carry.

@@ -268,7 +268,7 @@ impl PresignRunner {
     /// Whether an item is still due; returns its record.
     fn still_due(&self, subject: &Subject, forms: &[Form], item: &Item, packed: &mut Vec<u8>) -> Option<Found> {
         let form = forms.get(usize::from(item.form))?;
-        let found = subject.issuer.state.records.get(&item.serial)?;
+        let found = subject.issuer.listed(&item.serial)?;
         let now = UnixTime::now();
         let kept = subject.kept(&self.answers, form, &item.serial, packed);
         super::plan::due(
@@ -348,6 +348,7 @@ fn question<'a>(subject: &'a Subject, forms: &'a [UnixTime], now: UnixTime) -> Q
     Question {
         policy: &subject.issuer.policy,
         records: &state.records,
+        ca_revoked: subject.issuer.ca_revoked_since(),
         hashes: subject.issuer.policy.carries.cert_hash.then_some(&state.details),
         told_until: subject.issuer.told_until(),
         forms,

@@ -16,6 +16,7 @@
 
 use crate::{
     answers::Entry,
+    issuer::under_revoked_ca,
     ocsp::{
         Policy,
         profile::{Kept, statement},
@@ -76,6 +77,8 @@ pub struct Question<'a> {
     pub policy: &'a Policy,
     /// Its records.
     pub records: &'a Records,
+    /// Since when the CA itself is revoked, if its certificates are revoked with it.
+    pub ca_revoked: Option<UnixTime>,
     /// Where answers carry the certificate's hash: an answer that says *good* waits for it.
     pub hashes: Option<&'a Details>,
     /// The latest nextUpdate that its sources allow.
@@ -96,6 +99,7 @@ impl Question<'_> {
         mut each: impl FnMut(Item, Found),
     ) {
         self.records.each_in(segment, |serial, found| {
+            let found = self.ca_revoked.map_or(found, |since| under_revoked_ca(found, since));
             let waits = |details: &Details| found.status == Status::Good && details.hash(&serial).is_none();
             if self.hashes.is_some_and(waits) {
                 return;

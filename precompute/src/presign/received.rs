@@ -166,6 +166,8 @@ pub(super) fn keep_entries(
     fits: impl Fn(&Serial, &Entry) -> bool,
     may: impl Fn(&Serial) -> bool,
 ) -> Outcome {
+    // Who has signed them may have noted already that the CA itself is revoked.
+    subject.issuer.note_revoked_ca();
     let packed_length = subject.packed_length(form);
     let mut batch = Vec::with_capacity(BATCH);
     let mut outcome = Outcome::default();
@@ -173,7 +175,7 @@ pub(super) fn keep_entries(
     let mut put = |batch: &mut Vec<(Serial, Entry, &[u8])>| {
         let found: [_; BATCH] = std::array::from_fn(|at| {
             let (serial, ..) = batch.get(at)?;
-            subject.issuer.state.records.get(serial)
+            subject.issuer.listed(serial)
         });
         for ((serial, entry, packed), found) in batch.drain(..).zip(found) {
             let Some(found) = found.filter(|_| may(&serial)) else {
@@ -184,7 +186,7 @@ pub(super) fn keep_entries(
             let is_final = found.state.status().is_some_and(|status| !status.may_become(Status::Good));
             let goes = |there: &Entry| former == Former::GoesIfVoid && same && there.state != found.state;
             // The record may have changed since it was looked up, and the answer of its new state may be there.
-            let still = || subject.issuer.state.records.get(&serial).is_some_and(|now| now.state == found.state);
+            let still = || subject.issuer.listed(&serial).is_some_and(|now| now.state == found.state);
             let inserted = answers.insert_if(&subject.key(form, &serial), packed, |there| match there {
                 _ if !still() => None,
                 // It was signed for a client in the meantime.

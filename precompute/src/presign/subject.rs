@@ -11,7 +11,7 @@ use crate::{
     issuer::ActiveIssuer,
     limits,
     ocsp::{
-        Carried, Carries, Carrying, CertId, Content, HashAlgorithm, Policy, Refresh, Single,
+        Carried, Carries, Carrying, Content, HashAlgorithm, Policy, Refresh, Single,
         profile::{Kept, Statement, Times, single, statement},
     },
     pki::{Serial, UnixTime},
@@ -32,7 +32,7 @@ pub struct Subject {
 /// Answers of one issuer that differ only in the certificate.
 #[derive(Clone, Debug)]
 pub struct Form {
-    /// The hash algorithm of the CertID.
+    /// The hash algorithm of the CertID, or the first of those that are answered together.
     pub hash: HashAlgorithm,
     /// The signer's place among the issuer's signers.
     pub place: u8,
@@ -77,7 +77,8 @@ impl Form {
         let (name_hash, key_hash) = issuer.hashes.get(HashAlgorithm::Sha256);
         add(name_hash);
         add(key_hash);
-        add(hash.oid());
+        let first = issuer.policy.together.first(hash);
+        issuer.policy.together.of(first).for_each(|hash| add(hash.oid()));
         add(signer.certificate_der());
         add(signer.algorithm().identifier());
         add(signer.template().fingerprint());
@@ -216,15 +217,17 @@ impl Subject {
         times: &Times,
         carried: &Carried,
     ) -> Vec<u8> {
-        let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(form.hash);
+        let policy = &self.issuer.policy;
+        let carrying = (!carried.is_empty()).then_some(Carrying { carried, urls: &self.issuer.crl_urls });
         serial.with_der_content(|serial| {
-            let cert_id = CertId { hash: form.hash, issuer_name_hash, issuer_key_hash, serial };
-            let single = single(cert_id, &self.issuer.policy, self.issuer.not_before, statement, times);
-            let carrying = (!carried.is_empty()).then_some(Carrying { carried, urls: &self.issuer.crl_urls });
-            let single = Single { carrying, ..single };
+            let of = |hash| {
+                let cert_id = self.issuer.hashes.cert_id(hash, serial);
+                Single { carrying, ..single(cert_id, policy, self.issuer.not_before, statement, times) }
+            };
+            let singles: Vec<_> = policy.together.of(form.hash).map(of).collect();
             form.signer.template().response_data(&Content {
                 produced_at: times.signed_at,
-                singles: &[single],
+                singles: &singles,
                 extended_revoke: statement.extended_revoke,
                 nonce: None,
             })
@@ -234,7 +237,7 @@ impl Subject {
     /// Keeps the answer with its signature, if the record still says the same.
     pub fn complete(&self, form: &Form, draft: &Draft, signature: &[u8], now: UnixTime, answers: &Answers) -> Outcome {
         // The later look-up counts, as for an answer that a client waits for.
-        let found = self.issuer.state.records.get(&draft.serial);
+        let found = self.issuer.listed(&draft.serial);
         if statement(&self.issuer.policy, found, now) != Ok(draft.statement) {
             return Outcome::Changed;
         }

@@ -3,6 +3,7 @@
 mod carried;
 mod following;
 mod received;
+mod revoked_ca;
 mod world;
 
 use std::{

@@ -56,6 +56,11 @@ impl StateWord {
         Self(Self::said_of(status))
     }
 
+    /// A word that says `status`, and has changed as often.
+    pub fn saying_instead(self, status: Status) -> Self {
+        Self(self.0 & Self::GENERATION | Self::said_of(Some(status)))
+    }
+
     /// What the word says; `None` for a removed record.
     pub fn status(self) -> Option<Status> {
         match self.0 & Self::TAG {

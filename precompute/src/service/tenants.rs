@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
-    engine::{IssuerState, States},
-    issuer::{ActiveIssuer, IssuerError},
-    ocsp::HashAlgorithm,
+    engine::{IssuerState, NotFollowed, States},
+    issuer::{ActiveIssuer, IssuerError, OwnRecord},
+    ocsp::{CaRevoked, HashAlgorithm},
     presign::Subject,
 };
 
@@ -72,13 +72,16 @@ impl Tenant {
         let issuer = |issuer: &AssembledIssuer| -> Result<_, IssuerError> {
             let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
             let state = states.get(id)?;
+            let own = own_record(config, issuer, states)?;
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
-            if let Some(same) = formers.find(|former| answers_for(former, issuer, state)) {
+            let is_same =
+                |former: &&Arc<ActiveIssuer>| answers_for(former, issuer, state) && former.has_own_record(own.as_ref());
+            if let Some(same) = formers.find(is_same) {
                 let has_more = issuer.signers.all().len() > same.signers.all().len();
                 return Ok(if has_more { Arc::new(same.with_more_signers(signers.clone())) } else { Arc::clone(same) });
             }
             let active = ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone())?;
-            Ok(Arc::new(active.with_crl_urls(issuer.sources.crl_urls())))
+            Ok(Arc::new(active.with_crl_urls(issuer.sources.crl_urls()).with_own_record(own)))
         };
         let silent = config.issuers.iter().filter(|issuer| issuer.is_silent_of_valid());
         Ok(Self {
@@ -88,6 +91,18 @@ impl Tenant {
             issuers: config.issuers.iter().map(issuer).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// The record of the issuer's own certificate, if its certificates are revoked with it and its own issuer is one of the same
+/// tenant.
+pub fn own_record(
+    tenant: &AssembledTenant,
+    issuer: &AssembledIssuer,
+    states: &States,
+) -> Result<Option<OwnRecord>, NotFollowed> {
+    let above = tenant.issuer_of(issuer).filter(|_| issuer.policy.ca_revoked == CaRevoked::All);
+    let (Some(above), Some(serial)) = (above, issuer.certificate.serial()) else { return Ok(None) };
+    Ok(Some(OwnRecord { records: Arc::clone(&states.get(&above.id)?.records), serial }))
 }
 
 /// Whether this issuer's answers are right for an issuer of the same tenant with this configuration, which may have more

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use precompute::{
     ocsp::{
-        Carried, Carrying, CertId, Content, OcspError, Policy, Single, error_response,
+        Carried, Carrying, CertId, Content, HashAlgorithm, OcspError, Policy, Single, error_response,
         profile::{Kept, Statement, Times, single},
     },
     pki::{Serial, UnixTime, hex},
@@ -67,19 +67,37 @@ impl Reply<'_> {
         now: UnixTime,
         out: &mut Vec<u8>,
     ) -> RequestResult {
-        let Inquiry { issuer, id, serial, signer, .. } = inquiry;
+        let Inquiry { issuer, id, .. } = inquiry;
         let Kept { statement, times } = kept;
-        let template = signer.template();
         let carried = (!tail.is_empty()).then(|| Carried::of_tail(issuer.policy.carries, tail));
         let carrying = carried.as_ref().filter(|carried| !carried.is_empty());
         let carrying = carrying.map(|carried| Carrying { carried, urls: &issuer.crl_urls });
-        let single = Single { carrying, ..single(*id, &issuer.policy, issuer.not_before, statement, times) };
-        let content = Content {
-            produced_at: times.signed_at,
-            singles: &[single],
-            extended_revoke: statement.extended_revoke,
-            nonce: None,
-        };
+        let of = |id| Single { carrying, ..single(id, &issuer.policy, issuer.not_before, statement, times) };
+        let together = issuer.policy.together;
+        if !together.is_alone(id.hash) {
+            let mut set = together.of(id.hash);
+            let count = set.clone().count();
+            let singles = [(); HashAlgorithm::ALL.len()]
+                .map(|()| of(set.next().map_or(*id, |hash| issuer.hashes.cert_id(hash, id.serial))));
+            return self.laid_out(inquiry, kept, (signature, &singles[..count]), now, out);
+        }
+        self.laid_out(inquiry, kept, (signature, &[of(*id)]), now, out)
+    }
+
+    /// Writes a kept answer from its values.
+    fn laid_out(
+        &self,
+        inquiry: &Inquiry<'_, '_>,
+        kept: &Kept,
+        (signature, singles): (&[u8], &[Single<'_>]),
+        now: UnixTime,
+        out: &mut Vec<u8>,
+    ) -> RequestResult {
+        let Inquiry { issuer, serial, signer, .. } = inquiry;
+        let Kept { statement, times } = kept;
+        let template = signer.template();
+        let content =
+            Content { produced_at: times.signed_at, singles, extended_revoke: statement.extended_revoke, nonce: None };
         let layout = template.lay_out(&content, signature.len());
         let etag = Etag::of(template, signature);
         let surrogate = SurrogateKey::of(issuer, serial);

@@ -46,8 +46,7 @@ impl RequestedId {
     }
 
     fn cert_id(&self) -> CertId<'_> {
-        let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(self.hash);
-        CertId { hash: self.hash, issuer_name_hash, issuer_key_hash, serial: &self.serial }
+        self.issuer.hashes.cert_id(self.hash, &self.serial)
     }
 }
 
@@ -187,8 +186,17 @@ impl SignRequest {
         for (place, (id, statement)) in self.ids.iter().zip(statements).enumerate() {
             let carried = carried.get(place).filter(|carried| !carried.is_empty());
             let carrying = carried.map(|carried| Carrying { carried, urls: &id.issuer.crl_urls });
-            let single = single(id.cert_id(), &id.issuer.policy, id.issuer.not_before, statement, times);
-            singles.push(Single { carrying, ..single });
+            let mut add = |cert_id| {
+                let single = single(cert_id, &id.issuer.policy, id.issuer.not_before, statement, times);
+                singles.push(Single { carrying, ..single });
+            };
+            // What can be kept is for everybody who asks by one of the algorithms that are answered together.
+            if self.key.is_none() {
+                add(id.cert_id());
+            } else {
+                let set = id.issuer.policy.together.of(id.hash);
+                set.for_each(|hash| add(id.issuer.hashes.cert_id(hash, &id.serial)));
+            }
         }
         then(&Content {
             produced_at: times.signed_at,

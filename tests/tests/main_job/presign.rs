@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ostia_tests::{Ask, Ca, Delegate, KeyKind, Responder, Site, Status, Tenant, programs, run, until};
+use ostia_tests::{Ask, Ca, Delegate, KeyKind, Responder, Site, Status, Tenant, http, programs, python, run, until};
 
 /// A hundred thousand signatures on a busy machine, without optimisation.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -294,4 +294,38 @@ fn reading_and_signing_ahead_stand_behind_serving() {
     for (thread, expected) in [("worker-0", 0), ("source", 5), ("presign changes", 10), ("presign", 19)] {
         until(thread, PATIENCE, || (niceness(thread) == [expected]).then_some(()));
     }
+}
+
+/// One signature for each certificate, whichever of the two hashes a client asks by; other clients have answers of their own.
+#[test]
+fn one_answer_serves_both_hashes_and_is_signed_kept_and_stored_once() {
+    let ca = Ca::new("CA");
+    let (good, revoked) = (ca.issue(), ca.issue());
+    ca.revoke(&revoked, &["-crl_reason", "superseded"]);
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let set = "presign_hashes = [\"sha1+sha256\"]\nnonce = \"echo\"";
+    let mut responder = site(&ca, set, &[signer.lines()]).start();
+    wait_for_all(&responder);
+    for _ in 0..2 {
+        let all = counted(&responder, "signed") + counted(&responder, "restored");
+        assert_eq!(all, records(&responder), "each once");
+        for hash in ["sha1", "sha256"] {
+            expect_ready(&responder, &Ask::about(&ca, &good).hash(hash), Status::Good);
+            expect_ready(&responder, &Ask::about(&ca, &revoked).hash(hash), Status::Revoked);
+        }
+        assert!(responder.end_by("TERM").success());
+        responder = responder.into_site().start();
+        wait_for_all(&responder);
+    }
+    let asked = |hash: &str| http::post(responder.http(), "/", &Ask::about(&ca, &good).hash(hash).request()).body;
+    let both = asked("sha1");
+    assert_eq!(asked("sha256"), both);
+    fs::write(ca.file("both"), &both).unwrap();
+    let said = python("main_job/responses.py", &[ca.file("both").to_str().unwrap()]);
+    let serial = good.serial.trim_start_matches('0');
+    assert_eq!(said.text, format!("sha1 {serial} GOOD\nsha256 {serial} GOOD\n"));
+    // By another algorithm, and with a nonce, they have what they asked for.
+    Ask::about(&ca, &good).hash("sha384").at(responder.http(), "/").expect(Status::Good);
+    let one = Ask::about(&ca, &good).nonce().at(responder.http(), "/").expect(Status::Good);
+    assert!(one.text.contains(": good") && !one.text.contains("WARNING"), "{}", one.text);
 }

@@ -217,3 +217,26 @@ fn replicas_give_out_what_the_writers_answers_carry_and_sign_no_good_without_it(
         world.until_revoked(replica, &revoked);
     }
 }
+
+#[test]
+fn answers_for_two_hashes_come_to_a_replica_once_and_serve_both() {
+    let world = World::new();
+    let (good, revoked) = (world.ca.issue(), world.ca.issue());
+    let replica = world.replica(&world.signer);
+    for site in [&world.writer, &replica] {
+        let keys = "presign_hashes = [\"sha1+sha256\"]\n\n[[tenant.issuer]]\n";
+        site.edit_config(|text| text.replacen("\n[[tenant.issuer]]\n", keys, 1));
+    }
+    let _writer = world.start_writer();
+    let replica = replica.start();
+    let ask = |leaf, hash| Ask::about(&world.ca, leaf).hash(hash).at(replica.http(), "/");
+    until("its answer came", PATIENCE, || (ask(&good, "sha256").status == Status::Good).then_some(()));
+    ask(&good, "sha1").expect(Status::Good);
+    ask(&good, "sha384").expect(Status::error("trylater"));
+    world.ca.revoke(&revoked, &["-crl_reason", "superseded"]);
+    until("it is revoked", PATIENCE, || (ask(&revoked, "sha256").status == Status::Revoked).then_some(()));
+    ask(&revoked, "sha1").expect(Status::Revoked);
+    // The signer's own, two others, and one of them again: no other form of an answer came.
+    assert_eq!(replica.metric("ostia_feed_answers_total", "outcome=\"unknown_form\""), 0.0);
+    assert_eq!(replica.metric("ostia_answers", ""), replica.metric("ostia_records", ""));
+}

@@ -180,3 +180,37 @@ fn what_is_signed_ahead_offline_is_not_signed_by_a_revoked_delegate() {
     until("all is taken", PATIENCE, || (responder.metric("ostia_presign_restored_total", "") == all).then_some(()));
     assert_eq!(signed_by(&asked(&responder, &Ask::about(&ca, &leaf))), name(&b));
 }
+
+/// A sub-CA whose root revokes it takes its certificates with it, within two seconds, also after a restart.
+#[test]
+fn the_certificates_of_a_ca_that_its_root_revokes_are_revoked_with_it() {
+    let (root, sub) = (Ca::new("Root"), Ca::new("Sub"));
+    let own = root.certify_ca(&sub);
+    let (good, before) = (sub.issue(), sub.issue());
+    sub.revoke(&before, &["-crl_reason", "superseded"]);
+    let lines = |ca: &Ca| (format!("index = {:?}", ca.index()), ca.delegate(Delegate::Proper, KeyKind::P256).lines());
+    let ((above, by_root), (below, by_sub)) = (lines(&root), lines(&sub));
+    let tenant = Tenant::new("tests").set("ca_revoked = \"all\"").presigned();
+    let site = Site::new(&[tenant.issuer("root", &root, &above, &by_root).issuer("sub", &sub, &below, &by_sub)]);
+    let mut responder = site.start();
+    let both = [&root, &sub].map(|ca| fs::read_to_string(ca.certificate()).unwrap()).concat();
+    fs::write(root.file("both.pem"), both).unwrap();
+    let about = |leaf: &Leaf| Ask::about(&sub, leaf).trusting_file(root.file("both.pem"));
+    let ask = |responder: &Responder, leaf: &Leaf| about(leaf).at(responder.http(), "/");
+    ask(&responder, &good).expect(Status::Good);
+    let own_time = ask(&responder, &before).expect(Status::Revoked).revocation_time;
+
+    root.revoke(&own, &["-crl_reason", "cessationOfOperation"]);
+    let above = || Ask::about(&root, &own).at(responder.http(), "/");
+    until("it is revoked itself", PATIENCE, || (above().status == Status::Revoked).then_some(()));
+    let since = above().revocation_time;
+    until("they are, too", PATIENCE, || (ask(&responder, &good).status == Status::Revoked).then_some(()));
+    for _ in 0..2 {
+        let answer = ask(&responder, &good).expect(Status::Revoked);
+        assert_eq!((answer.reason.as_deref(), &answer.revocation_time), (Some("cACompromise"), &since));
+        let answer = ask(&responder, &before).expect(Status::Revoked);
+        assert_eq!((answer.reason.as_deref(), &answer.revocation_time), (Some("superseded"), &own_time));
+        responder = responder.kill_and_start_again();
+    }
+    assert!(responder.log().contains("the CA's own certificate is revoked"), "{}", responder.log());
+}

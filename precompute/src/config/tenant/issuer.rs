@@ -290,6 +290,8 @@ pub(super) struct Around<'a> {
 pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfig {
     let Around { above, given, of_feed: OfFeed { is_of_replica, has_feed }, .. } = around;
     let (unlisted, policy) = (unlisted::read(section), policy::read_times(section, above));
+    let ca_revoked = policy::ca_revoked_since(section).unwrap_or(policy.ca_revoked);
+    let policy = Policy { ca_revoked, ..policy };
     let certificate = section.path("certificate");
     if !section.has("certificate") {
         section.problem("certificate", "is missing; name the CA certificate (PEM or DER)");

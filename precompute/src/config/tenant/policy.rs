@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::{super::Section, DAY, HOUR, in_words};
 use crate::{
     limits,
-    ocsp::{Carries, NoncePolicy, Policy, Profile, Refresh, Share, SignedRequests},
+    ocsp::{CaRevoked, Carries, NoncePolicy, Policy, Profile, Refresh, Share, SignedRequests},
+    pki::written,
 };
 
 /// The keys that a tenant and each of its issuers may have.
@@ -80,6 +81,9 @@ pub(super) fn read_times(section: &mut Section<'_>, above: &Policy) -> Policy {
             .duration("retain_expired", Duration::ZERO..=36_500 * DAY)
             .unwrap_or(above.retain_expired),
         archive_cutoff: section.boolean("archive_cutoff").unwrap_or(above.archive_cutoff),
+        ca_revoked: section
+            .choice("ca_revoked", &[("it_alone", CaRevoked::ItAlone), ("all", CaRevoked::All)])
+            .unwrap_or(above.ca_revoked),
         carries: Carries {
             cert_hash: section.boolean("cert_hash").unwrap_or(above.carries.cert_hash),
             crl_reference: section.boolean("crl_references").unwrap_or(above.carries.crl_reference),
@@ -91,6 +95,13 @@ pub(super) fn read_times(section: &mut Section<'_>, above: &Policy) -> Policy {
         check(section, &policy);
     }
     policy
+}
+
+/// When an issuer's own certificate was revoked by the operator's word, which counts before what its own issuer lists.
+pub(super) fn ca_revoked_since(section: &mut Section<'_>) -> Option<CaRevoked> {
+    const KEY: &str = "ca_revoked_since";
+    let since = written::time(&section.string(KEY)?);
+    since.map(CaRevoked::AllSince).map_err(|what| section.problem(KEY, format_args!("is {what}"))).ok()
 }
 
 /// Tells what cannot be, and what the rules of the profile forbid.

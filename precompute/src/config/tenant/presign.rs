@@ -1,7 +1,7 @@
 //! Whether a tenant's answers are pre-signed, and for which CertIDs. It does not know signers.
 
 use super::Section;
-use crate::ocsp::{HashAlgorithm, NoncePolicy, Policy};
+use crate::ocsp::{HashAlgorithm, NoncePolicy, Policy, Together};
 
 /// The hash algorithms of CertIDs, under their names in configurations.
 const HASHES: [(&str, HashAlgorithm); 4] = [
@@ -11,8 +11,9 @@ const HASHES: [(&str, HashAlgorithm); 4] = [
     ("sha512", HashAlgorithm::Sha512),
 ];
 
-/// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
-pub(super) fn read(section: &mut Section<'_>, policy: &Policy) -> Vec<HashAlgorithm> {
+/// The hash algorithms of the CertIDs whose answers are pre-signed, of those that are answered together the first; empty if
+/// none are. And which are answered together.
+pub(super) fn read(section: &mut Section<'_>, policy: &Policy) -> (Vec<HashAlgorithm>, Together) {
     // Answers without a nonce are useless if every request must have one.
     let of_use = policy.nonce != NoncePolicy::Require;
     let wanted = section.boolean("presign");
@@ -26,25 +27,38 @@ pub(super) fn read(section: &mut Section<'_>, policy: &Policy) -> Vec<HashAlgori
     if named.is_some() && wanted == Some(false) {
         section.problem("presign_hashes", "has no effect with `presign = false`; remove one of the two");
     }
-    let mut hashes = Vec::new();
-    for name in named.iter().flatten() {
-        match HASHES.iter().find(|(word, _)| word == name) {
-            Some((_, hash)) if hashes.contains(hash) => {
-                section.problem("presign_hashes", format_args!("names `{name}` twice; remove one"));
-            }
-            Some((_, hash)) => hashes.push(*hash),
-            None => {
-                let words = HASHES.map(|(word, _)| format!("`{word}`")).join(", ");
-                section.problem("presign_hashes", format_args!("names `{name}`; expected some of {words}"));
+    let (mut hashes, mut all, mut together) = (Vec::new(), Vec::new(), Together::NONE);
+    for entry in named.iter().flatten() {
+        let mut set = Vec::new();
+        for name in entry.split('+').map(str::trim) {
+            match HASHES.iter().find(|(word, _)| *word == name) {
+                Some((_, hash)) if all.contains(hash) => {
+                    section.problem("presign_hashes", format_args!("names `{name}` twice; remove one"));
+                }
+                Some((_, hash)) => {
+                    all.push(*hash);
+                    set.push(*hash);
+                }
+                None => {
+                    let words = HASHES.map(|(word, _)| format!("`{word}`")).join(", ");
+                    section.problem(
+                        "presign_hashes",
+                        format_args!(
+                            "names `{name}`; expected some of {words}, or several in one answer such as `sha1+sha256`"
+                        ),
+                    );
+                }
             }
         }
+        together = together.joining(&set);
+        hashes.extend(set.first().map(|hash| together.first(*hash)));
     }
     if named.as_ref().is_some_and(Vec::is_empty) {
         section.problem("presign_hashes", "is empty; name a hash algorithm, or set `presign = false`");
     }
     match (wanted.unwrap_or(true) && of_use, named) {
-        (false, _) => Vec::new(),
-        (true, None) => vec![HashAlgorithm::Sha1],
-        (true, Some(_)) => hashes,
+        (false, _) => (Vec::new(), together),
+        (true, None) => (vec![HashAlgorithm::Sha1], together),
+        (true, Some(_)) => (hashes, together),
     }
 }

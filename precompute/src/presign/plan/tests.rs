@@ -82,7 +82,7 @@ proptest! {
         }
         expected.sort();
 
-        let question = Question { policy: &POLICY, records: &records, hashes: None, told_until: UnixTime::MAX, forms: &lasts_until, now: NOW };
+        let question = Question { policy: &POLICY, records: &records, ca_revoked: None, hashes: None, told_until: UnixTime::MAX, forms: &lasts_until, now: NOW };
         let mut plans = vec![Plan::new(list_max); parts];
         for segment in 0..SEGMENTS {
             question.each_due(segment, |form, serial| kept.get(&(form, *serial)).copied(), |item, found| {
@@ -110,7 +110,7 @@ proptest! {
         (0..count).for_each(|number| { set(&mut writer, number, false, None); });
         let mut kept: BTreeMap<Serial, Entry> = BTreeMap::new();
         let lasts_until = [NOW.after(POLICY.validity)];
-        let question = Question { policy: &POLICY, records: &records, hashes: None, told_until: UnixTime::MAX, forms: &lasts_until, now: NOW };
+        let question = Question { policy: &POLICY, records: &records, ca_revoked: None, hashes: None, told_until: UnixTime::MAX, forms: &lasts_until, now: NOW };
         let plan = |kept: &BTreeMap<Serial, Entry>| {
             let mut plan = Plan::new(1000);
             (0..SEGMENTS).for_each(|segment| {

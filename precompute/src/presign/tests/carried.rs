@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    ocsp::{Carried, Carries},
+    ocsp::{Carried, Carries, Together},
     records::{CrlReference, RevocationDetails},
 };
 
@@ -62,4 +62,23 @@ fn what_is_carried_is_stored_with_the_answer() {
     let after = runner(Some(dir.path()));
     assert_eq!(restore(&after, &subject), 2);
     assert_eq!(carried(&after, &subject, 1), Some(Carried { cert_hash: Some([2; 32]), ..Carried::default() }));
+}
+
+/// Who asks by either hash finds the same answer, and neither finds that of an issuer which keeps them apart.
+#[test]
+fn two_hashes_that_are_answered_together_have_one_key_and_one_form() {
+    use crate::ocsp::HashAlgorithm::{Sha1, Sha256, Sha384};
+    let world = World::new(3);
+    let policy = Policy { together: Together::NONE.joining(&[Sha1, Sha256]), ..POLICY };
+    let [both, apart] = [policy, POLICY].map(|policy| world.subject_with(policy, world.pool()));
+    let runner = runner(None);
+    done(runner.pass(&[Arc::clone(&both)], NEVER), 3);
+    assert_eq!((kept(&runner, &both, 1), runner.answers.len()), (Some(CertStatus::Good), 3));
+    let key = |subject: &Subject, hash| subject.issuer.key(hash, 0, &serial(1));
+    assert_eq!(key(&both, Sha1), key(&both, Sha256));
+    assert_ne!(key(&both, Sha1), key(&both, Sha384));
+    let form = |subject: &Subject, hash| Form::fingerprint_of(&subject.issuer, hash, subject.issuer.signers.first());
+    assert_eq!(form(&both, Sha1), form(&both, Sha256));
+    assert_ne!(form(&both, Sha1), form(&apart, Sha1));
+    assert_eq!(form(&both, Sha384), form(&apart, Sha384));
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What a writer has signed for all records of a world, as it is sent.
-struct Sent {
+pub(super) struct Sent {
     issuer: Issuer,
     form: [u8; 32],
     packed_length: usize,
@@ -19,10 +19,13 @@ struct Sent {
 
 impl Sent {
     fn of(world: &World, count: u64) -> Self {
-        let subject = world.here();
+        Self::by(&world.here(), count)
+    }
+
+    pub(super) fn by(subject: &Arc<Subject>, count: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let signing = runner(Some(dir.path()));
-        done(signing.pass(&[Arc::clone(&subject)], NEVER), count);
+        done(signing.pass(&[Arc::clone(subject)], NEVER), count);
         drop(signing);
         let form = &subject.forms(UnixTime::now())[0];
         let mut entries = Vec::new();
@@ -46,7 +49,7 @@ impl Sent {
         }
     }
 
-    fn rows(&self) -> AnswerRows<'_> {
+    pub(super) fn rows(&self) -> AnswerRows<'_> {
         let Self { issuer, form, packed_length, entries } = self;
         AnswerRows { issuer: *issuer, form: *form, packed_length: *packed_length, entries }
     }

@@ -145,10 +145,14 @@ impl World {
 
     /// The same signer, whose key is elsewhere.
     pub(super) fn without_key(&self) -> Arc<Subject> {
+        self.without_key_under(POLICY)
+    }
+
+    pub(super) fn without_key_under(&self, policy: Policy) -> Arc<Subject> {
         let (form, now) = (ResponseForm::default(), UnixTime::now());
         let algorithm = self.key.algorithm();
         let identity = SignerIdentity::new(&self.certificate, &self.certificate, algorithm, form, now).unwrap();
-        self.subject_of(POLICY, Arc::new(OcspSigner::without_key(identity)))
+        self.subject_of(policy, Arc::new(OcspSigner::without_key(identity)))
     }
 
     pub(super) fn subject_with(&self, policy: Policy, signing: Arc<dyn Signing>) -> Arc<Subject> {
@@ -241,7 +245,7 @@ pub(super) fn kept(runner: &PresignRunner, subject: &Subject, number: u64) -> Op
     let serial = serial(number);
     let entry = subject.kept(&runner.answers, &forms[0], &serial, &mut packed)?;
     let kept = Kept::of(&entry)?;
-    let found = subject.issuer.state.records.get(&serial);
+    let found = subject.issuer.listed(&serial);
     let policy = &subject.issuer.policy;
     if !kept.serves(&crate::ocsp::profile::statement(policy, found, now).ok()?, policy, UnixTime::MAX, now) {
         return None;
