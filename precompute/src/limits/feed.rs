@@ -121,6 +121,9 @@ pub const FRESH_MAX: Duration = Duration::from_secs(5);
 /// if it has asked Redis within this time, and had an answer. A balancer takes longer to leave one that hangs, so none comes
 /// back into rotation by what it knew before;
 pub const LOOKED_WITHIN: Duration = Duration::from_secs(2);
+/// and, where it was away, once a step took no longer than this: others know only little more by then. Over a slow line the
+/// second step counts instead;
+pub const LEVEL_WITHIN: Duration = Duration::from_millis(100);
 /// and up to this age it lags, as during a fail-over.
 pub const LAGGING_MAX: Duration = Duration::from_secs(60);
 /// Entries that are read at once: 16 MiB of the longest, and some 300 KiB of those with one push each.

@@ -13,6 +13,7 @@
 //! issuers the writer goes on speaking, `told` is what operators hear, and [`remarks`](crate::log::remarks) when the log does.
 
 mod follower;
+mod level;
 mod loading;
 mod speaking;
 mod told;

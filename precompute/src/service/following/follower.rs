@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::{
+    level::Level,
     loading::{Job, Loading, Places},
     speaking::Speaking,
     told::{FeedReport, FeedStatus, Refused},
@@ -102,8 +103,8 @@ pub(super) struct Side {
     has_looked: bool,
     /// Since when nothing has come on this connection.
     silent_since: Option<Duration>,
-    /// When the last step began that Redis has answered.
-    looked: Option<Duration>,
+    /// By the steps that Redis has answered.
+    level: Level,
     reconnect: Duration,
     strangers_told: BTreeMap<Issuer, String>,
     speaking: Speaking,
@@ -180,7 +181,8 @@ impl Follower {
     fn step(&mut self) -> Duration {
         let now = self.now();
         let is_comparing = matches!(self.reader.condition(&self.replica), Condition::Empty | Condition::Reconciling);
-        self.stream.wait(if is_comparing { limits::READ_PATIENCE_COMPARING } else { limits::READ_PATIENCE });
+        let is_soon = is_comparing || !self.side.level.is_level();
+        self.stream.wait(if is_soon { limits::READ_PATIENCE_COMPARING } else { limits::READ_PATIENCE });
         let events = {
             let mut snapshots = Noting { fetcher: &mut self.fetcher, noted: &mut self.side.noted };
             let job = self.side.loading.as_ref().and_then(Loading::job);
@@ -199,7 +201,7 @@ impl Follower {
         self.look_for_snapshots(now);
         self.end_silence(is_idle, now);
         if self.stream.fault().is_none() {
-            self.side.looked = Some(begun);
+            self.side.level.step(begun, now.monotonic);
         }
         self.publish();
         self.remark(now);
@@ -467,7 +469,8 @@ impl Follower {
             report.condition = Some(self.reader.condition(&self.replica));
             report.place = self.replica.place();
             report.heartbeat = heartbeat;
-            report.looked = self.side.looked.map(|looked| self.begun + looked);
+            report.looked = self.side.level.looked().map(|looked| self.begun + looked);
+            report.is_level = self.side.level.is_level();
             report.apart = self.reader.apart();
             report.epoch = self.reader.epoch_seen();
             report.author = self.reader.last_author().map(|(_, author)| author);

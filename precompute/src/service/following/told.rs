@@ -47,6 +47,8 @@ pub struct FeedReport {
     pub heartbeat: Option<Instant>,
     /// When the last question began that Redis has answered.
     pub looked: Option<Instant>,
+    /// Whether it knows what others know, since it was away.
+    pub is_level: bool,
     /// How far the writer's clock is off, if its heartbeats do not count for that.
     pub apart: Option<Apart>,
     /// The highest epoch of a trusted writer.
@@ -123,10 +125,10 @@ impl FeedReport {
     }
 
     /// How fresh the records are. Whoever was stopped for a while has heard a heartbeat not long ago, and does not know yet
-    /// what has come since: it is fresh once it has looked again.
+    /// what has come since: it is fresh once it has looked again, and is level with others.
     pub fn freshness(&self, now: Instant) -> Freshness {
         let freshness = Freshness::of(self.age(now));
-        if self.has_looked(now) { freshness } else { freshness.max(Freshness::Lagging) }
+        if self.is_level && self.has_looked(now) { freshness } else { freshness.max(Freshness::Lagging) }
     }
 
     fn has_looked(&self, now: Instant) -> bool {
@@ -248,6 +250,9 @@ impl FeedStatus {
             );
         }
         match report.age(now) {
+            Some(age) if Freshness::of(Some(age)) == Freshness::Fresh && report.has_looked(now) => {
+                "what came while this process was away, or starting, is being taken".to_owned()
+            }
             Some(age) if Freshness::of(Some(age)) == Freshness::Fresh => format!(
                 "Redis at {redis} has answered nothing for {} s: it hangs, or this process was stopped, and what has come since is not known yet",
                 report.looked.map_or(self.begun.elapsed(), |looked| now.saturating_duration_since(looked)).as_secs(),
@@ -337,6 +342,7 @@ mod tests {
         let report = |heard, looked: Option<u64>| FeedReport {
             heartbeat: Some(at(heard)),
             looked: looked.map(at),
+            is_level: true,
             ..FeedReport::default()
         };
         for (heard, looked, expected) in [
@@ -347,6 +353,8 @@ mod tests {
         ] {
             assert_eq!(report(heard, looked).freshness(at(4)), expected, "{heard} {looked:?}");
         }
+        let behind = FeedReport { is_level: false, ..report(4, Some(4)) };
+        assert_eq!(behind.freshness(at(4)), Freshness::Lagging, "what it compared took its time");
         assert_eq!(report(0, Some(0)).freshness(at(61)), Freshness::Stale);
         assert_eq!(report(0, Some(7)).freshness(at(7)), Freshness::Lagging, "asked, and no writer is heard");
     }
