@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    ocsp::{Carried, Carries, Together},
+    ocsp::{Carried, Carries, OcspError, Together, profile::statement},
     records::{CrlReference, RevocationDetails},
 };
 
@@ -37,6 +37,10 @@ fn good_waits_for_the_hash_and_revoked_does_not() {
     let of_2 = Carried { cert_hash: None, crl: of_crl(2).crl, invalidity_date: of_crl(2).invalid_since };
     let said = |number| carried(&runner, &subject, number);
     assert_eq!([0, 1, 2, 3].map(said), [None, None, Some(of_2), Some(Carried::default())]);
+    // Nor is it signed for a client.
+    let found = subject.issuer.listed(&serial(1));
+    let statement = statement(&ALL, found, UnixTime::now()).unwrap();
+    assert_eq!(subject.issuer.carried(&serial(1), &statement), Err(OcspError::TryLater));
     details.note_hash(serial(1), [7; 32]);
     done(runner.pass(&[Arc::clone(&subject)], NEVER), 1);
     // What is known of a revocation is not told of a certificate that is good.
