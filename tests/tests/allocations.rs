@@ -39,7 +39,8 @@ fn a_hit_allocates_nothing() {
     let ca = Ca::new("Allocations CA");
     let leaf = ca.issue();
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
-    let site = Site::new(&[Tenant::of(&ca, &signer)]);
+    let sources = format!("index = {:?}\ncrl = {:?}\npublish = [\"crl\"]", ca.index(), ca.write_crl("ca.crl"));
+    let site = Site::new(&[Tenant::new("tests").issuer("ca", &ca, &sources, &signer.lines())]);
     site.edit_config(|text| text.replacen("[http]", "[http]\nworkers = 1", 1));
     let path = site.config();
     let (ready, running) = mpsc::channel();
@@ -67,6 +68,7 @@ fn a_hit_allocates_nothing() {
         ("GET with 40 fields", with_fields(40), 1),
         ("POST", post, 1),
         ("16 pipelined GETs", get, 16),
+        ("a published CRL", b"GET /ca.crl HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), 1),
     ] {
         let mut stream = TcpStream::connect(site.http).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -336,3 +336,33 @@ fn no_two_issuers_of_a_tenant_have_one_name() {
     let error = config(&both).unwrap_err();
     assert!(error.contains("tenant.issuer[1].name: is `x`, the name of another issuer of this tenant"), "{error}");
 }
+
+#[test]
+fn what_is_published_has_a_name_that_is_fit_for_a_path_and_nobody_elses() {
+    let (ca, other) = (Ca::new("One CA", KEYS[1]), Ca::new("One (CA)", KEYS[1]));
+    for file in ["ca.pem", "ca.key"] {
+        fs::copy(other.path(file), ca.path(&format!("other-{file}"))).unwrap();
+    }
+    // The file has the certificate above it as well.
+    let chain = [ca.path("ca.pem"), other.path("ca.pem")].map(|path| fs::read_to_string(path).unwrap()).concat();
+    fs::write(ca.path("ca.pem"), chain).unwrap();
+    let issuer = |stem: &str, keys: &str| format!("[[issuer]]\n{keys}{}", ISSUER.replace("ca.", &format!("{stem}ca.")));
+    let text = |own: &str, others: &str| format!("version = 1\n{}{}", issuer("", own), issuer("other-", others));
+    let publish = "publish = [\"ca\"]\n";
+    let published = |text: &str| -> Vec<_> {
+        let issuers = read(&ca, text).unwrap().tenants.remove(0).issuers;
+        issuers.into_iter().map(|issuer| issuer.published).collect()
+    };
+    let [own, none] = &published(&text(publish, ""))[..] else { panic!("two") };
+    let own = own.as_ref().unwrap();
+    assert_eq!((own.name.as_str(), own.crls, none.is_none()), ("CN-One-CA", false, true));
+    let certificates = own.ca.as_ref().unwrap();
+    assert!(certificates.bundle.octets.len() > 2 * certificates.certificate.octets.len(), "both");
+    let named = published(&text(publish, &format!("name = \"other\"\n{publish}")));
+    assert_eq!(named[1].as_ref().unwrap().name, "other");
+    refuses(
+        &ca,
+        &text(publish, publish),
+        &["publish: would serve `CN=One CA` and `CN=One (CA)` both as `CN-One-CA`; give one of them another `name`"],
+    );
+}

@@ -131,8 +131,12 @@ fn write(
     now: UnixTime,
     out: &mut Vec<u8>,
 ) -> (RequestResult, Option<Bytes>) {
-    let key = [issuer.surrogate(), if media_type == CRL { b"-crl" } else { b"-ca" }].concat();
-    let surrogate_keys = issuer.policy.surrogate_keys.then_some([issuer.surrogate(), &key[..]]);
+    let kind = if media_type == CRL { &b"-crl"[..] } else { b"-ca" };
+    let mut key = [0; Issuer::SURROGATE_BYTES + 4];
+    key[..Issuer::SURROGATE_BYTES].copy_from_slice(issuer.surrogate());
+    let key = &mut key[..Issuer::SURROGATE_BYTES + kind.len()];
+    key[Issuer::SURROGATE_BYTES..].copy_from_slice(kind);
+    let surrogate_keys = issuer.policy.surrogate_keys.then_some([issuer.surrogate(), &*key]);
     let max_age = issuer.policy.max_age;
     let served = Served { document, media_type, max_age, may_be_transformed: false, surrogate_keys };
     let (status, rest) = served.write(request, now, out);

@@ -3,16 +3,16 @@
 //! While it is idle it holds only its input buffer. It enforces no deadline: it notes in [`ConnectionState`] what it waits for, and
 //! the worker ends it if it waits too long. It does not know what is served.
 
+mod shared;
+
 use std::{
-    future::poll_fn,
     io,
     net::{SocketAddr, TcpStream as StdStream},
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::Poll,
     time::Instant,
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use monoio::{
     buf::{IoBuf as _, SliceMut},
     io::{AsyncReadRent, AsyncWriteRent},
@@ -396,27 +396,6 @@ impl<'w, S: Service> Session<'w, S> {
         Ok(())
     }
 
-    /// Writes a body piece by piece. The client has [`super::deadline::Deadlines::write`] for each, so that a slow one gets
-    /// all of it and one that stands still is cut off; nothing of it is copied.
-    async fn write_shared<C: Carrier>(&mut self, stream: &mut C, mut body: Bytes) -> io::Result<()> {
-        while !body.is_empty() {
-            self.watched.get_on(Phase::Write, self.worker.tick.get());
-            let piece = Bytes::slice(&body, ..body.len().min(limits::PIECE_OCTETS));
-            let (result, _) = stream.write(piece).await;
-            let written = result?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            body.advance(written);
-            self.worker.counters.octets_out.fetch_add(written as u64, Relaxed);
-            if self.worker.on_epoll {
-                // A write that needs no wait would let nobody else have a turn.
-                let_others().await;
-            }
-        }
-        Ok(())
-    }
-
     /// Lets the client read its last response. Unread bytes would turn the end of the connection into a reset, which
     /// discards the response.
     async fn linger<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
@@ -454,19 +433,6 @@ async fn read<C: Carrier>(stream: &mut C, input: Vec<u8>) -> io::Result<Vec<u8>>
     let (start, end) = (input.len(), input.capacity());
     let (result, slice) = stream.read(SliceMut::new(input, start, end)).await;
     result.map(|_| slice.into_inner())
-}
-
-/// Lets the thread's other tasks have their turn.
-async fn let_others() {
-    let mut is_second = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut is_second, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Writes all of `output`, and returns the buffer.

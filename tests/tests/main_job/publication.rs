@@ -14,7 +14,7 @@ use ostia_tests::{
     der::{self, element, holding},
     free_port,
     http::{self, Reply, get, request},
-    openssl, run, until,
+    openssl, run, until, write_tls_pair,
 };
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -376,7 +376,14 @@ fn a_hundred_slow_readers_of_a_hundred_megabytes_share_one_copy() {
     let large = large_crl(&ca, &crl, OCTETS);
     fs::write(ca.file("large.der"), &large).unwrap();
     fs::rename(ca.file("large.der"), &crl).unwrap();
-    let responder = site(&ca, &signer, &[&crl]).start();
+    let site = site(&ca, &signer, &[&crl]);
+    let secure = free_port(site.http.ip());
+    write_tls_pair(site.dir(), secure.ip(), &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    site.edit_config(|config| {
+        let tls = format!("\n[tls]\nlisten = [\"{secure}\"]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n[admin]");
+        config.replacen("\n[admin]", &tls, 1)
+    });
+    let (dir, responder) = (site.dir().to_owned(), site.start());
     let one = http::exchange_within(
         responder.http(),
         &request("GET", "/pki/ca.crl", "Range: bytes=104857000-104857009\r\n"),
@@ -402,4 +409,9 @@ fn a_hundred_slow_readers_of_a_hundred_megabytes_share_one_copy() {
     let mut last = begin(responder.http(), "/pki/ca.crl");
     last.read_to_end(&mut whole).unwrap();
     assert!(whole.ends_with(&large), "{} bytes", whole.len());
+    let mut curl = Command::new("curl");
+    curl.args(["-sf", "--cacert", "cert.pem", "-o", "got", &format!("https://{secure}/pki/ca.crl")]);
+    let fetched = run(curl.current_dir(&dir));
+    assert!(fetched.status.success(), "{}", fetched.text);
+    assert!(fs::read(dir.join("got")).unwrap() == large);
 }

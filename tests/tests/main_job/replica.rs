@@ -50,7 +50,8 @@ impl World {
     /// A configuration with neither source nor key.
     fn replica(&self, signer: &Signer) -> Site {
         let certificate = format!("certificate = {:?}", signer.certificate);
-        let site = Site::new(&[Tenant::new("tests").presigned().issuer("ca", &self.ca, "", &certificate)]);
+        let published = "publish = [\"ca\"]";
+        let site = Site::new(&[Tenant::new("tests").presigned().issuer("ca", &self.ca, published, &certificate)]);
         self.with_feed(&site, &format!("snapshot_from = [\"http://{}\"]\n", self.snapshots));
         site
     }
@@ -108,6 +109,10 @@ fn a_replica_without_keys_answers_what_the_writer_signed_and_goes_on_while_redis
     eprintln!("from `openssl ca -revoke` to the replica's answer: {took:?}");
     let answer = world.ask(&replica, &revoked).expect(Status::Revoked);
     assert_eq!(answer.reason.as_deref(), Some("keyCompromise"));
+    // A feed carries no CRLs, and the CA's certificate is in the configuration.
+    let certificate = http::get(replica.http(), "/ca.cer");
+    assert_eq!((certificate.status, certificate.expect("content-type")), (200, "application/pkix-cert"));
+    assert_eq!(http::get(replica.http(), "/ca.crl").status, 404);
     until("all is well", PATIENCE, || {
         readiness(&replica.site, "?fresh=1").filter(|said| *said == (200, "ready\n".to_owned()))
     });
