@@ -1,6 +1,7 @@
 //! The command line of `ostia-precompute`.
 
 mod asked;
+mod check;
 mod client;
 mod keys;
 mod operate;
@@ -14,6 +15,8 @@ mod server;
 mod snapshot;
 mod source;
 mod status;
+
+pub use check::{NotStrictlyInOrder, counted, surveys};
 
 use std::{
     path::{Path, PathBuf},
@@ -86,6 +89,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Check a configuration as `run` would take it, without starting: the file, certificates, keys and sources.
+    ///
+    /// Exit status: 0 if everything is in order, with or without warnings; 78 if the configuration is rejected; 1 if
+    /// something else is wrong that may pass; 3 for warnings with --strict.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Treat warnings as failures: exit status 3.
+        #[arg(long)]
+        strict: bool,
+    },
     /// Look at what a source says.
     #[command(subcommand)]
     Source(source::Source),
@@ -133,7 +148,19 @@ pub fn exit_code(outcome: &Result<(), Box<dyn std::error::Error>>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     // EX_CONFIG of sysexits(3): the unit does not restart after it, since each start tries the PINs of tokens, and a
     // wrong one locks them.
-    if error.is::<run::Rejected>() { ExitCode::from(78) } else { ExitCode::FAILURE }
+    if error.is::<run::Rejected>() {
+        return ExitCode::from(78);
+    }
+    if error.is::<NotStrictlyInOrder>() { ExitCode::from(3) } else { ExitCode::FAILURE }
+}
+
+impl Arguments {
+    /// Starts the log; a check gathers warnings instead.
+    pub fn start_log(&self) {
+        if !matches!(self.command, Command::Check { .. }) {
+            crate::log::start();
+        }
+    }
 }
 
 /// What `run` does, for other programs.
@@ -167,6 +194,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Command::Run { config } => run::run(&config),
+        Command::Check { config, strict } => check::run(&config, strict),
         Command::Relay { config } => relay::run(&config),
         Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),

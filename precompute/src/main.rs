@@ -7,7 +7,7 @@ use precompute::{ending::Ending, output::complain};
 
 fn main() -> ExitCode {
     let arguments = precompute::cli::Arguments::parse();
-    precompute::log::start();
+    arguments.start_log();
     let ended = Ending::watch().map_err(Into::into).and_then(|_ending| precompute::cli::run(arguments));
     if let Err(error) = &ended {
         complain("ostia-precompute", error);

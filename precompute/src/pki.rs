@@ -27,7 +27,7 @@ mod verify;
 pub mod written;
 
 pub use algorithm::Algorithm;
-pub use certificate::{Certificate, CertificateError, TIME_STAMPING, TimeStampingKeyUsage};
+pub use certificate::{Certificate, CertificateError, KeyPeriod, TIME_STAMPING, TimeStampingKeyUsage};
 pub use certs_only::certs_only;
 pub(crate) use excerpt::Excerpt;
 pub use file::{

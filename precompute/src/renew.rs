@@ -10,13 +10,15 @@
 //! nobody who answers waits for a command, which has a thread of its own, a deadline, and a bound on what it may say. A
 //! failure is logged at once and daily, long before the end.
 //!
-//! `plan` decides when (pure), `command` runs one, `kept` has the files, `judge` knows what suits, `worker` is the thread of
-//! one signer, and [`Renewals`] has all of them. It does not know who serves, or how a configuration is opened.
+//! `plan` decides when (pure), `command` runs one, `kept` has the files, `judge` knows what suits, `asking` makes requests, `worker` is the
+//! thread of one signer, which hears and tells by its `post`, and [`Renewals`] has all of them. It does not know who serves, or how a configuration is opened.
 
+mod asking;
 mod command;
 mod judge;
 mod kept;
 mod plan;
+mod post;
 mod standing;
 mod worker;
 
@@ -31,14 +33,14 @@ use std::{
 
 use tracing::error;
 
-use self::worker::{Post, Worker};
 pub use self::{
     judge::{Judge, Signs},
     kept::{DIRECTORY, Kept, SignerId},
     plan::{begins, ends, is_late},
+    post::Report,
     standing::{Chain, standing},
-    worker::Report,
 };
+use self::{post::Post, worker::Worker};
 use crate::{config::RenewConfig, limits::renew as limits, sign::Signing};
 
 /// A signer that is renewed, as the configuration in use has it.
@@ -133,8 +135,8 @@ impl Renewals {
                 None => posts.extend(self.start(signer).map(|running| (id, running))),
             }
         }
-        drop(posts);
-        stop(former);
+        // Nobody waits for those that are not renewed any more.
+        former.values().for_each(|running| running.post.stop());
     }
 
     fn start(&self, signer: Renewing) -> Option<Running> {

@@ -8,7 +8,8 @@ use std::{error::Error, io, path::Path, sync::Arc};
 
 use precompute::{
     assemble::{AssembledFeed, WriterKeyError},
-    engine::{self, EngineError, Survey},
+    cli::surveys,
+    engine::Survey,
     feed::{
         Issuer,
         probe::{Doubt, Findings, Question},
@@ -59,7 +60,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     let feed = try_feed(path, &config, &assembly, now);
     // A replica reads none.
     let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());
-    let surveys = if with_sources && reads_sources { survey(&assembly, now)? } else { Vec::new() };
+    let surveys = if with_sources && reads_sources { surveys(&assembly.common, now)? } else { Vec::new() };
     Ok(Checked { config, assembly, surveys, feed })
 }
 
@@ -144,25 +145,4 @@ fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) ->
 /// Whether the key of a signer is on a token.
 fn has_tokens(assembly: &Assembly) -> bool {
     assembly.common.issuers().flat_map(|(_, issuer)| issuer.signers.all()).any(|signer| signer.is_apart())
-}
-
-/// What the sources of each issuer say; an error names every source that is refused.
-fn survey(assembly: &Assembly, now: UnixTime) -> Result<Vec<Survey>, String> {
-    let (mut surveys, mut problems) = (Vec::new(), Vec::new());
-    for (tenant, issuer, outcome) in engine::survey(&assembly.common, now) {
-        match outcome {
-            Ok(survey) => {
-                for doubt in &survey.doubts {
-                    warn!(tenant, issuer, "{doubt}");
-                }
-                surveys.push(survey);
-            }
-            Err(refusal @ (EngineError::Source(_) | EngineError::Book(_))) => {
-                problems.push(format!("{tenant}/{issuer}: {refusal}"));
-            }
-            // The other errors name their issuer.
-            Err(refusal) => problems.push(refusal.to_string()),
-        }
-    }
-    if problems.is_empty() { Ok(surveys) } else { Err(problems.join("\n")) }
 }

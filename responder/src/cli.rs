@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt::{self, Display},
+    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,6 +12,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use precompute::{
     admin::drain,
+    cli::{NotStrictlyInOrder, counted},
     config::ConfigError,
     engine::Survey,
     log,
@@ -102,18 +103,6 @@ enum Command {
     },
 }
 
-/// The error for warnings with `--strict`.
-#[derive(Debug)]
-struct NotStrictlyInOrder(usize);
-
-impl fmt::Display for NotStrictlyInOrder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, which --strict treats as failures", counted(self.0))
-    }
-}
-
-impl Error for NotStrictlyInOrder {}
-
 /// The exit status.
 pub fn exit_code(outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
@@ -182,10 +171,6 @@ fn run_check(path: &Path, with_sources: bool, strict: bool) -> Result<(), Box<dy
     }
     checked?;
     if strict && !warnings.is_empty() { Err(NotStrictlyInOrder(warnings.len()).into()) } else { Ok(()) }
-}
-
-fn counted(warnings: usize) -> String {
-    if warnings == 1 { "1 warning".into() } else { format!("{warnings} warnings") }
 }
 
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {

@@ -66,7 +66,7 @@ impl Opener {
 }
 
 /// What reads sources is the writer of a feed.
-fn check_writer(config: &Config, problems: &Problems) {
+pub(super) fn check_writer(config: &Config, problems: &Problems) {
     if let Some(feed) = config.feed.as_ref().filter(|feed| feed.is_of_replica()) {
         problems.at(&feed.place).problem(
             "key",

@@ -47,6 +47,15 @@ pub struct Certificate {
     validity_clamped: bool,
 }
 
+/// When a key may sign: the PrivateKeyUsagePeriod of its certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct KeyPeriod {
+    /// From when, if that is said.
+    pub begins: Option<UnixTime>,
+    /// Until when, if that is said.
+    pub ends: Option<UnixTime>,
+}
+
 /// What the keyUsage of a time-stamping certificate allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeStampingKeyUsage {
@@ -252,8 +261,8 @@ impl Certificate {
     }
 
     /// When its key may sign, by its PrivateKeyUsagePeriod (RFC 3280 section 4.2.1.4; TSAs have it by ETSI EN 319 421
-    /// section 7.6.2): from when, and until when. `None` without the extension. The error says what is wrong with it.
-    pub fn private_key_usage(&self) -> Result<Option<(Option<UnixTime>, Option<UnixTime>)>, String> {
+    /// section 7.6.2). `None` without the extension. The error says what is wrong with it.
+    pub fn private_key_usage(&self) -> Result<Option<KeyPeriod>, String> {
         let Some(value) = self.extension(PRIVATE_KEY_USAGE_PERIOD) else { return Ok(None) };
         let fail = |what: &str| format!("has a PrivateKeyUsagePeriod that {what}");
         let mut fields = Elements::only(value, SEQUENCE).map_err(|error| fail(&format!("is unreadable ({error})")))?;
@@ -274,7 +283,7 @@ impl Certificate {
             [Some(begin), Some(end)] if end <= begin => {
                 Err(fail(&format!("ends at {end}, before it begins at {begin}")))
             }
-            [begin, end] => Ok(Some((begin, end))),
+            [begins, ends] => Ok(Some(KeyPeriod { begins, ends })),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
 /// When a certificate ends, or its PrivateKeyUsagePeriod, which a new certificate of the same key may prolong.
 pub fn ends(certificate: &Certificate) -> UnixTime {
     let period = certificate.private_key_usage().ok().flatten();
-    period.and_then(|(_, end)| end).map_or(certificate.not_after(), |end| end.min(certificate.not_after()))
+    period.and_then(|period| period.ends).map_or(certificate.not_after(), |end| end.min(certificate.not_after()))
 }
 
 /// When the renewal of a certificate begins: `before` its end. One that was renewed here and lasts less than twice that is

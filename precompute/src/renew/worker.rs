@@ -9,147 +9,23 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     os::unix::fs::MetadataExt as _,
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tracing::{error, info, warn};
 
 use super::{
-    Ask, Renewing, begins, command, is_late, kept,
-    plan::{Told, ends, pause},
+    Ask, Renewing, asking, begins, command, ends, is_late, kept,
+    plan::{Told, pause},
+    post::Post,
     standing::{Chain, age, standing},
 };
 use crate::{
     config::RenewBy,
     limits::renew as limits,
-    pki::{Certificate, Request, UnixTime, certificates, certificates_in, read_bounded},
-    sign::{Job, Priority, Signing},
+    pki::{Certificate, UnixTime, certificates, certificates_in},
 };
-
-/// How a signer's renewal fares.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Its tenant.
-    pub tenant: String,
-    /// The issuer or the authority that it signs for.
-    pub name: String,
-    /// Whether it signs time-stamps.
-    pub is_tsa: bool,
-    /// When its renewal begins.
-    pub begins: UnixTime,
-    /// When its newest certificate ends.
-    pub ends: UnixTime,
-    /// What last failed, and has not worked since.
-    pub fault: Option<String>,
-    /// Failures since the start.
-    pub failures: u64,
-    /// Certificates that were taken since the start.
-    pub renewed: u64,
-}
-
-impl Report {
-    /// Whether it is to be renewed now.
-    pub fn is_due(&self, now: UnixTime) -> bool {
-        self.begins <= now
-    }
-
-    /// What is to be said of it once half of the time for the renewal is over.
-    pub fn complaint(&self, now: UnixTime) -> Option<String> {
-        let why = self.fault.as_deref().unwrap_or("it is waited for");
-        is_late(self.begins, self.ends, now)
-            .then(|| format!("the signer's certificate ends at {} and is not renewed yet: {why}", self.ends))
-    }
-}
-
-/// What the thread of a signer and others tell each other.
-#[derive(Debug)]
-pub(super) struct Post {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    signer: Arc<Renewing>,
-    /// The keys of this configuration and of earlier ones, as far as they are still there.
-    keys: Vec<Weak<dyn Signing>>,
-    /// A configuration was taken since the last look.
-    is_changed: bool,
-    /// One was refused since then.
-    refused: Option<String>,
-    stops: bool,
-    fault: Option<String>,
-    failures: u64,
-    renewed: u64,
-}
-
-impl Post {
-    pub(super) fn new(signer: Renewing) -> Self {
-        let keys = signer.key.iter().cloned().collect();
-        let state = State {
-            signer: Arc::new(signer),
-            keys,
-            is_changed: false,
-            refused: None,
-            stops: false,
-            fault: None,
-            failures: 0,
-            renewed: 0,
-        };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn change(&self, signer: Renewing) {
-        let mut state = self.state();
-        state.keys.retain(|key| key.strong_count() > 0);
-        state.keys.extend(signer.key.iter().cloned());
-        state.signer = Arc::new(signer);
-        state.is_changed = true;
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    pub(super) fn refused(&self, problem: &str) {
-        self.state().refused = Some(problem.to_owned());
-        self.changed.notify_all();
-    }
-
-    pub(super) fn stop(&self) {
-        self.state().stops = true;
-        self.changed.notify_all();
-    }
-
-    fn stops(&self) -> bool {
-        self.state().stops
-    }
-
-    pub(super) fn report(&self) -> Report {
-        let state = self.state();
-        let Renewing { tenant, name, is_tsa, config, present, is_kept, .. } = &*state.signer;
-        let leaf = present.first();
-        Report {
-            tenant: tenant.clone(),
-            name: name.clone(),
-            is_tsa: *is_tsa,
-            begins: leaf.map_or(UnixTime(0), |leaf| begins(leaf, *is_kept, config.before)),
-            ends: leaf.map_or(UnixTime(0), ends),
-            fault: state.fault.clone(),
-            failures: state.failures,
-            renewed: state.renewed,
-        }
-    }
-
-    /// A key that is at hand.
-    fn key(&self) -> Option<Arc<dyn Signing>> {
-        // The newest may have been let go of, where nothing has changed for the pool of before.
-        self.state().keys.iter().rev().find_map(Weak::upgrade)
-    }
-}
 
 /// What kind of failure it is: the log hears of another one at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,6 +47,10 @@ enum Kind {
 }
 
 type Failure = (Kind, String);
+
+fn of_request(problem: String) -> Failure {
+    (Kind::Request, format!("the request could not be made: {problem}"))
+}
 
 /// What tells a file from what it was before.
 type Stamp = (u64, u64, i64, i64);
@@ -218,14 +98,12 @@ impl Worker {
 
     /// Looks again and again until it is told to stop.
     pub(super) fn run(mut self) {
-        let (first, mut present) = {
-            let state = self.post.state();
-            (Arc::clone(&state.signer), state.signer.present.first().cloned())
-        };
+        let first = self.post.signer();
+        let mut present = first.present.first().cloned();
         (self.read, self.seen) = (stamp(&first.file), stamp(&first.file));
         self.read_all(&first, UnixTime::now());
         drop(first);
-        while let Some((signer, refused, is_changed)) = self.wait() {
+        while let Some((signer, refused, is_changed)) = self.post.wait() {
             let now = UnixTime::now();
             if let Some(problem) = refused.filter(|_| self.wanted.is_some()) {
                 self.fail(
@@ -246,15 +124,6 @@ impl Worker {
             }
             self.look(&signer, now);
         }
-    }
-
-    /// Waits for the next look; `None` if it is to stop.
-    fn wait(&self) -> Option<(Arc<Renewing>, Option<String>, bool)> {
-        let idle = |state: &mut State| !state.stops && !state.is_changed && state.refused.is_none();
-        let waited = self.post.changed.wait_timeout_while(self.post.state(), limits::LOOK, idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let (refused, is_changed) = (state.refused.take(), std::mem::take(&mut state.is_changed));
-        (!state.stops).then(|| (Arc::clone(&state.signer), refused, is_changed))
     }
 
     fn look(&mut self, signer: &Renewing, now: UnixTime) {
@@ -335,7 +204,7 @@ impl Worker {
     fn renew(&mut self, signer: &Renewing, now: UnixTime) -> Result<(), Failure> {
         match &signer.config.by {
             RenewBy::Command(program, arguments, deadline) => {
-                let (request, _) = self.request(signer)?;
+                let request = asking::request(&self.post, signer).map_err(of_request)?;
                 let environment = [
                     ("OSTIA_SIGNER", OsString::from(signer.to_string())),
                     ("OSTIA_CERTIFICATE", signer.file.clone().into()),
@@ -359,7 +228,7 @@ impl Worker {
                 self.accept(signer, signer.judge.in_order(given), now)
             }
             RenewBy::Request(file) => {
-                let request = self.request_unless_in(signer, file)?;
+                let request = asking::request_unless_in(&self.post, signer, file).map_err(of_request)?;
                 if let Some(request) = request {
                     let written = kept::write(file, request.as_bytes(), 0o644);
                     written.map_err(|error| {
@@ -422,59 +291,16 @@ impl Worker {
         Ok(())
     }
 
-    /// The request for the next certificate, signed.
-    fn request(&self, signer: &Renewing) -> Result<(String, Arc<dyn Signing>), Failure> {
-        let fail = |problem: String| (Kind::Request, format!("the request could not be made: {problem}"));
-        let present = signer.present.first().ok_or_else(|| fail("there is no certificate".into()))?;
-        let key = self.post.key().ok_or_else(|| fail("the signer's key is not here".into()))?;
-        let request = Request::again(present).map_err(|error| fail(error.to_string()))?;
-        let message = request.to_be_signed().map_err(|error| fail(error.to_string()))?;
-        let signature = self.sign(&*key, message).map_err(fail)?;
-        let request =
-            request.signed(key.algorithm().identifier(), &signature).map_err(|error| fail(error.to_string()))?;
-        Ok((request, key))
-    }
-
-    fn request_unless_in(&self, signer: &Renewing, file: &Path) -> Result<Option<String>, Failure> {
-        let there = read_bounded(file, limits::OUTPUT_OCTETS_MAX as u64).ok();
-        let wanted = signer.present.first().and_then(|present| Request::again(present).ok());
-        if there.zip(wanted).is_some_and(|(there, wanted)| wanted.is_in(&there)) {
-            return Ok(None);
-        }
-        self.request(signer).map(|(request, _)| Some(request))
-    }
-
-    /// Has the key sign, and waits for it, but not beyond the end of the service.
-    fn sign(&self, key: &dyn Signing, message: Vec<u8>) -> Result<Vec<u8>, String> {
-        let (send, signed) = mpsc::channel();
-        let deadline = Instant::now() + limits::SIGN_WITHIN;
-        let done = Box::new(move |_, outcome| drop(send.send(outcome)));
-        key.submit(Job { message, priority: Priority::Once, deadline, done });
-        loop {
-            match signed.recv_timeout(limits::COMMAND_LOOK) {
-                Ok(outcome) => return outcome.map_err(|error| error.to_string()),
-                Err(mpsc::RecvTimeoutError::Timeout) if !self.post.stops() => {}
-                Err(_) => return Err("the key was let go of".into()),
-            }
-        }
-    }
-
     /// The present one is another: the renewal is over.
     fn taken(&mut self, signer: &Renewing) {
         self.told.forget();
         (self.failures, self.again, self.wanted) = (0, Duration::ZERO, None);
-        {
-            let mut state = self.post.state();
-            state.fault = None;
-            state.renewed += 1;
-        }
+        self.post.renewed();
         let Some(leaf) = signer.present.first() else { return };
         info!(%signer, not_after = %leaf.not_after(), "the new certificate is in use");
         if let RenewBy::Request(file) = &signer.config.by {
             // Whoever finds it there later need not have a certificate issued.
-            let wanted = Request::again(leaf).ok();
-            let there = read_bounded(file, limits::OUTPUT_OCTETS_MAX as u64).ok();
-            if there.zip(wanted).is_some_and(|(there, wanted)| wanted.is_in(&there)) {
+            if asking::is_in(signer, file) {
                 let _ = fs::remove_file(file);
             }
         }
@@ -484,7 +310,7 @@ impl Worker {
     fn waits(&mut self, signer: &Renewing, now: UnixTime, what: &str) {
         let Some(present) = signer.present.first() else { return };
         self.again = self.began.elapsed() + limits::RETRY_FIRST;
-        self.post.state().fault = Some(what.to_owned());
+        self.post.waits(what);
         if self.told.is_news(Kind::Waiting, self.began.elapsed()) {
             let ends = ends(present);
             if is_late(begins(present, signer.is_kept, signer.config.before), ends, now) {
@@ -501,11 +327,7 @@ impl Worker {
         }
         let Some(present) = signer.present.first() else { return };
         self.postpone(present, now);
-        {
-            let mut state = self.post.state();
-            state.failures += 1;
-            state.fault = Some(problem.clone());
-        }
+        self.post.failed(&problem);
         if self.told.is_news(kind, self.began.elapsed()) {
             let ends = ends(present);
             error!(%signer, %ends, "the signer's certificate could not be renewed, which is tried again and told daily: {problem}");

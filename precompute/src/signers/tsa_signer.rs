@@ -60,11 +60,11 @@ impl fmt::Display for EndOfUse {
 impl UseOfKey {
     /// Of the key of this certificate, for which the configuration sets an `end`. The error completes "certificate …".
     pub fn of(certificate: &Certificate, end: Option<UnixTime>) -> Result<Self, String> {
-        let (begin, period_end) = certificate.private_key_usage()?.unwrap_or_default();
-        let begins = begin.map_or(certificate.not_before(), |begin| begin.max(certificate.not_before()));
+        let period = certificate.private_key_usage()?.unwrap_or_default();
+        let begins = period.begins.map_or(certificate.not_before(), |begin| begin.max(certificate.not_before()));
         let ends = [
             (Some(certificate.not_after()), EndOfUse::Certificate),
-            (period_end, EndOfUse::Period),
+            (period.ends, EndOfUse::Period),
             (end, EndOfUse::Configuration),
         ];
         // The first of those that end at the same instant: a certificate that has ended is renewed.

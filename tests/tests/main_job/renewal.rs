@@ -116,10 +116,11 @@ fn a_signer_renews_itself_under_load_without_a_failure_and_a_restart_prefers_the
 
 /// The operator may be in the middle of editing.
 #[test]
-fn a_renewal_takes_nothing_of_a_file_that_nobody_has_asked_to_read() {
+fn a_renewal_takes_nothing_of_a_file_that_nobody_has_asked_to_read_and_keeps_what_was_signed() {
     let ca = Ca::new("CA");
-    let leaf = ca.issue();
-    let signer = ca.delegate_for(DAY);
+    let (leaf, other) = (ca.issue(), ca.issue());
+    // It signs for as long as its answers last, and the new one stands behind it until then.
+    let signer = ca.delegate_for(20 * DAY);
     let command = script(
         &ca,
         "get-cert",
@@ -127,6 +128,8 @@ fn a_renewal_takes_nothing_of_a_file_that_nobody_has_asked_to_read() {
     );
     let site = Site::new(&[tenant(&ca, &(signer.lines() + "\n" + &renewed_by(&command, "30d")))]);
     let responder = site.start();
+    let request = Ask::about(&ca, &leaf).request();
+    let before = post(responder.http(), "/", &request).body;
     until("the first try fails", PATIENCE, || {
         (responder.metric("ostia_signer_renewal_failures_total", "issuer=\"ca\"") > 0.0).then_some(())
     });
@@ -138,7 +141,30 @@ fn a_renewal_takes_nothing_of_a_file_that_nobody_has_asked_to_read() {
         (responder.metric("ostia_signer_renewals_total", "issuer=\"ca\"") == 1.0).then_some(())
     });
     assert_eq!(responder.metric("ostia_config_faulty", ""), 0.0);
-    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    // Each signature is another one: this one was kept.
+    assert!(post(responder.http(), "/", &request).body == before, "what was signed before is served");
+    Ask::about(&ca, &other).at(responder.http(), "/").expect(Status::Good);
+    assert!(carries(&responder, &Ask::about(&ca, &other).request(), &der(&signer.certificate)));
+}
+
+#[test]
+fn a_command_ends_with_the_service() {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate_for(DAY);
+    let command = script(&ca, "get-cert", "echo $$ > process; exec sleep 1000");
+    for by in [Site::serve, Site::run_alone] {
+        let site = Site::new(&[tenant(&ca, &(signer.lines() + "\n" + &renewed_by(&command, "30d")))]);
+        let start = by(&site);
+        let mut responder = site.start_by(start);
+        let process = until("it runs", PATIENCE, || {
+            fs::read_to_string(ca.file("process")).ok().filter(|text| text.ends_with('\n'))
+        });
+        assert!(responder.end_by("TERM").success(), "{}", responder.log());
+        let stat = PathBuf::from(format!("/proc/{}/stat", process.trim()));
+        let is_gone = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+        until("it has ended", PATIENCE, || is_gone().then_some(()));
+        fs::remove_file(ca.file("process")).unwrap();
+    }
 }
 
 #[test]
@@ -235,6 +261,10 @@ fn a_renewal_that_fails_is_told_long_before_the_end_and_check_warns_of_what_is_d
         assert_eq!(checked.status.code(), Some(3), "{checked:?}");
         assert!(checked.text.contains("signer.renew.before: is over at "), "{checked:?}");
         assert!(site.check().status.success());
+        // And for a service that only signs.
+        let checked = site.precompute("check", &["--strict"]);
+        assert_eq!(checked.status.code(), Some(3), "{checked:?}");
+        assert!(checked.text.contains("signer.renew.before: is over at "), "{checked:?}");
         let responder = site.start();
         until("it fails", PATIENCE, || {
             (responder.metric("ostia_signer_renewal_failures_total", "issuer=\"ca\"") > 0.0).then_some(())
@@ -251,6 +281,8 @@ fn a_renewal_that_fails_is_told_long_before_the_end_and_check_warns_of_what_is_d
     }
     let in_order = of(40 * DAY, "30d").check_with(&["--strict"]);
     assert!(in_order.status.success(), "{in_order:?}");
+    let in_order = of(40 * DAY, "30d").precompute("check", &["--strict"]);
+    assert!(in_order.status.success() && in_order.text.contains("in order\n"), "{in_order:?}");
     // What cannot be run is told before it is needed.
     let absent = ca.delegate(Delegate::Proper, KeyKind::P256);
     let renew = renewed_by(&ca.file("absent --now"), "30d");

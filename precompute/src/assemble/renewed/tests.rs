@@ -110,7 +110,7 @@ fn a_command_gets_a_request_of_the_same_key_and_its_certificate_stands_behind_th
 
     // Once the former one has ended the renewed one is alone, and once that has too, the file is told of.
     let (_, later) = read_at(&ca, &text, former.not_after()).unwrap();
-    assert_eq!(leaves(&later), [renewed.clone()]);
+    assert_eq!(leaves(&later), std::slice::from_ref(&renewed));
     let error: String = read_at(&ca, &text, renewed.not_after()).unwrap_err();
     assert!(error.contains("issuer.signer.certificate: is valid from"), "{error}");
     // An operator who wants it forgotten removes it.
@@ -306,6 +306,31 @@ fn of_a_time_stamping_signer_the_newest_valid_certificate_alone_signs() {
     let wrong = certificates(&ca.path("ocsp.pem")).unwrap();
     let problem = signers[0].judge.judge(&wrong, UnixTime::now()).unwrap_err();
     assert!(problem.contains("timeStamping"), "{problem}");
+}
+
+/// One that a CA with a fast clock has issued was asked for again each second.
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_waited_for() {
+    let ca = ca();
+    certify(&ca, "ca", "leaf", "tsa", &["-days", "20"], "signer.pem");
+    let (begin, end) = (UnixTime(UnixTime::now().0 + 3600), UnixTime(UnixTime::now().0 + 25 * 86_400));
+    let [begin_text, end_text] = [begin, end].map(|time| String::from_utf8(time.generalized().to_vec()).unwrap());
+    let issue = ["ca", "-batch", "-config", "ca.cnf", "-notext", "-in", "leaf.csr", "-extfile", "tsa"];
+    ca.openssl(&[&issue[..], &["-startdate", &begin_text, "-enddate", &end_text, "-out", "new.pem"]].concat());
+    let command = script(&ca, "get-cert", "echo asked >> count; cat new.pem");
+    let text = format!(
+        "version = 1\n[[tsa]]\npolicy = \"1.2.3\"\nsigner = {{ key = \"leaf.key\", certificate = \"signer.pem\", renew = {{ command = [{command:?}], before = \"30d\" }} }}\n"
+    );
+    let assembly = read(&ca, &text).unwrap();
+    let (renewals, asked) = renewing(&assembly);
+    let kept = assembly.renewing(true).remove(0).kept;
+    until("it is kept", || fs::read_dir(kept.directory()).ok());
+    assert!(asked.recv_timeout(Duration::from_secs(4)).is_err(), "it cannot sign yet");
+    assert_eq!((fs::read_to_string(ca.path("count")).unwrap(), report(&renewals).failures), ("asked\n".to_owned(), 0));
+    let [now, later] = [UnixTime::now(), begin].map(|time| read_at(&ca, &text, time).unwrap().1);
+    let signs = |assembly: &Assembly| assembly.tenants[0].tsas[0].signer.certificate().not_before();
+    assert!(signs(&now) < begin);
+    assert_eq!(signs(&later), begin);
 }
 
 #[test]
