@@ -13,12 +13,13 @@
 //! ([`Feeders::subscribe`]) at any time, also because of what it has read in another one, and gets a [`Feed`]; the source
 //! is fetched for as long as somebody has that.
 //!
-//! `origin` is what can be asked, and [`Spec`] names one: `http` and `crl` are a CRL at a URL, `sql` a database, `directory` a
+//! `origin` is what can be asked, and [`Spec`] names one: `http` and `crl` are a CRL at a URL, `delta` the one that it names, `sql` a database, `directory` a
 //! directory of certificates. `schedule` says when (pure), `crew` does it, `mirror` keeps what came. `trial` asks once, for
 //! `check` and the command line.
 
 mod crew;
 mod crl;
+mod delta;
 mod directory;
 mod http;
 mod mirror;

@@ -24,7 +24,7 @@ use std::{
 pub(crate) use crl::tests::draft;
 pub use crl::{
     Change, Coverage, Crl, CrlFile, CrlHeader, CrlIssuers, CrlMark, CrlMarks, CrlNumber, CrlScope, Entries, Entry,
-    ScopeMarks, check_crl_issuer, freshest_crls,
+    ScopeMarks, check_crl_issuer,
 };
 pub use issued::listed_by;
 pub use listing::{Detail, Digest, Ended, Form, Listed, Listing, Mark, Prefix};

@@ -250,6 +250,15 @@ impl Ca {
         self.file(file)
     }
 
+    /// A CRL with more extensions, as openssl's configuration has them.
+    pub fn write_crl_with(&self, extensions: &str, file: &str) -> PathBuf {
+        let more = format!("[ more_crl ]\nauthorityKeyIdentifier = keyid\n{extensions}\n");
+        fs::write(self.file("more.cnf"), config() + &more).unwrap();
+        openssl(self.dir(), ["ca", "-config", "more.cnf", "-gencrl", "-crlexts", "more_crl", "-out", "crl.new"]);
+        fs::rename(self.file("crl.new"), self.file(file)).unwrap();
+        self.file(file)
+    }
+
     /// A delta CRL to the complete CRL numbered `base`, of these lines of an index alone.
     pub fn write_delta_crl(&self, base: u32, index_lines: &str, file: &str) -> PathBuf {
         fs::write(self.file("delta-index.txt"), index_lines).unwrap();

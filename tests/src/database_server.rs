@@ -187,6 +187,130 @@ impl DatabaseServer {
         });
     }
 
+    /// Makes xipki's tables of CAs and certificates, as far as they matter, with this CA in them as number 1; `ostia` may read
+    /// them.
+    pub fn create_xipki(&self, ca: &Ca) {
+        let text = if self.kind == DatabaseKind::Postgres { "TEXT" } else { "VARCHAR(6000)" };
+        let path = ca.certificate().display().to_string();
+        let pem = openssl(ca.dir(), ["x509", "-in", &path]);
+        let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        self.sql(&format!(
+            "CREATE TABLE CA (ID SMALLINT NOT NULL PRIMARY KEY, NAME VARCHAR(45) NOT NULL, SUBJECT VARCHAR(350) NOT NULL, \
+             REV_INFO VARCHAR(200), CERT {text} NOT NULL); \
+             CREATE TABLE CERT (ID BIGINT NOT NULL PRIMARY KEY, CA_ID SMALLINT NOT NULL, SN VARCHAR(40) NOT NULL, PID SMALLINT \
+             NOT NULL, RID SMALLINT NOT NULL, FP_S BIGINT NOT NULL, LUPDATE BIGINT NOT NULL, NBEFORE BIGINT NOT NULL, NAFTER \
+             BIGINT NOT NULL, REV SMALLINT NOT NULL, RR SMALLINT, RT BIGINT, RIT BIGINT, EE SMALLINT NOT NULL, SUBJECT \
+             VARCHAR(350) NOT NULL, CRL_SCOPE SMALLINT NOT NULL, SHA1 CHAR(28) NOT NULL, CERT {text} NOT NULL, \
+             UNIQUE (CA_ID, SN)); CREATE INDEX ostia_x ON CERT (CA_ID, LUPDATE); \
+             INSERT INTO CA VALUES (1, 'tests', 'CN=tests', NULL, '{base64}')"
+        ));
+        for table in ["CA", "CERT"] {
+            self.sql(&match self.kind {
+                DatabaseKind::Postgres => format!("GRANT SELECT ON {table} TO ostia"),
+                DatabaseKind::MariaDb => format!("GRANT SELECT ON ejbca.{table} TO ostia@'%'"),
+            });
+        }
+    }
+
+    /// Adds a certificate to those tables. Its serial number is written as Java writes it.
+    pub fn add_xipki(&self, leaf: &Leaf) {
+        let (serial, now) = (xipki_serial(leaf), self.seconds());
+        let id = u64::from_str_radix(&leaf.serial[leaf.serial.len().saturating_sub(14)..], 16).unwrap();
+        self.sql(&format!(
+            "INSERT INTO CERT (ID, CA_ID, SN, PID, RID, FP_S, LUPDATE, NBEFORE, NAFTER, REV, EE, SUBJECT, CRL_SCOPE, SHA1, CERT) \
+             VALUES ({id}, 1, '{serial}', 1, 1, 1, {now}, {now}, 4102444800, 0, 1, 'CN={serial}', 0, '', '')"
+        ));
+    }
+
+    /// Revokes it for a reason, or releases it from hold.
+    pub fn set_xipki(&self, leaf: &Leaf, reason: Option<u8>) {
+        let (serial, now) = (xipki_serial(leaf), self.seconds());
+        let set = match reason {
+            Some(reason) => format!("REV = 1, RR = {reason}, RT = {now}"),
+            None => "REV = 0, RR = NULL, RT = NULL".to_owned(),
+        };
+        self.sql(&format!("UPDATE CERT SET LUPDATE = {now}, {set} WHERE SN = '{serial}'"));
+    }
+
+    /// An expression for now, in seconds.
+    fn seconds(&self) -> &'static str {
+        match self.kind {
+            DatabaseKind::Postgres => "extract(epoch FROM clock_timestamp())::int8",
+            DatabaseKind::MariaDb => "UNIX_TIMESTAMP()",
+        }
+    }
+
+    /// Has PostgreSQL take `ostia` over TLS alone, with a certificate for 127.0.0.1 of the CA whose certificate is left in
+    /// `root.pem` here.
+    pub fn demand_tls(&self, dir: &Path) {
+        let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "9"];
+        let root = ["req", "-x509", "-subj", "/CN=root of databases", "-keyout", "root.key", "-out", "root.pem"];
+        openssl(dir, [&root[..], &kind].concat());
+        let own = ["req", "-x509", "-subj", "/CN=database", "-CA", "root.pem", "-CAkey", "root.key"];
+        let more = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
+        openssl(dir, [&own[..], &more, &kind, &["-keyout", "server.key", "-out", "server.crt"]].concat());
+        let data = self.data();
+        for file in ["server.key", "server.crt"] {
+            use std::os::unix::fs::PermissionsExt as _;
+            let path = Path::new(&data).join(file);
+            fs::copy(dir.join(file), &path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        let access = "hostssl all ostia 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 trust\n";
+        fs::write(Path::new(&data).join("pg_hba.conf"), access).unwrap();
+        self.sql("ALTER SYSTEM SET ssl = on");
+        self.sql("SELECT pg_reload_conf()");
+        until("it has TLS", PATIENCE, || (self.sql("SHOW ssl").trim() == "on").then_some(()));
+    }
+
+    /// Has this executed in a session that stays for so long.
+    pub fn sql_for(&self, seconds: u32, sql: &str) -> Session {
+        let mut command = Command::new(postgres("psql"));
+        let sql = format!("BEGIN; {sql}; SELECT pg_sleep({seconds})");
+        command.args([
+            "-X",
+            "-q",
+            "-U",
+            "postgres",
+            "-h",
+            "127.0.0.1",
+            "-d",
+            "ejbca",
+            "-p",
+            &self.port.to_string(),
+            "-c",
+            &sql,
+        ]);
+        Session(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Starts a pgbouncer in front of it, which gives all clients one connection, each for a transaction.
+    pub fn pooler(&self) -> Pooler {
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port(IpAddr::V4(Ipv4Addr::LOCALHOST)).port());
+        let at = dir.path().display();
+        fs::write(dir.path().join("users"), "\"ostia\" \"secret-7391\"\n").unwrap();
+        let text = format!(
+            "[databases]\nejbca = host=127.0.0.1 port={} dbname=ejbca\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {at}/users\npool_mode = transaction\n\
+             default_pool_size = 1\nlogfile = {at}/log\n",
+            self.port
+        );
+        fs::write(dir.path().join("ini"), text).unwrap();
+        if is_root() {
+            for path in [dir.path().to_owned(), dir.path().join("users"), dir.path().join("ini")] {
+                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        let mut command = self.command("pgbouncer");
+        command.current_dir(dir.path()).arg("ini").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        until("pgbouncer listens", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Pooler { child, port, _dir: dir }
+    }
+
     /// Adds a certificate to that table.
     pub fn add(&self, ca: &Ca, leaf: &Leaf) {
         let (ca, serial) = (ca_fingerprint(ca), decimal(leaf));
@@ -274,6 +398,38 @@ impl Drop for DatabaseServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A session with a database. It ends when dropped.
+#[derive(Debug)]
+pub struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running pgbouncer. Killed when dropped.
+#[derive(Debug)]
+pub struct Pooler {
+    child: Child,
+    /// Where it listens.
+    pub port: u16,
+    _dir: TempDir,
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// As Java writes it in hexadecimal.
+fn xipki_serial(leaf: &Leaf) -> String {
+    leaf.serial.trim_start_matches('0').to_lowercase()
 }
 
 /// As EJBCA tells CAs apart.

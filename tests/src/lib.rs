@@ -38,7 +38,7 @@ pub use behind::Behind;
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
 pub use clients::{Client, Clients, Tally};
 pub use cluster::{AnotherIssuer, Api, Cluster, ClusterPlan, Member, Pushed, words};
-pub use database_server::{DatabaseKind, DatabaseServer};
+pub use database_server::{DatabaseKind, DatabaseServer, Pooler, Session};
 pub use fake_clock::FakeClock;
 pub use faulty_source::{FaultySource, Way};
 pub use front::{Haproxy, Nginx, write_tls_pair};

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use super::asked::read_serial;
 use crate::{
     config::Sources,
-    feeder::{self, DirectorySource, FilesOfIssuer, SourceUrl, Spec, Trial},
+    feeder::{self, DirectorySource, FilesOfIssuer, Query, RowsOfIssuer, SourceUrl, Spec, SqlSource, SqlUrl, Trial},
     ledger::FetchKind,
     output::say,
     pki::{Certificate, Serial, Status, UnixTime, certificates, open_regular, written::Radix},
@@ -30,8 +30,8 @@ pub(super) enum Source {
 
 #[derive(Args, Debug)]
 pub(super) struct Try {
-    /// A CRL, an index, a list of what was issued, a directory of certificates: its path, or the http:// or https:// URL
-    /// of a CRL.
+    /// A CRL, an index, a list of what was issued, a directory of certificates: its path; the http:// or https:// URL of a
+    /// CRL; or a database (postgres://, mysql://, mariadb://, sqlite:).
     #[arg(value_name = "PATH|URL", required_unless_present = "config")]
     sources: Vec<String>,
     /// The certificate of the CA, which CRLs are verified with, and whose certificates count in a directory.
@@ -40,9 +40,19 @@ pub(super) struct Try {
     /// A file with certificates of others who sign CRLs for this CA. May be repeated.
     #[arg(long = "crl-issuer", value_name = "FILE", requires = "issuer")]
     crl_issuers: Vec<PathBuf>,
-    /// A file with the CAs whose certificates count for https:// URLs; those of the system without it.
+    /// A file with the CAs whose certificates count for https:// URLs, where those of the system count without it, and for
+    /// databases.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// Whose tables a database has: ejbca or xipki.
+    #[arg(long, value_name = "SCHEMA", value_enum, conflicts_with = "query")]
+    schema: Option<Schema>,
+    /// A query for a database, in place of a schema.
+    #[arg(long, value_name = "SQL")]
+    query: Option<String>,
+    /// The file with the password for a database.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
     /// Try the sources of all issuers of this configuration.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sources", "issuer", "crl_issuers", "tls_ca"])]
     config: Option<PathBuf>,
@@ -52,6 +62,13 @@ pub(super) struct Try {
     /// Serial numbers are in decimal, here and in lists of what was issued.
     #[arg(long)]
     decimal: bool,
+}
+
+/// The tables that are known.
+#[derive(Clone, Copy, clap::ValueEnum, Debug)]
+enum Schema {
+    Ejbca,
+    Xipki,
 }
 
 pub(super) fn run(command: Source) -> Result<(), Box<dyn Error>> {
@@ -97,7 +114,7 @@ struct Tried {
 
 enum Content {
     File(PathBuf),
-    Fetched(Trial),
+    Fetched(Box<Trial>),
 }
 
 impl Content {
@@ -120,6 +137,9 @@ impl Try {
                 let path = PathBuf::from(path.map_err(|problem| format!("the source {problem}"))?);
                 return Ok(Tried::file(path, signers.clone(), issued));
             }
+            if DATABASES.iter().any(|scheme| text.starts_with(scheme)) {
+                return self.database(text, &signers, now);
+            }
             if !SourceUrl::is_meant(text) && Path::new(text).is_dir() {
                 return self.directory(text, &signers, now);
             }
@@ -135,14 +155,41 @@ impl Try {
             };
             let name = url.to_string();
             let trial = feeder::fetch_once(url, (ca, signers.others.clone()), self.tls_ca.clone(), now);
-            let content = trial.map(Content::Fetched).map_err(|problem| problem.to_string());
+            let content = trial.map(|trial| Content::Fetched(Box::new(trial))).map_err(|problem| problem.to_string());
             Ok(Tried { name, signers: signers.clone(), content, issued, kind: FetchKind::Crl })
         };
         self.sources.iter().map(one).collect()
     }
 }
 
+/// How the names of databases begin.
+const DATABASES: [&str; 5] = ["postgres://", "postgresql://", "mysql://", "mariadb://", "sqlite:"];
+
 impl Try {
+    fn database(&self, text: &str, signers: &Signers, now: UnixTime) -> Result<Tried, Box<dyn Error>> {
+        let url: SqlUrl = text.parse().map_err(|problem| format!("the source {problem}"))?;
+        let Some(issuer) = signers.ca.clone() else {
+            return Err(format!(
+                "{url}: of a database the rows of one CA count; name the file of its certificate by --issuer"
+            )
+            .into());
+        };
+        let query = match (self.schema, &self.query) {
+            (Some(Schema::Ejbca), _) => Query::Ejbca,
+            (Some(Schema::Xipki), _) => Query::Xipki,
+            (None, Some(text)) => Query::Own {
+                text: text.clone(),
+                serials: if self.decimal { Radix::Decimal } else { Radix::Hexadecimal },
+            },
+            (None, None) => {
+                return Err(format!("{url}: name its tables by --schema ejbca or --schema xipki, or a --query").into());
+            }
+        };
+        let mut source = SqlSource::new(url, query, feeder::mirror_name("database", &[]).into());
+        (source.password_file, source.tls_ca) = (self.password_file.clone(), self.tls_ca.clone());
+        Ok(Tried::asked(&Spec::Rows(RowsOfIssuer { source, issuer }), signers.clone(), Form::Mirrored, now))
+    }
+
     fn directory(&self, text: &str, signers: &Signers, now: UnixTime) -> Result<Tried, Box<dyn Error>> {
         let Some(issuer) = signers.ca.clone() else {
             return Err(format!(
@@ -160,7 +207,9 @@ impl Try {
 impl Tried {
     /// Of what a feeder asks.
     fn asked(spec: &Spec, signers: Signers, issued: Form, now: UnixTime) -> Self {
-        let content = feeder::look(spec, now).map(Content::Fetched).map_err(|problem| problem.to_string());
+        let content = feeder::look(spec, now)
+            .map(|trial| Content::Fetched(Box::new(trial)))
+            .map_err(|problem| problem.to_string());
         Self { name: spec.to_string(), signers, content, issued, kind: spec.kind() }
     }
 
@@ -207,9 +256,26 @@ impl Tried {
             lines.extend(of_listing(name, listing, (form, self.kind), serials).map_err(of_it)?);
         }
         if let Content::Fetched(trial) = content {
+            lines.extend(self.of_delta(trial, serials, now)?);
             lines.extend(trial.remarks.iter().map(|remark| format!("  {remark}")));
         }
         Ok(lines)
+    }
+}
+
+impl Tried {
+    /// What the delta says that a CRL names.
+    fn of_delta(&self, trial: &Trial, serials: &[Serial], now: UnixTime) -> Result<Vec<String>, String> {
+        let (Some((_, delta)), Some(ca)) = (&trial.delta, &self.signers.ca) else { return Ok(Vec::new()) };
+        let name = format!("the delta CRL that {} names", self.name);
+        let read = |trial: &Trial| CrlFile::read(trial.path(), &CrlIssuers::with(ca, &self.signers.others, now));
+        match delta {
+            Err(problem) => Ok(vec![problem.to_string()]),
+            Ok(trial) => {
+                let file = read(trial).map_err(|error| format!("{name}: {}", error.problem))?;
+                Ok(file.crls.iter().flat_map(|crl| of_crl(&name, crl, ca, serials, now)).collect())
+            }
+        }
     }
 }
 

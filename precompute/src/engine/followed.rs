@@ -53,6 +53,12 @@ impl FollowedIssuer {
 
     /// Its sources that are fetched.
     pub(super) fn fetched(&self) -> Vec<Spec> {
+        let specs = self.named();
+        specs.iter().flat_map(|spec| [Some(spec.clone()), spec.delta()]).flatten().collect()
+    }
+
+    /// Those of them that the configuration names itself.
+    pub(super) fn named(&self) -> Vec<Spec> {
         self.sources.specs(&self.certificate, &self.crl_issuers)
     }
 

@@ -97,8 +97,9 @@ impl Revocations {
         let issuer = question.issuer;
         let issuers = CrlIssuers::with(&issuer.certificate, &issuer.crl_issuers, question.now);
         let mut found: BTreeMap<_, Series<'_>> = BTreeMap::new();
+        let deltas = issuer.sources.deltas().filter(|delta| delta.is_file());
         let mut place = 0;
-        for path in &issuer.sources.crls {
+        for path in issuer.sources.crls.iter().chain(deltas) {
             let file = match CrlFile::read(path, &issuers) {
                 Ok(file) => file,
                 Err(fault) => {
@@ -140,6 +141,7 @@ impl Revocations {
             self.scopes.push(scope);
         }
         let alone = (!has_complete).then_some(ALONE);
+        self.tell_of_deltas(question, taken.as_ref().filter(|_| series.deltas.is_empty()));
         let delta = self.take_deltas(question, series.deltas, taken.as_ref(), alone, &mut marks, start);
         if question.issuer.publishes_crls {
             let crls = taken.map(|(_, crl)| crl).into_iter().chain(delta);
@@ -191,6 +193,23 @@ impl Revocations {
         true
     }
 
+    /// Warns of a complete CRL in a file that names a delta, which nobody follows.
+    fn tell_of_deltas(&mut self, question: &Question<'_>, complete: Option<&Read<'_>>) {
+        let sources = &question.issuer.sources;
+        let Some((path, crl)) = complete.filter(|_| !sources.leaves_deltas) else { return };
+        if sources.fetched.iter().any(|fetched| fetched.mirror == *path) {
+            return;
+        }
+        let is_http = |url: &&str| url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+        if let Some(url) = crl.freshest().find(is_http) {
+            self.warnings.push(format!(
+                "{}: names a delta CRL at `{}`, which is not followed, since the CRL is in a file; add it to `crl`, or name the CRL by its URL, or write `fetch_deltas = false`",
+                path.display(),
+                url.escape_debug()
+            ));
+        }
+    }
+
     /// Applies delta CRLs to the entries behind `start`. A delta that is older than the complete CRL says nothing new: the
     /// CA has published a complete CRL since, and the next delta will refer to that (RFC 5280 section 5.2.4). `alone`: the
     /// problem, if there is no complete CRL, not even a refused one. Returns the delta that clients may use now.
@@ -216,6 +235,15 @@ impl Revocations {
         }
         if let Some(problem) = self.out_of_order(question, &newest.mark(), marks.delta) {
             self.refuse(path, problem, &newest);
+            return None;
+        }
+        // What nobody has named is there to revoke, and refuses nothing else.
+        let is_found = question.issuer.sources.deltas().any(|delta| delta == path);
+        if let Some(Err(problem)) =
+            complete.filter(|_| is_found).map(|(_, complete)| newest.applies_to(complete, number))
+        {
+            self.warnings.push(format!("{}: {problem}; only its final revocations count", path.display()));
+            self.take_final(&newest);
             return None;
         }
         let mut is_taken = true;
@@ -247,7 +275,8 @@ impl Revocations {
                 None => marks.delta = Some(newest.mark()),
             },
         }
-        self.ends.extend(newest.header().next_update.map(|end| (path.to_owned(), end)));
+        let ends = newest.header().next_update.filter(|_| !is_found);
+        self.ends.extend(ends.map(|end| (path.to_owned(), end)));
         // Also if it does not fit the complete CRL: what the CA revokes is revoked.
         self.change(&newest, start);
         self.note_details(question, path, &newest);

@@ -51,7 +51,7 @@ pub struct Survey {
 pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let mut look = Look { state_dir: &config.state_dir, configured, open: None };
-    let mut trials = try_all(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer).fetched()).collect(), now);
+    let mut trials = try_all(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer).named()).collect(), now);
     let mut survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
         let mut followed = FollowedIssuer::new(issuer);
         let tried = trials.pop_front().unwrap_or_default();
@@ -108,6 +108,11 @@ impl FollowedIssuer {
                 );
             }
             self.sources.replace(&mirror, trial.path());
+            match &trial.delta {
+                Some((mirror, Ok(delta))) => self.sources.replace(mirror, delta.path()),
+                Some((_, Err(problem))) => warn!(tenant = self.tenant(), issuer = self.name, "{problem}"),
+                None => {}
+            }
             trials.push(trial);
         }
         if faults.is_empty() { Ok(trials) } else { Err(Faults(faults)) }

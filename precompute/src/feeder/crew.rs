@@ -99,8 +99,18 @@ struct Task {
 #[derive(Debug)]
 struct Outcome {
     last: Option<Last>,
-    /// Whether it is new.
-    answer: Result<bool, Problem>,
+    answer: Result<Came, Problem>,
+}
+
+/// What came of an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Came {
+    /// Something new.
+    New,
+    /// What is here still holds.
+    Same,
+    /// There is nothing to be fetched.
+    Nothing,
 }
 
 impl Default for Feeders {
@@ -140,7 +150,7 @@ impl Feeders {
             fetching,
             origin: Some(spec.origin()),
             last: None,
-            due: Duration::ZERO,
+            due: if spec.waits() { limits::WAITS_AT_MOST } else { Duration::ZERO },
             is_urgent: false,
             failures: 0,
             trouble: Lasting::default(),
@@ -303,7 +313,12 @@ impl Crew {
             state.asked.swap_remove(place);
         }
         if let Some(post) = state.posts.get_mut(&number) {
+            let is_known = !matches!(outcome.answer, Ok(Came::Same));
             post.finish(origin, outcome, now, wall, random);
+            let spec = post.spec.clone();
+            // Whatever came of it: its delta has been waiting to know.
+            let deltas = state.posts.values_mut().filter(|other| is_known && other.spec.is_delta_of(&spec));
+            deltas.for_each(|delta| (delta.due, delta.is_urgent) = (now, delta.origin.is_none()));
         }
         drop(state);
         self.changed.notify_all();
@@ -331,12 +346,13 @@ impl Post {
         self.due = if std::mem::take(&mut self.is_urgent) { now } else { now + pause };
         self.tell(&answer, now);
         match answer {
+            Ok(Came::Nothing) => self.fetching.has_nothing(),
             Ok(_) => self.fetching.confirmed(wall),
             Err(problem) => self.fetching.failed(problem.text, Mirror::new(self.spec.mirror()).is_here()),
         }
     }
 
-    fn tell(&mut self, answer: &Result<bool, Problem>, now: Duration) {
+    fn tell(&mut self, answer: &Result<Came, Problem>, now: Duration) {
         let source = &self.spec;
         match self.trouble.news(answer.is_err(), now) {
             Some(News::Begins) => {
@@ -352,7 +368,7 @@ impl Post {
             Some(News::Over(lasted)) => info!(%source, seconds = lasted.as_secs(), "the source can be fetched again"),
             None => {}
         }
-        if let (Ok(true), Some(last)) = (answer, &self.last) {
+        if let (Ok(Came::New), Some(last)) = (answer, &self.last) {
             info!(%source, octets = last.octets, "the source has something new, which was fetched");
         }
     }
@@ -372,7 +388,7 @@ fn ask(spec: &Spec, origin: &mut dyn Origin, known: Option<Last>, stop: &Stop, f
         match (answer, &mut last) {
             (Answer::New(facts), _) => {
                 last = Some(mirror.replace(draft, *facts, &spec.to_string(), now, last.as_ref())?);
-                Ok(true)
+                Ok(Came::New)
             }
             (Answer::Same(validators), Some(last)) => {
                 let asked_often = validators.is_none();
@@ -380,12 +396,17 @@ fn ask(spec: &Spec, origin: &mut dyn Origin, known: Option<Last>, stop: &Stop, f
                 if !asked_often || last.is_to_be_noted() {
                     mirror.note(last)?;
                 }
-                Ok(false)
+                Ok(Came::Same)
             }
             (Answer::More(lines, facts), Some(last)) => {
                 mirror.extend(last, &lines, *facts, now)?;
                 debug!(source = %spec, octets = lines.len(), "the source has changes, which were fetched");
-                Ok(false)
+                Ok(Came::Same)
+            }
+            (Answer::Nothing, _) => {
+                mirror.remove();
+                last = None;
+                Ok(Came::Nothing)
             }
             (Answer::Same(_) | Answer::More(..), None) => {
                 Err(Problem::new(format!("{spec}: says that nothing has changed, and nothing of it is here")))

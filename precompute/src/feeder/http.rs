@@ -22,7 +22,7 @@ use ureq::{
 use super::{
     crl,
     mirror::{Draft, Last},
-    origin::{Answer, Origin, Problem, Question, Validators, of_file},
+    origin::{Answer, CrlFacts, Origin, Problem, Question, Validators, of_file},
     url::SourceUrl,
 };
 use crate::{
@@ -51,6 +51,10 @@ pub struct CrlAtUrl {
     pub tls_ca: Option<PathBuf>,
     /// How often it is asked for, where the operator says it.
     pub every: Option<Duration>,
+    /// The file that mirrors the delta that it names; `None` if that is not wanted.
+    pub delta: Option<PathBuf>,
+    /// The complete CRL, if this is the delta to it.
+    pub(super) delta_of: Option<CrlFacts>,
 }
 
 /// What a server said, as far as it ends a question or leads on.
@@ -97,6 +101,11 @@ impl Origin for CrlAtUrl {
 }
 
 impl CrlAtUrl {
+    /// One that is complete, or a delta that somebody has named.
+    pub fn new(url: SourceUrl, mirror: PathBuf, (issuer, crl_issuers): (Certificate, Vec<Certificate>)) -> Self {
+        Self { url, mirror, issuer, crl_issuers, tls_ca: None, every: None, delta: None, delta_of: None }
+    }
+
     fn get(&self, url: &SourceUrl, question: &Question<'_>, within: Duration) -> Result<Reply, Problem> {
         let agent = self
             .https(url)?
@@ -118,7 +127,7 @@ impl CrlAtUrl {
         if let Some(login) = url.authorization() {
             request = request.header(header::AUTHORIZATION, login.as_str());
         }
-        let validators = question.last.map(|last| &last.facts.validators);
+        let validators = question.last.filter(|last| is_noted(last)).map(|last| &last.facts.validators);
         let conditions = [
             (header::IF_NONE_MATCH, validators.and_then(|validators| validators.etag.as_deref())),
             (header::IF_MODIFIED_SINCE, validators.and_then(|validators| validators.last_modified.as_deref())),
@@ -148,23 +157,32 @@ impl CrlAtUrl {
     fn take(&self, here: Here, question: &Question<'_>, draft: &mut Draft) -> Result<Answer, Problem> {
         let Here { content, validators, kind } = here;
         draft.write_all(&content).map_err(|error| of_file(draft.path(), "cannot be written", &error))?;
-        if question.last.is_some_and(|last| last.sha256 == draft.sha256()) {
+        if question.last.is_some_and(|last| is_noted(last) && last.sha256 == draft.sha256()) {
             return Ok(Answer::Same(Some(validators)));
         }
         let (octets, begin) = (content.len(), content[..content.len().min(512)].to_vec());
         let before = question.last.and_then(|last: &Last| last.facts.crl.as_ref());
         let issuers = CrlIssuers::with(&self.issuer, &self.crl_issuers, question.now);
-        let facts = crl::judge(content, &issuers, before, validators, question.now).map_err(|problem| {
-            let is_older = problem.contains("than the CRL taken before");
-            let remedy = match begins::told(&begin) {
-                _ if is_older => format!("; if its CA had to begin anew, remove {} and reload", self.mirror.display()),
-                Some(told) => format!("; {told}; name the URL of the CRL itself"),
-                None => String::new(),
-            };
-            Problem::new(format!("answers {kind} with {octets} bytes that are not taken: it {problem}{remedy}"))
-        })?;
+        let facts = crl::judge(content, &issuers, before, self.delta_of.as_ref(), validators, question.now).map_err(
+            |problem| {
+                let is_older = problem.contains("than the CRL taken before");
+                let remedy = match begins::told(&begin) {
+                    _ if is_older => {
+                        format!("; if its CA had to begin anew, remove {} and reload", self.mirror.display())
+                    }
+                    Some(told) => format!("; {told}; name the URL of the CRL itself"),
+                    None => String::new(),
+                };
+                Problem::new(format!("answers {kind} with {octets} bytes that are not taken: it {problem}{remedy}"))
+            },
+        )?;
         Ok(Answer::New(Box::new(facts)))
     }
+}
+
+/// Whether everything is known of the last one that is of interest now: an earlier version noted less.
+fn is_noted(last: &Last) -> bool {
+    last.facts.freshest.is_some()
 }
 
 /// Reads an answer.

@@ -120,6 +120,17 @@ impl Mirror {
         self.noted().filter(|_| self.is_here()).map(|last| UnixTime(last.confirmed))
     }
 
+    /// What is known of what is here; it is not compared with its content.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        self.noted().filter(|_| self.is_here()).map(|last| last.facts)
+    }
+
+    /// Removes it: there is nothing any more that it mirrors.
+    pub(super) fn remove(&self) {
+        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(self.notes());
+    }
+
     fn noted(&self) -> Option<Last> {
         let file = File::open(self.notes()).ok()?;
         let mut text = Vec::new();
@@ -259,6 +270,15 @@ impl Draft {
             self.file = Some(OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?);
         }
         self.file.as_mut().ok_or_else(|| io::Error::other("no file"))
+    }
+
+    /// Makes it empty.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        (self.octets, self.context) = (0, digest::Context::new(&digest::SHA256));
+        match self.file.take() {
+            Some(_) => fs::remove_file(&self.path),
+            None => Ok(()),
+        }
     }
 
     /// A draft that is put nowhere, in a directory for such files.

@@ -8,6 +8,7 @@ use std::{fmt, path::Path, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    delta::{Delta, DeltaCrl},
     directory::{DirectoryFacts, Files, FilesOfIssuer},
     http::CrlAtUrl,
     mirror::{Draft, Last},
@@ -18,7 +19,7 @@ use crate::{
     ledger::{FetchKind, Fetching},
     limits::{directory, fetch as limits},
     pki::UnixTime,
-    source::CrlMark,
+    source::{Crl, CrlMark},
 };
 
 /// A source that is no file here: what to ask, and which file mirrors it. Two that are equal are the same source.
@@ -26,6 +27,8 @@ use crate::{
 pub enum Spec {
     /// A CRL at an HTTP or HTTPS URL.
     Crl(CrlAtUrl),
+    /// The delta that such a CRL names.
+    Delta(DeltaCrl),
     /// The rows that a database has of an issuer.
     Rows(RowsOfIssuer),
     /// The certificates of an issuer in a directory.
@@ -37,6 +40,7 @@ impl Spec {
     pub fn mirror(&self) -> &Path {
         match self {
             Self::Crl(crl) => &crl.mirror,
+            Self::Delta(delta) => &delta.mirror,
             Self::Rows(rows) => &rows.source.mirror,
             Self::Files(files) => &files.source.mirror,
         }
@@ -46,6 +50,7 @@ impl Spec {
     pub(super) fn host(&self) -> String {
         match self {
             Self::Crl(crl) => crl.url.host(),
+            Self::Delta(delta) => delta.of.url.host(),
             // Each has a connection of its own there.
             Self::Rows(rows) => format!("{} {}", rows.source.url.host(), rows.source.mirror.display()),
             // One may be on a file system that hangs.
@@ -57,7 +62,7 @@ impl Spec {
     /// has.
     pub(super) fn rhythm(&self, last: Option<&Last>) -> Option<(Duration, Duration)> {
         match self {
-            Self::Crl(crl) => crl.every.map(|every| (every, limits::RETRY_MAX)),
+            Self::Crl(crl) | Self::Delta(DeltaCrl { of: crl, .. }) => crl.every.map(|every| (every, limits::RETRY_MAX)),
             Self::Rows(rows) => {
                 let facts = last.and_then(|last| last.facts.sql.as_ref());
                 let pause = facts.map_or(rows.source.every, |facts| facts.pause(&rows.source));
@@ -67,10 +72,26 @@ impl Spec {
         }
     }
 
+    /// What is fetched because of what comes of it: the delta that a CRL names.
+    pub fn delta(&self) -> Option<Self> {
+        let Self::Crl(crl) = self else { return None };
+        Some(Self::Delta(DeltaCrl { of: crl.clone(), mirror: crl.delta.clone()? }))
+    }
+
+    /// Whether it is that of `other`.
+    pub(super) fn is_delta_of(&self, other: &Self) -> bool {
+        matches!(self, Self::Delta(delta) if delta.of.mirror == other.mirror())
+    }
+
+    /// Whether it cannot be asked before something else has come.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self, Self::Delta(delta) if !delta.of.mirror.is_file())
+    }
+
     /// What kind of thing comes of it.
     pub fn kind(&self) -> FetchKind {
         match self {
-            Self::Crl(_) => FetchKind::Crl,
+            Self::Crl(_) | Self::Delta(_) => FetchKind::Crl,
             Self::Rows(_) => FetchKind::Rows,
             Self::Files(_) => FetchKind::Files,
         }
@@ -79,6 +100,7 @@ impl Spec {
     pub(super) fn origin(&self) -> Box<dyn Origin> {
         match self {
             Self::Crl(crl) => Box::new(crl.clone()),
+            Self::Delta(delta) => Box::new(Delta::new(delta.clone())),
             Self::Rows(rows) => Box::new(Rows::new(rows.clone())),
             Self::Files(files) => Box::new(Files::new(files.clone())),
         }
@@ -90,6 +112,7 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crl(crl) => crl.url.fmt(f),
+            Self::Delta(delta) => delta.fmt(f),
             Self::Rows(rows) => rows.source.url.fmt(f),
             Self::Files(files) => files.source.path.display().fmt(f),
         }
@@ -125,6 +148,8 @@ pub(super) enum Answer {
     New(Box<Facts>),
     /// What the mirror has still holds, and these lines belong behind it.
     More(Vec<u8>, Box<Facts>),
+    /// There is nothing to be asked for, and nothing that the mirror should have.
+    Nothing,
 }
 
 /// What HTTP says of a body: with these the same question is asked conditionally the next time (RFC 9110 section 13).
@@ -151,6 +176,9 @@ pub(super) struct Facts {
     /// Which list of a directory.
     #[serde(default)]
     pub(super) directory: Option<DirectoryFacts>,
+    /// The URLs where a CRL says that its deltas are (freshestCRL); `None` if that was not noted.
+    #[serde(default)]
+    pub(super) freshest: Option<Vec<String>>,
     /// What there is to know of it, in words.
     #[serde(default)]
     pub(super) remarks: Vec<String>,
@@ -171,12 +199,16 @@ pub(super) struct CrlFacts {
     pub(super) this_update: u64,
     pub(super) digest: [u8; 32],
     pub(super) is_delta: bool,
+    /// Of which part of the certificates; `None` if that was not noted.
+    #[serde(default)]
+    pub(super) part: Option<[u8; 32]>,
 }
 
 impl CrlFacts {
-    pub(super) fn new(mark: CrlMark, is_delta: bool) -> Self {
-        let CrlMark { number, this_update, digest } = mark;
-        Self { number: number.map(|number| *number.padded()), this_update: this_update.0, digest, is_delta }
+    pub(super) fn of(crl: &Crl) -> Self {
+        let CrlMark { number, this_update, digest } = crl.mark();
+        let (number, this_update) = (number.map(|number| *number.padded()), this_update.0);
+        Self { number, this_update, digest, is_delta: crl.is_delta(), part: Some(crl.part()) }
     }
 
     pub(super) fn mark(&self) -> CrlMark {

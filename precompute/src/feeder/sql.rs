@@ -29,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use tokio::{runtime::Runtime, sync::Notify, time};
 use tracing::warn;
@@ -36,6 +37,7 @@ use tracing::warn;
 use self::{
     changes::{Changes, Known},
     link::{Access, Fault, Link},
+    query::Whose,
     row::Unit,
 };
 pub use self::{
@@ -72,6 +74,22 @@ pub struct SqlSource {
     pub overlap: Duration,
     /// The file that mirrors it.
     pub mirror: PathBuf,
+}
+
+impl SqlSource {
+    /// With everything else as it is by default.
+    pub fn new(url: SqlUrl, query: Query, mirror: PathBuf) -> Self {
+        Self {
+            url,
+            password_file: None,
+            tls_ca: None,
+            query,
+            every: limits::ROWS_EVERY,
+            whole_every: limits::ROWS_WHOLE_EVERY,
+            overlap: limits::ROWS_OVERLAP,
+            mirror,
+        }
+    }
 }
 
 /// The rows of an issuer.
@@ -115,10 +133,18 @@ impl SqlFacts {
 pub(super) struct Rows {
     of: RowsOfIssuer,
     runtime: Option<Runtime>,
-    link: Option<(Link, Instant)>,
+    link: Option<Connected>,
     /// As of the last question; the notes of the mirror have the facts for the next start.
     known: Option<Known>,
     told: Option<String>,
+}
+
+/// A connection, and what it has told.
+#[derive(Debug)]
+struct Connected {
+    link: Link,
+    whose: Whose,
+    since: Instant,
 }
 
 impl Rows {
@@ -175,16 +201,16 @@ impl Rows {
             self.known = noted.clone().map(Known::new);
         }
         // What hears nothing of a fail-over must not be asked for ever.
-        if self.link.as_ref().is_some_and(|(_, since)| since.elapsed() > limits::LINK_LIFETIME) {
+        if self.link.as_ref().is_some_and(|link| link.since.elapsed() > limits::LINK_LIFETIME) {
             self.link = None;
         }
         if self.link.is_none() {
-            self.link = Some((connect(&self.of.source).await?, Instant::now()));
+            self.link = Some(connect(&self.of).await?);
         }
         let is_due = |known: &Known| known.facts.is_whole_due(&self.of.source, question.now);
         if noted.is_some()
             && let Some(known) = self.known.as_mut().filter(|known| !is_due(known))
-            && let Some((link, _)) = &mut self.link
+            && let Some(link) = &mut self.link
             && let Changes::Lines(lines) = changes_of(&self.of, link, known, question.now).await?
         {
             let octets = lines.len() as u64;
@@ -197,7 +223,7 @@ impl Rows {
 
     /// Reads all rows into the draft. Meanwhile changes are appended to the mirror that is there.
     async fn whole(&mut self, question: &Question<'_>, draft: &mut Draft) -> Result<Answer, Problem> {
-        let Some((mut link, since)) = self.link.take() else { return Err(Problem::new("has no connection")) };
+        let Some(mut link) = self.link.take() else { return Err(Problem::new("has no connection")) };
         let of = self.of.clone();
         let mut beside = self.known.take().filter(|known| known.facts.newest.is_some() && of.source.mirror.is_file());
         let mut known = Known::new(SqlFacts { whole: question.now.0, rows: 0, newest: None, appended: 0 });
@@ -213,8 +239,13 @@ impl Rows {
             warn!("{}: {}", of.source.url, odd.as_deref().unwrap_or_default());
         }
         self.told = odd;
-        let facts = Facts { sql: Some(known.facts.clone()), ..Facts::default() };
-        (self.known, self.link) = (Some(known), Some((link, since)));
+        let newest = known.facts.newest.map(|(newest, _)| UnixTime(u64::try_from(newest / 1000).unwrap_or_default()));
+        let changes = newest.map_or("they do not say when they have changed".to_owned(), |newest| {
+            format!("the newest change that counts is of {newest}")
+        });
+        let remarks = [format!("{} rows; {changes}", known.facts.rows)].into_iter().chain(self.told.clone()).collect();
+        let facts = Facts { sql: Some(known.facts.clone()), remarks, ..Facts::default() };
+        (self.known, self.link) = (Some(known), Some(link));
         Ok(Answer::New(Box::new(facts)))
     }
 }
@@ -222,7 +253,7 @@ impl Rows {
 /// All rows, and then what has changed meanwhile. What is odd about them, in words.
 async fn read_all(
     of: &RowsOfIssuer,
-    link: &mut Link,
+    link: &mut Connected,
     draft: &mut Draft,
     known: &mut Known,
     question: &Question<'_>,
@@ -230,8 +261,8 @@ async fn read_all(
     let source = &of.source;
     let mut lines = MIRROR_BEGINNING.as_bytes().to_vec();
     let (mut odd, mut odds, mut failed) = (None, 0_u64, None);
-    let query = source.query.rows(&of.issuer, None);
-    let read = link.rows(&query, question.within, |row| {
+    let query = source.query.rows(&link.whose, None);
+    let read = link.link.rows(&query, question.within, |row| {
         let mut this = None;
         if let Some(listed) = known.note(row, &source.query, &mut this) {
             mirror_line(&listed, row.sha256(), &mut lines);
@@ -247,7 +278,7 @@ async fn read_all(
     });
     read.await.map_err(|fault| problem(source, &fault))?;
     if known.facts.rows == 0 {
-        is_known(of, link).await?;
+        is_known(of, &mut link.link).await?;
     }
     lines.extend_from_slice(MIRROR_CHANGES.as_bytes());
     known.begin(question.now, &source.query);
@@ -279,7 +310,7 @@ async fn follow(of: &RowsOfIssuer, known: Option<&mut Known>) -> std::convert::I
     loop {
         time::sleep(of.source.every).await;
         if link.is_none() {
-            link = connect(&of.source).await.ok();
+            link = connect(of).await.ok();
         }
         let Some(connected) = &mut link else { continue };
         match changes_of(of, connected, known, UnixTime::now()).await {
@@ -293,7 +324,12 @@ async fn follow(of: &RowsOfIssuer, known: Option<&mut Known>) -> std::convert::I
     }
 }
 
-async fn changes_of(of: &RowsOfIssuer, link: &mut Link, known: &mut Known, now: UnixTime) -> Result<Changes, Problem> {
+async fn changes_of(
+    of: &RowsOfIssuer,
+    link: &mut Connected,
+    known: &mut Known,
+    now: UnixTime,
+) -> Result<Changes, Problem> {
     let within = limits::CHANGES_WITHIN;
     match time::timeout(within, changes::ask(of, link, known, now)).await {
         Ok(changes) => changes.map_err(|fault| problem(&of.source, &fault)),
@@ -320,7 +356,44 @@ async fn is_known(of: &RowsOfIssuer, link: &mut Link) -> Result<(), Problem> {
     )))
 }
 
-async fn connect(source: &SqlSource) -> Result<Link, Problem> {
+/// Connects, and asks which rows are the issuer's.
+async fn connect(of: &RowsOfIssuer) -> Result<Connected, Problem> {
+    let (mut link, since) = (open(&of.source).await?, Instant::now());
+    let whose = match (&of.source.query, of.source.query.cas()) {
+        (Query::Ejbca, _) => Whose::ejbca(&of.issuer),
+        (_, Some(cas)) => Whose::xipki(&numbers(of, &mut link, cas).await?),
+        (_, None) => Whose::default(),
+    };
+    Ok(Connected { link, whose, since })
+}
+
+/// The numbers under which a database has the issuer: a CA whose certificate was renewed has several.
+async fn numbers(of: &RowsOfIssuer, link: &mut Link, cas: &str) -> Result<Vec<i64>, Problem> {
+    let (mut numbers, mut count) = (Vec::new(), 0);
+    let asked = link.rows(cas, limits::CHANGES_WITHIN, |row| {
+        count += 1;
+        let number = row.serial.as_ref().and_then(|(number, _)| number.trim().parse::<i64>().ok());
+        let certificate = row.status.as_deref().and_then(certificate);
+        numbers.extend(number.filter(|_| certificate.is_some_and(|known| known.is_same_entity(&of.issuer))));
+    });
+    asked.await.map_err(|fault| problem(&of.source, &fault))?;
+    if numbers.is_empty() {
+        return Err(Problem::new(format!(
+            "{}: has {count} CAs in its table CA, and none with the name and key of `certificate`; is this the database of that CA?",
+            of.source.url
+        )));
+    }
+    Ok(numbers)
+}
+
+/// A certificate in base64, with or without lines.
+fn certificate(text: &str) -> Option<Certificate> {
+    let lines = text.lines().filter(|line| !line.starts_with("-----"));
+    let digits: String = lines.flat_map(|line| line.chars().filter(|letter| !letter.is_whitespace())).collect();
+    Certificate::from_der(&BASE64_STANDARD.decode(digits).ok()?).ok()
+}
+
+async fn open(source: &SqlSource) -> Result<Link, Problem> {
     let password = source.password_file.as_deref().map(|path| {
         let read = read_secret(path, "the password of a database", PASSWORD_FILE_OCTETS_MAX);
         // Its name may be the password itself.

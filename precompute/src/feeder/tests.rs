@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::server::{Server, crl};
+use self::server::{Server, crl, crl_with, freshest};
 use super::*;
 use crate::{limits::fetch as limits, source::draft};
 
@@ -34,14 +34,7 @@ impl World {
 
     fn spec(&self, name: &str) -> Spec {
         let url = self.server.url(name).parse().unwrap();
-        Spec::Crl(CrlAtUrl {
-            url,
-            mirror: self.mirror(name),
-            issuer: draft::issuer(),
-            crl_issuers: Vec::new(),
-            tls_ca: None,
-            every: None,
-        })
+        Spec::Crl(CrlAtUrl::new(url, self.mirror(name), (draft::issuer(), Vec::new())))
     }
 
     fn subscribe(&self, name: &str) -> Arc<Feed> {
@@ -224,4 +217,87 @@ fn a_trial_keeps_nothing_and_falls_back_on_the_mirror() {
     assert!(trial.missed.as_ref().unwrap().1.is_some());
     drop(trial);
     assert!(world.mirror("ca.crl").exists());
+}
+
+/// A CRL at a URL, and the mirror of the delta that it names.
+fn with_delta(world: &World) -> (Arc<Feed>, Arc<Feed>, PathBuf) {
+    let Spec::Crl(mut crl) = world.spec("ca.crl") else { panic!("a CRL") };
+    crl.delta = Some(world.mirror("ca.crl.delta"));
+    let spec = Spec::Crl(crl);
+    let delta = spec.delta().unwrap();
+    // In the order in which it knows nothing yet.
+    let (of, delta) = (delta.mirror().to_owned(), world.feeders.subscribe(&delta).unwrap());
+    (world.feeders.subscribe(&spec).unwrap(), delta, of)
+}
+
+#[test]
+fn the_delta_that_a_crl_names_is_fetched_behind_it_for_as_long_as_it_is_named() {
+    let world = World::new();
+    let url = world.server.url("My CA+.crl");
+    let names = |urls: &[&str], number| crl_with(number, &[freshest(urls)]);
+    world.server.has("ca.crl", &names(&["ldap:///CN=CA?deltaRevocationList", &url], 5));
+    let (delta_6, complete) = (crl_with(6, &[draft::delta(5)]), crl(6));
+    world.server.has("My%20CA+.crl", &delta_6);
+    let (crl_feed, feed, mirror) = with_delta(&world);
+    until("the delta is here", || fs::read(&mirror).is_ok_and(|here| here == delta_6));
+    assert_eq!(feed.fetching().report().complaint(), None);
+    // What is no delta, or none of this CRL, changes nothing.
+    let part = draft::distribution_point(&draft::element(0x81, [0xff]));
+    for (body, told) in [
+        (complete, "is a complete CRL, and the one that names it says that it is a delta"),
+        (crl_with(7, &[draft::delta(5), part]), "is a delta to another part of the certificates"),
+        (b"<html>".to_vec(), "it begins like HTML"),
+    ] {
+        world.server.has("My%20CA+.crl", &body);
+        let before = feed.fetching().report().asked;
+        feed.ask_now();
+        asked(&feed, before + 1);
+        let complaint = feed.fetching().report().complaint().unwrap_or_default();
+        let of = format!("(which {} names as its delta)", world.server.url("ca.crl"));
+        assert!(
+            complaint.contains(told) && complaint.contains("My%20CA+.crl") && complaint.contains(&of),
+            "{complaint}"
+        );
+        assert_eq!(fs::read(&mirror).unwrap(), delta_6);
+    }
+    // Another place is asked where the first gives nothing.
+    let delta_7 = crl_with(7, &[draft::delta(5)]);
+    world.server.has("second.crl", &delta_7);
+    world.server.has("ca.crl", &names(&[&url, &world.server.url("second.crl")], 6));
+    crl_feed.ask_now();
+    until("the other place is asked", || fs::read(&mirror).unwrap() == delta_7);
+    // A CRL that names none any more, or none that can be asked.
+    for (number, urls) in [(7, &["ldap:///CN=CA?deltaRevocationList"][..]), (8, &[])] {
+        world.server.has("ca.crl", &names(urls, number));
+        crl_feed.ask_now();
+        until("it is not followed", || feed.fetching().report().has_nothing && !mirror.exists());
+        world.server.has("ca.crl", &names(&[&world.server.url("second.crl")], number + 10));
+    }
+}
+
+/// One shard's CRL in the place of another's left those certificates to nobody.
+#[test]
+fn a_shard_does_not_take_the_place_of_another_at_its_url() {
+    let world = World::new();
+    let shard = |number, name: &str| {
+        let point = draft::element(0xa0, draft::element(0xa0, draft::element(0x86, name)));
+        crl_with(number, &[draft::distribution_point(&point)])
+    };
+    world.server.has("1.crl", &shard(5, "http://ca/1.crl"));
+    let feed = world.subscribe("1.crl");
+    asked(&feed, 1);
+    for body in [shard(6, "http://ca/2.crl"), crl(6)] {
+        world.server.has("1.crl", &body);
+        let before = feed.fetching().report().asked;
+        feed.ask_now();
+        asked(&feed, before + 1);
+        let complaint = feed.fetching().report().complaint().unwrap_or_default();
+        for told in ["of another part of the certificates (issuingDistributionPoint)", "remove", "1.crl and reload"] {
+            assert!(complaint.contains(told), "{told}: {complaint}");
+        }
+        assert_eq!(fs::read(world.mirror("1.crl")).unwrap(), shard(5, "http://ca/1.crl"));
+    }
+    world.server.has("1.crl", &shard(7, "http://ca/1.crl"));
+    feed.ask_now();
+    until("the next one of it is taken", || fs::read(world.mirror("1.crl")).unwrap() == shard(7, "http://ca/1.crl"));
 }

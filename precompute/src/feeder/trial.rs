@@ -3,15 +3,13 @@
 //! Invariant: nothing is kept in the state directory; what came is in a temporary file for as long as it is looked at. It
 //! does not know what is done with it.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use super::{
+    delta::Delta,
     http::CrlAtUrl,
     mirror::{Draft, Last, Mirror},
-    origin::{Answer, Problem, Question, Spec},
+    origin::{Answer, Facts, Problem, Question, Spec},
     stop::Stop,
     url::SourceUrl,
 };
@@ -29,6 +27,8 @@ pub struct Trial {
     pub remarks: Vec<String>,
     /// Why it could not be had from its origin, and when that was last heard; `None` if it is what the origin says now.
     pub missed: Option<(Problem, Option<UnixTime>)>,
+    /// The delta that it names, and where that is mirrored, if it is wanted and there is one.
+    pub delta: Option<(PathBuf, Result<Box<Trial>, Problem>)>,
 }
 
 #[derive(Debug)]
@@ -57,39 +57,55 @@ pub fn fetch_once(
     now: UnixTime,
 ) -> Result<Trial, Problem> {
     let mirror = PathBuf::from(url.mirror_name(b""));
-    let spec = Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca, every: None });
-    let unasked = || Problem::new(format!("{spec}: says that nothing has changed, and nothing of it is here"));
-    let (draft, remarks) = ask(&spec, None, now, limits::TRIED_WITHIN)?.ok_or_else(unasked)?;
-    Ok(Trial { content: Content::New(draft), remarks, missed: None })
+    // There are no mirrors.
+    let delta = Some(PathBuf::from(url.mirror_name(b"delta")));
+    let crl = CrlAtUrl { tls_ca, delta, ..CrlAtUrl::new(url, mirror, (issuer, crl_issuers)) };
+    look(&Spec::Crl(crl), now)
 }
 
 /// Asks the origin; where it gives nothing, the mirror counts, if there is one.
 pub fn look(spec: &Spec, now: UnixTime) -> Result<Trial, Problem> {
     let mirror = Mirror::new(spec.mirror());
     let last = mirror.last(None);
-    let kept = |missed| Trial { content: Content::Mirror(spec.mirror().to_owned()), remarks: Vec::new(), missed };
-    match ask(spec, last.as_ref(), now, limits::TRIED_WITHIN) {
-        Ok(None) => Ok(kept(None)),
-        Ok(Some((draft, remarks))) => Ok(Trial { content: Content::New(draft), remarks, missed: None }),
-        Err(problem) if mirror.is_here() => Ok(kept(Some((problem, mirror.confirmed())))),
-        Err(problem) => Err(problem),
+    let facts = || mirror.facts().unwrap_or_default();
+    let kept = || Content::Mirror(spec.mirror().to_owned());
+    let (content, facts, missed) = match ask(spec, last.as_ref(), now) {
+        Ok(None) => (kept(), facts(), None),
+        Ok(Some((draft, facts))) => (Content::New(draft), facts, None),
+        Err(problem) if mirror.is_here() => (kept(), facts(), Some((problem, mirror.confirmed()))),
+        Err(problem) => return Err(problem),
+    };
+    let delta = spec.delta().and_then(|delta| Some((delta.mirror().to_owned(), look_at_delta(&delta, &facts, now)?)));
+    Ok(Trial { content, remarks: facts.remarks, missed, delta })
+}
+
+/// The same of the delta that a CRL with these facts names; `None` if it names none.
+fn look_at_delta(spec: &Spec, complete: &Facts, now: UnixTime) -> Option<Result<Box<Trial>, Problem>> {
+    let Spec::Delta(delta) = spec else { return None };
+    let (mut draft, stop, fetching) = opened(spec);
+    let question = Question { last: None, now, within: limits::TRIED_WITHIN, stop: &stop, fetching: &fetching };
+    match Delta::new(delta.clone()).ask_of(complete, &question, &mut draft) {
+        Ok(Answer::New(facts)) => {
+            let (content, remarks) = (Content::New(draft), facts.remarks);
+            Some(Ok(Box::new(Trial { content, remarks, missed: None, delta: None })))
+        }
+        Ok(_) => None,
+        Err(problem) => Some(Err(problem)),
     }
 }
 
-fn ask(
-    spec: &Spec,
-    last: Option<&Last>,
-    now: UnixTime,
-    within: Duration,
-) -> Result<Option<(Draft, Vec<String>)>, Problem> {
+fn opened(spec: &Spec) -> (Draft, Stop, Fetching) {
     let name = spec.mirror().file_name().unwrap_or_default().to_string_lossy();
-    let (mut draft, stop) = (Draft::temporary(&name), Stop::default());
+    (Draft::temporary(&name), Stop::default(), Fetching::new(spec.kind(), spec.to_string(), None))
+}
+
+fn ask(spec: &Spec, last: Option<&Last>, now: UnixTime) -> Result<Option<(Draft, Facts)>, Problem> {
+    let (mut draft, stop, fetching) = opened(spec);
     // All of a database or a directory, also if the mirror has most of it.
     let last = last.filter(|last| !last.facts.is_appended_to());
-    let fetching = Fetching::new(spec.kind(), spec.to_string(), None);
-    let question = Question { last, now, within, stop: &stop, fetching: &fetching };
+    let question = Question { last, now, within: limits::TRIED_WITHIN, stop: &stop, fetching: &fetching };
     Ok(match spec.origin().ask(&question, &mut draft)? {
-        Answer::Same(_) | Answer::More(..) => None,
-        Answer::New(facts) => Some((draft, facts.remarks)),
+        Answer::Same(_) | Answer::More(..) | Answer::Nothing => None,
+        Answer::New(facts) => Some((draft, *facts)),
     })
 }

@@ -39,6 +39,8 @@ pub struct FetchReport {
     pub failed: u64,
     /// How many bytes (or files, of a directory) of an answer are here, and of how many if that is known; `None` while nothing comes.
     pub progress: Option<(u64, Option<u64>)>,
+    /// Whether there is nothing to be fetched: a CRL names no delta.
+    pub has_nothing: bool,
     /// What is wrong now; `None` if the origin answered the last time, or was not asked yet.
     pub fault: Option<String>,
 }
@@ -89,9 +91,17 @@ impl Fetching {
         self.lock().progress = Some((octets, of));
     }
 
+    /// It was found that there is nothing to be fetched.
+    pub fn has_nothing(&self) {
+        let mut report = self.lock();
+        report.asked += 1;
+        (report.has_nothing, report.confirmed, report.fault, report.progress) = (true, None, None, None);
+    }
+
     /// The origin gave something, or said that what is here still holds.
     pub fn confirmed(&self, now: UnixTime) {
         let mut report = self.lock();
+        report.has_nothing = false;
         report.asked += 1;
         (report.confirmed, report.fault, report.progress) = (Some(now), None, None);
     }
@@ -101,6 +111,7 @@ impl Fetching {
         let mut report = self.lock();
         report.asked += 1;
         report.failed += 1;
+        report.has_nothing = false;
         (report.fault, report.progress) = (Some(fault), None);
         report.confirmed = report.confirmed.filter(|_| is_here);
     }

@@ -199,7 +199,7 @@ impl Health {
     /// The report as of now.
     pub fn report(&self) -> HealthReport {
         let fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
-        let fetches = fetches.iter().map(|fetching| fetching.report()).collect();
+        let fetches = fetches.iter().map(|fetching| fetching.report()).filter(|report| !report.has_nothing).collect();
         HealthReport { fetches, ..self.lock().clone() }
     }
 

@@ -21,6 +21,9 @@ pub const REDIRECTS_MAX: usize = 5;
 /// Bytes at the beginning of what came in place of a source, for a message.
 pub const BEGIN_SHOWN_MAX: usize = 48;
 
+/// URLs that a CRL may name for its delta: LDAP, HTTP, and a second place of each.
+pub const FRESHEST_MAX: usize = 8;
+
 /// How long a name or an address may take to answer.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long nothing may come: a CA that makes its CRL when it is asked for needs some seconds for a million entries.
@@ -64,6 +67,8 @@ pub const ISSUES_KEPT: usize = 8;
 pub const RETRY_MIN: Duration = Duration::from_secs(2);
 /// up to this: one that is back is seen within this, and one that is overloaded hears little.
 pub const RETRY_MAX: Duration = Duration::from_secs(300);
+/// How long a delta waits for the CRL that names it, which asks for it sooner whatever becomes of it.
+pub const WAITS_AT_MOST: Duration = Duration::from_secs(3600);
 /// The most that an origin may ask to be left alone (`Retry-After`).
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 

@@ -32,7 +32,6 @@ mod outline;
 pub(crate) mod tests;
 
 pub use coverage::Coverage;
-pub use distribution::freshest_crls;
 pub use entry::{Change, Entries, Entry};
 pub use file::CrlFile;
 pub use issuers::{CrlIssuers, check_crl_issuer};

@@ -2,11 +2,13 @@
 
 use std::{
     fs,
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 
 use ostia_tests::{
-    Ask, Ca, DatabaseKind, DatabaseServer, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, until,
+    Ask, Ca, DatabaseKind, DatabaseServer, Delegate, Haproxy, KeyKind, Leaf, Responder, Site, Status, Tenant,
+    free_port, programs, run, until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,4 +109,130 @@ fn nothing_can_be_written_to_a_database_even_by_a_query_that_would() {
     fs::write(&password, "another\n").unwrap();
     let told = site(&ca, &format!("{access}, schema = \"ejbca\"")).check().text;
     assert!(told.contains("check the user in the URL") && !told.contains("another"), "{told}");
+}
+
+/// A CA whose database is xipki's.
+fn xipki(kind: DatabaseKind) {
+    let (database, ca) = (DatabaseServer::start(kind), Ca::new("Database"));
+    let (known, other) = (ca.issue(), ca.issue());
+    let password = ca.file("db.password");
+    database.write_password(&password);
+    let sql = format!("url = {:?}, password_file = {password:?}, schema = \"xipki\"", database.url());
+    database.create_xipki(&Ca::new("Other"));
+    let told = site(&ca, &sql).check().text;
+    assert!(told.contains("has 1 CAs in its table CA, and none with the name and key"), "{told}");
+    database.sql("DROP TABLE CERT; DROP TABLE CA");
+    database.create_xipki(&ca);
+    database.add_xipki(&known);
+
+    let responder = site(&ca, &sql).start();
+    Ask::about(&ca, &known).at(responder.http(), "/").expect(Status::Good);
+    Ask::about(&ca, &other).at(responder.http(), "/").expect(Status::error("unauthorized"));
+    database.add_xipki(&other);
+    becomes(&responder, &ca, &other, &Status::Good);
+    database.set_xipki(&other, Some(6));
+    becomes(&responder, &ca, &other, &Status::Revoked);
+    database.set_xipki(&other, None);
+    becomes(&responder, &ca, &other, &Status::Good);
+    database.set_xipki(&other, Some(4));
+    becomes(&responder, &ca, &other, &Status::Revoked);
+
+    let (issuer, url, password) = (ca.certificate(), database.url(), password.display().to_string());
+    let mut command = std::process::Command::new(&programs().precompute);
+    command.args(["source", "try", &url, "--schema", "xipki", "--password-file", &password, "--serial", &other.serial]);
+    let without = run(&mut command);
+    assert!(!without.status.success() && without.text.contains("by --issuer"), "{}", without.text);
+    let tried = run(command.arg("--issuer").arg(issuer));
+    for told in
+        ["what a database has, with 2 certificates", "good 1, superseded 1", "2 rows; the newest change", "superseded"]
+    {
+        assert!(tried.text.contains(told), "{told}: {}", tried.text);
+    }
+}
+
+#[test]
+fn postgresql_with_xipkis_tables_is_followed_and_another_cas_database_is_told() {
+    xipki(DatabaseKind::Postgres);
+}
+
+#[test]
+fn mariadb_with_xipkis_tables_is_followed_and_another_cas_database_is_told() {
+    xipki(DatabaseKind::MariaDb);
+}
+
+#[test]
+fn over_tls_a_database_counts_with_its_ca_and_another_is_refused_and_a_pooler_may_stand_between() {
+    let (database, ca) = (DatabaseServer::start(DatabaseKind::Postgres), Ca::new("Database"));
+    let leaf = ca.issue();
+    let password = ca.file("db.password");
+    database.write_password(&password);
+    database.create_certificate_data();
+    database.add(&ca, &leaf);
+    let sql = |url: &str, more: &str| format!("url = {url:?}, password_file = {password:?}, schema = \"ejbca\"{more}");
+    // One connection for all, which follows the changes and reads all rows in turn, in transactions.
+    let pooler = database.pooler();
+    let pooled = sql(&database.url_at(pooler.port), ", whole_every = \"1s\"");
+    let responder = site(&ca, &pooled).start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    database.set(&leaf, 40, 6);
+    becomes(&responder, &ca, &leaf, &Status::Revoked);
+    database.set(&leaf, 20, 8);
+    becomes(&responder, &ca, &leaf, &Status::Good);
+    assert!(
+        !responder.log().contains("gives no answer") && !responder.log().contains("refuses"),
+        "{}",
+        responder.log()
+    );
+    drop(responder);
+
+    let dir = tempfile::tempdir().unwrap();
+    database.demand_tls(dir.path());
+    let root = dir.path().join("root.pem");
+    let over_tls = site(&ca, &sql(&database.url(), &format!(", tls_ca = {root:?}"))).start();
+    Ask::about(&ca, &leaf).at(over_tls.http(), "/").expect(Status::Good);
+    let other = ca.certificate();
+    let checked = site(&ca, &sql(&database.url(), &format!(", tls_ca = {other:?}"))).check();
+    for told in ["gives no answer", "is `tls_ca` the CA of its certificate"] {
+        assert!(!checked.status.success() && checked.text.contains(told), "{told}: {}", checked.text);
+    }
+}
+
+#[test]
+fn a_database_that_hangs_is_cut_after_a_while_and_a_fail_over_behind_the_same_name_is_survived() {
+    let (mut first, second) =
+        (DatabaseServer::start(DatabaseKind::Postgres), DatabaseServer::start(DatabaseKind::Postgres));
+    let ca = Ca::new("Database");
+    let (leaf, later) = (ca.issue(), ca.issue());
+    let password = ca.file("db.password");
+    first.write_password(&password);
+    for database in [&first, &second] {
+        database.create_certificate_data();
+        database.add(&ca, &leaf);
+    }
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port(IpAddr::V4(Ipv4Addr::LOCALHOST)).port());
+    let servers = format!(
+        "  bind 127.0.0.1:{port}\n  server first 127.0.0.1:{} check inter 200 on-marked-down shutdown-sessions\n  \
+         server second 127.0.0.1:{} check inter 200 backup\n",
+        first.port(),
+        second.port()
+    );
+    let _haproxy = Haproxy::start(dir.path(), &servers);
+    until("haproxy listens", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let sql = format!("url = {:?}, password_file = {password:?}, schema = \"ejbca\"", first.url_at(port));
+    let responder = site(&ca, &sql).start();
+    becomes(&responder, &ca, &leaf, &Status::Good);
+
+    let lock = first.sql_for(60, "LOCK TABLE CertificateData IN ACCESS EXCLUSIVE MODE");
+    let (begun, told) = (Instant::now(), "makes this quick");
+    until("it is told", PATIENCE, || responder.readiness().1.contains(told).then_some(()));
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    drop(lock);
+    first.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()");
+    until("it is well", PATIENCE, || (!responder.readiness().1.contains(told)).then_some(()));
+
+    second.add(&ca, &later);
+    first.kill();
+    becomes(&responder, &ca, &later, &Status::Good);
+    until("it is well", PATIENCE, || (!responder.readiness().1.contains("gives no answer")).then_some(()));
 }

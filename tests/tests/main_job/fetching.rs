@@ -366,3 +366,46 @@ fn what_a_source_says_is_shown_from_a_file_a_url_or_a_configuration() {
         assert!(!tried.status.success() && tried.text.contains(told), "{told}: {tried:?}");
     }
 }
+
+#[test]
+fn the_delta_that_a_crl_names_is_followed_by_itself_and_check_says_where_it_is_not() {
+    let (ca, web) = (Ca::new("CA"), Web::start());
+    let (good, revoked) = (ca.issue(), ca.issue());
+    // As AD CS names it: with LDAP first, and with spaces as they are.
+    let extension = format!("freshestCRL = URI:ldap:///CN=CA?deltaRevocationList,URI:{}", web.url("My CA+.crl"));
+    let file = ca.write_crl_with(&extension, "complete.crl");
+    web.gives("ca.crl", &fs::read(&file).unwrap());
+    ca.revoke(&revoked, &["-crl_reason", "keyCompromise"]);
+    let line = ca.index_fields(&revoked).join("\t") + "\n";
+    web.gives("My CA+.crl", &fs::read(ca.write_delta_crl(1, &line, "delta.crl")).unwrap());
+    let url = web.url("ca.crl");
+    {
+        let responder = site(&ca, &crl(&url)).start();
+        Ask::about(&ca, &revoked).at(responder.http(), "/").expect(Status::Revoked);
+        Ask::about(&ca, &good).at(responder.http(), "/").expect(Status::Good);
+    }
+    let without = site(&ca, &format!("{}\nfetch_deltas = false", crl(&url))).start();
+    Ask::about(&ca, &revoked).at(without.http(), "/").expect(Status::Good);
+
+    let issuer = ca.certificate();
+    let tried = run(std::process::Command::new(&programs().precompute).args([
+        "source",
+        "try",
+        "--issuer",
+        issuer.to_str().unwrap(),
+        &url,
+        "--serial",
+        &revoked.serial,
+    ]));
+    let delta = format!("the delta CRL that {url} names: a delta CRL to CRL 0x01 with 1 entries");
+    assert!(tried.text.contains(&delta) && tried.text.contains("keyCompromise"), "{}", tried.text);
+    let told = "names a delta CRL at `http://";
+    let of_file = |more: &str| site(&ca, &format!("{}\n{more}", crl(file.to_str().unwrap()))).check().text;
+    assert!(of_file("").contains(told), "{}", of_file(""));
+    assert!(!of_file("fetch_deltas = false").contains(told));
+    // Its server has lost it: the complete CRL goes on.
+    fs::remove_file(web.dir.path().join("www/My CA+.crl")).unwrap();
+    let checked = site(&ca, &crl(&url)).check();
+    assert!(checked.status.success(), "{}", checked.text);
+    assert!(checked.text.contains("names as its delta") && checked.text.contains("answers 404"), "{}", checked.text);
+}

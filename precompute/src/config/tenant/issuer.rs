@@ -17,6 +17,7 @@ use crate::{
     ocsp::{Policy, Unlisted},
     pki::{Certificate, written::Radix},
     source::Form,
+    state_dir,
 };
 
 /// A CA certificate for which answers are given.
@@ -73,6 +74,8 @@ pub struct Sources {
     pub pushes: bool,
     /// Those of its files that mirror something at a URL.
     pub fetched: Vec<Fetched>,
+    /// Whether deltas that CRLs at URLs name are not followed.
+    pub leaves_deltas: bool,
     /// The database that one of its listings mirrors.
     pub sql: Option<SqlSource>,
     /// The directories that others of them mirror.
@@ -90,6 +93,8 @@ pub struct Fetched {
     pub tls_ca: Option<PathBuf>,
     /// How often it is asked for; `None` as its CRLs come.
     pub every: Option<Duration>,
+    /// The file that mirrors the delta that it names; `None` if that is not followed.
+    pub delta: Option<PathBuf>,
 }
 
 impl Sources {
@@ -101,7 +106,12 @@ impl Sources {
     /// All its files.
     pub fn paths(&self) -> Vec<PathBuf> {
         let listings = self.listings.iter().map(|listing| &listing.path);
-        listings.chain(&self.crls).cloned().collect()
+        listings.chain(&self.crls).chain(self.deltas()).cloned().collect()
+    }
+
+    /// The mirrors of deltas that its CRLs at URLs may name, of which there may be none.
+    pub fn deltas(&self) -> impl Iterator<Item = &PathBuf> {
+        self.fetched.iter().filter_map(|fetched| fetched.delta.as_ref())
     }
 
     /// Whether something lists the certificates that were issued.
@@ -142,19 +152,22 @@ impl Sources {
     /// What a file mirrors, without secrets.
     pub fn origin_of(&self, path: &Path) -> Option<String> {
         let fetched = self.fetched.iter().find(|fetched| fetched.mirror == path);
+        let delta = self.fetched.iter().find(|fetched| fetched.delta.as_deref() == Some(path));
         let sql = self.sql.as_ref().filter(|sql| sql.mirror == path);
         let directory = self.directories.iter().find(|directory| directory.mirror == path);
         fetched
             .map(|fetched| fetched.url.to_string())
             .or_else(|| Some(sql?.url.to_string()))
+            .or_else(|| Some(format!("the delta CRL that {} names", delta?.url)))
             .or_else(|| Some(directory?.path.display().to_string()))
     }
 
-    /// What is fetched for it. `issuer`: its certificate; `crl_issuers`: those of who signs CRLs beside it.
+    /// What is fetched for it, but for the deltas that its CRLs name. `issuer`: its certificate; `crl_issuers`: those of who signs CRLs beside it.
     pub fn specs(&self, issuer: &Certificate, crl_issuers: &[Certificate]) -> Vec<Spec> {
-        let spec = |Fetched { url, mirror, tls_ca, every }: Fetched| {
-            let (issuer, crl_issuers) = (issuer.clone(), crl_issuers.to_vec());
-            Spec::Crl(CrlAtUrl { url, mirror, issuer, crl_issuers, tls_ca, every })
+        let spec = |Fetched { url, mirror, tls_ca, every, delta }: Fetched| {
+            let mut crl = CrlAtUrl::new(url, mirror, (issuer.clone(), crl_issuers.to_vec()));
+            (crl.tls_ca, crl.every, crl.delta) = (tls_ca, every, delta);
+            Spec::Crl(crl)
         };
         let rows = self.sql.clone().map(|source| Spec::Rows(RowsOfIssuer { source, issuer: issuer.clone() }));
         let files = self.directories.iter().cloned();
@@ -165,7 +178,8 @@ impl Sources {
     /// All its files as they are written: those at a URL by that, without its secrets.
     pub fn names(&self) -> Vec<String> {
         let name = |path: PathBuf| self.origin_of(&path).unwrap_or_else(|| path.display().to_string());
-        self.paths().into_iter().map(name).collect()
+        let listings = self.listings.iter().map(|listing| &listing.path);
+        listings.chain(&self.crls).cloned().map(name).collect()
     }
 
     /// Names `other` in place of a file.
@@ -176,11 +190,9 @@ impl Sources {
                 *path = other.to_owned();
             }
         }
-        self.fetched
-            .iter_mut()
-            .filter(|fetched| fetched.mirror == file)
-            .for_each(|fetched| fetched.mirror = other.to_owned());
-        let mirrors = self.sql.iter_mut().map(|sql| &mut sql.mirror);
+        let fetched = self.fetched.iter_mut();
+        let mirrors = fetched.flat_map(|fetched| [Some(&mut fetched.mirror), fetched.delta.as_mut()]).flatten();
+        let mirrors = mirrors.chain(self.sql.iter_mut().map(|sql| &mut sql.mirror));
         for mirror in mirrors.chain(self.directories.iter_mut().map(|directory| &mut directory.mirror)) {
             if mirror == file {
                 *mirror = other.to_owned();
@@ -297,11 +309,13 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
         section.problem("certificate", "is missing; name the CA certificate (PEM or DER)");
     }
     let own = TlsTrust::read(section, "tls_ca");
+    let fetch_deltas = section.boolean("fetch_deltas");
     let places = Places {
         certificate: certificate.as_deref(),
         state_dir: around.state_dir,
         tls_ca: own.as_ref().or(around.tls_ca),
         every: section.duration("crl_every", limits::fetch::CRL_EVERY),
+        fetch_deltas: fetch_deltas.unwrap_or(true),
     };
     let (mut fetched, mut directories) = (Vec::new(), Vec::new());
     let of = certificate.as_deref().map(|path| path.as_os_str().as_encoded_bytes()).unwrap_or_default();
@@ -313,6 +327,7 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
         crls_are_complete: section.boolean("crls_are_complete").unwrap_or(false),
         pushes: section.boolean("pushes").unwrap_or(false),
         fetched,
+        leaves_deltas: fetch_deltas == Some(false),
         sql,
         directories,
     };
@@ -324,6 +339,12 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
     }
     if sources.crls_are_complete && !sources.has_crls() && !is_of_replica {
         section.problem("crls_are_complete", "speaks of CRLs, and there is none; add `crl`, or remove it");
+    }
+    if fetch_deltas.is_some() && !sources.has_crls() && !is_of_replica {
+        section.problem(
+            "fetch_deltas",
+            "says whether delta CRLs are followed that a CRL names, and there is no CRL; remove it",
+        );
     }
     let crl_issuers = read_files(section, "crl_issuer", limits::CRL_ISSUERS_MAX);
     if !crl_issuers.is_empty() && !sources.has_crls() && !is_of_replica {
@@ -369,6 +390,8 @@ struct Places<'a> {
     state_dir: &'a Path,
     tls_ca: Option<&'a TlsTrust>,
     every: Option<Duration>,
+    /// Whether the deltas are fetched that a CRL at a URL names.
+    fetch_deltas: bool,
 }
 
 impl Places<'_> {
@@ -412,7 +435,8 @@ impl Places<'_> {
             Some(TlsTrust::System) | None => None,
         };
         if fetched.iter().all(|other| other.mirror != mirror) {
-            fetched.push(Fetched { url, mirror: mirror.clone(), tls_ca, every: self.every });
+            let delta = self.fetch_deltas.then(|| state_dir::behind(&mirror, ".delta"));
+            fetched.push(Fetched { url, mirror: mirror.clone(), tls_ca, every: self.every, delta });
         }
         Ok(mirror)
     }

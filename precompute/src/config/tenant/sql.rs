@@ -70,14 +70,22 @@ fn tls_ca(section: &mut Section<'_>) -> Option<PathBuf> {
     }
 }
 
+/// Whose tables are known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Schema {
+    Ejbca,
+    Xipki,
+}
+
 fn query(section: &mut Section<'_>) -> Query {
-    let schema = section.choice("schema", &[("ejbca", ())]);
+    let schema = section.choice("schema", &[("ejbca", Schema::Ejbca), ("xipki", Schema::Xipki)]);
     let radix = section.choice("serials", &[("hexadecimal", Radix::Hexadecimal), ("decimal", Radix::Decimal)]);
     let own = section.string("query");
     if radix.is_some() && !section.has("query") {
         section.problem("serials", "says how the serial numbers of `query` are written, which is missing");
     }
     match (schema.is_some() || section.has("schema"), own) {
+        (true, None) if schema == Some(Schema::Xipki) => Query::Xipki,
         (true, None) => Query::Ejbca,
         (false, Some(text)) if !text.trim().is_empty() && text.len() <= limits::QUERY_OCTETS_MAX => {
             Query::Own { text, serials: radix.unwrap_or_default() }
@@ -92,7 +100,10 @@ fn query(section: &mut Section<'_>) -> Query {
         }
         (false, None) => {
             if !section.has("query") {
-                section.problem("schema", "is missing; write `schema = \"ejbca\"`, or a `query` of your own");
+                section.problem(
+                    "schema",
+                    "is missing; write `schema = \"ejbca\"` or `schema = \"xipki\"`, or a `query` of your own",
+                );
             }
             Query::Ejbca
         }

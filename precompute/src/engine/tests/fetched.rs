@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::*;
 use crate::{
     config::Fetched,
-    feeder::tests::server::{Server, crl},
+    feeder::tests::server::{Server, crl, crl_with, freshest},
     limits::fetch,
     ocsp::Policy,
     pki::Serial,
@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An issuer whose CRL is at a server, as the tenant `far`.
 fn far(state: &Path, url: &str) -> FollowedIssuer {
     let mirror = state.join("fetched/ca.crl");
-    let fetched = vec![Fetched { url: url.parse().unwrap(), mirror: mirror.clone(), tls_ca: None, every: None }];
+    let fetched =
+        vec![Fetched { url: url.parse().unwrap(), mirror: mirror.clone(), tls_ca: None, every: None, delta: None }];
     issuer("far", draft::issuer(), Sources { crls: vec![mirror], fetched, ..Sources::default() })
 }
 
@@ -159,4 +160,32 @@ fn a_standby_fetches_and_reads_once_it_leads() {
     assert_eq!(revoked_of(&engine, 0), [3]);
     assert_eq!(report(&engine, 0).fetches.len(), 1);
     assert_eq!(server.requests().len(), 1, "by the same feeder");
+}
+
+#[test]
+fn the_delta_that_a_crl_names_revokes_and_one_that_does_not_fit_refuses_nothing() {
+    let (server, state) = (Server::start(), tempfile::tempdir().unwrap());
+    let url = server.url("delta.crl");
+    let (complete, delta) =
+        (|number| crl_with(number, &[freshest(&[&url])]), |number, base| crl_with(number, &[draft::delta(base)]));
+    server.has("ca.crl", &complete(3));
+    server.has("delta.crl", &delta(4, 3));
+    let mut far = far(state.path(), &server.url("ca.crl"));
+    far.sources.fetched[0].delta = Some(state.path().join("fetched/ca.crl.delta"));
+    let mut engine = Engine::open_for(state.path(), vec![far.clone()]).unwrap();
+    engine.read_all(|_, _, _| ()).unwrap();
+    // It is there at a very first start, before anybody is answered.
+    assert_eq!(revoked_of(&engine, 0), [3, 4]);
+    assert_eq!(report(&engine, 0).fetches.len(), 2);
+    // The complete CRL that this one changes has not come yet.
+    server.has("delta.crl", &delta(8, 7));
+    engine.followers[0].fetch_now();
+    until("what it revokes counts", || revoked_of(&engine, 0) == [3, 4, 8]);
+    until("it is told", || report(&engine, 0).warnings.iter().any(|warning| warning.contains("since CRL 0x07")));
+    assert_eq!(report(&engine, 0).fault, None);
+    // The complete one alone counts when it names none.
+    server.has("ca.crl", &crl(9));
+    engine.followers[0].fetch_now();
+    until("all that was revoked is", || revoked_of(&engine, 0) == [3, 4, 8, 9]);
+    until("there is no delta", || report(&engine, 0).fetches.len() == 1 && report(&engine, 0).warnings.is_empty());
 }

@@ -309,8 +309,7 @@ fn a_hundred_thousand_files_are_read_in_seconds_and_a_new_one_counts_within_two(
         progress.is_some_and(|(looked, of)| looked > 0 && of == Some(u64::from(COUNT)))
     });
     until("all are there", || world.listed().len() == COUNT as usize);
-    println!("the first look: {:?}", begun.elapsed());
-    let mut took = Vec::new();
+    let mut took = vec![begun.elapsed()];
     for number in 1..4 {
         let serial = COUNT + number;
         world.write(&format!("{serial}.der"), &own(serial));
@@ -322,6 +321,6 @@ fn a_hundred_thousand_files_are_read_in_seconds_and_a_new_one_counts_within_two(
         });
         took.push(begun.elapsed());
     }
-    println!("a new one: {took:?}");
-    assert!(took.iter().min().unwrap() < &Duration::from_secs(2), "{took:?}");
+    // On a machine that is busy with other tests one of several has to be that quick.
+    assert!(took[1..].iter().min().unwrap() < &Duration::from_secs(2), "{took:?}");
 }

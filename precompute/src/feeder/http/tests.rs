@@ -15,14 +15,7 @@ use crate::{ledger::FetchKind, source::draft};
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
 fn at(url: &str, mirror: &Path) -> CrlAtUrl {
-    CrlAtUrl {
-        url: url.parse().unwrap(),
-        mirror: mirror.to_owned(),
-        issuer: draft::issuer(),
-        crl_issuers: Vec::new(),
-        tls_ca: None,
-        every: None,
-    }
+    CrlAtUrl::new(url.parse().unwrap(), mirror.to_owned(), (draft::issuer(), Vec::new()))
 }
 
 /// What comes of one question about `ca.crl`; `last`: what is known before.
@@ -45,7 +38,7 @@ fn ask(server: &Server, url: &str, last: Option<&Last>) -> Result<Answer, String
 fn last(number: u8, validators: Validators) -> Last {
     let dir = tempfile::tempdir().unwrap();
     let mirror = Mirror::new(&dir.path().join("ca.crl"));
-    let facts = crl::judge(crl(number), &CrlIssuers::ca(&draft::issuer()), None, validators, NOW).unwrap();
+    let facts = crl::judge(crl(number), &CrlIssuers::ca(&draft::issuer()), None, None, validators, NOW).unwrap();
     let mut draft = mirror.draft().unwrap();
     draft.write_all(&crl(number)).unwrap();
     mirror.replace(draft, facts, "http://a", NOW, None).unwrap()

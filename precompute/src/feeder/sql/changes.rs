@@ -13,8 +13,8 @@ use std::{
 };
 
 use super::{
-    RowsOfIssuer, SqlFacts,
-    link::{Fault, Link},
+    Connected, RowsOfIssuer, SqlFacts,
+    link::Fault,
     query::{Query, Since},
     row::{Row, Unit},
 };
@@ -90,9 +90,12 @@ impl Known {
     /// After all rows, of which the reading began `now`: where there was none, changes are asked for from then on, if it
     /// is known how.
     pub(super) fn begin(&mut self, now: UnixTime, query: &Query) {
-        if self.facts.newest.is_none() && *query == Query::Ejbca {
-            self.facts.newest = Some((milliseconds(now), Unit::Milliseconds));
-        }
+        let unit = match query {
+            Query::Ejbca => Some(Unit::Milliseconds),
+            Query::Xipki => Some(Unit::Seconds),
+            Query::Own { .. } => None,
+        };
+        self.facts.newest = self.facts.newest.or(unit.map(|unit| (milliseconds(now), unit)));
         // A row that is dated later than the reading began says nothing of those that were committed meanwhile.
         if let Some((newest, _)) = &mut self.facts.newest {
             *newest = (*newest).min(milliseconds(now));
@@ -107,16 +110,16 @@ fn milliseconds(now: UnixTime) -> i64 {
 /// Asks what has changed.
 pub(super) async fn ask(
     of: &RowsOfIssuer,
-    link: &mut Link,
+    link: &mut Connected,
     known: &mut Known,
     now: UnixTime,
 ) -> Result<Changes, Fault> {
     let Some((newest, unit)) = known.facts.newest else { return Ok(Changes::Lines(Vec::new())) };
     let (begun, reach) = (Instant::now(), known.reach.unwrap_or(newest));
     let since = Since::before(reach, milliseconds(now), of.source.overlap, unit);
-    let query = of.source.query.rows(&of.issuer, Some(since));
+    let query = of.source.query.rows(&link.whose, Some(since));
     let (mut lines, mut count, mut line) = (Vec::new(), 0, Vec::new());
-    let read = link.rows(&query, limits::CHANGES_WITHIN, |row| {
+    let read = link.link.rows(&query, limits::CHANGES_WITHIN, |row| {
         count += 1;
         if count > limits::CHANGES_MAX {
             return;

@@ -5,6 +5,8 @@
 use super::link::Fault;
 use crate::limits::fetch as limits;
 
+const CERTIFICATE: &str = "; is `tls_ca` the CA of its certificate, and is that for this name?";
+
 /// What completes the name of the database.
 pub(super) fn told(fault: &Fault) -> String {
     let error = match fault {
@@ -13,8 +15,10 @@ pub(super) fn told(fault: &Fault) -> String {
     };
     let Some(database) = error.as_database_error() else {
         let remedy = match error {
+            // A handshake that fails is one of these.
+            sqlx::Error::Io(_) if error.to_string().contains("peer certificate") => CERTIFICATE,
             sqlx::Error::Io(_) => "; is it there, and may this machine connect to it?",
-            sqlx::Error::Tls(_) => "; is `tls_ca` the CA of its certificate, and is that for this name?",
+            sqlx::Error::Tls(_) => CERTIFICATE,
             _ => "",
         };
         return format!("gives no answer: {}{remedy}", short(&error.to_string()));

@@ -1,6 +1,6 @@
 //! What a database is asked. Pure.
 //!
-//! Invariant: nothing of a database or a certificate gets into a query but numbers and hexadecimal digits; an operator's own
+//! Invariant: nothing of a database or a certificate gets into a query but numbers and hexadecimal digits ([`Whose`]); an operator's own
 //! query stands in parentheses. Of each row the same columns come, whatever the tables are called. It does not know what
 //! the rows mean.
 
@@ -16,6 +16,8 @@ use crate::pki::{Certificate, hex, written::Radix};
 pub enum Query {
     /// The rows that EJBCA has of the issuer in `CertificateData`.
     Ejbca,
+    /// The rows that xipki has of it in `CERT`, in its schemas 4 to 8 (xipki 5.3 to 6.5).
+    Xipki,
     /// The operator's own.
     Own {
         /// A `SELECT` with the columns that the documentation names.
@@ -26,16 +28,29 @@ pub enum Query {
 }
 
 impl Query {
+    /// The CAs that the database has, a number and a certificate in each row; `None` where that need not be asked.
+    pub(super) fn cas(&self) -> Option<&'static str> {
+        matches!(self, Self::Xipki).then_some("SELECT ID AS serial, CERT AS status FROM CA")
+    }
+
     /// All rows, or those that have changed since.
-    pub(super) fn rows(&self, issuer: &Certificate, since: Option<Since>) -> String {
+    pub(super) fn rows(&self, whose: &Whose, since: Option<Since>) -> String {
+        let Whose(whose) = whose;
         match self {
             Self::Ejbca => {
                 let since = since.map(|since| format!(" AND updateTime >= {}", since.milliseconds)).unwrap_or_default();
                 format!(
                     "SELECT serialNumber AS serial, status, revocationDate AS revoked_at, revocationReason AS reason, \
                      expireDate AS not_after, updateTime AS changed_at FROM CertificateData \
-                     WHERE cAFingerprint = '{}'{since}",
-                    fingerprint(issuer)
+                     WHERE {whose}{since}"
+                )
+            }
+            Self::Xipki => {
+                let since =
+                    since.map(|since| format!(" AND LUPDATE >= {}", since.milliseconds / 1000)).unwrap_or_default();
+                format!(
+                    "SELECT SN AS serial, REV AS status, RT AS revoked_at, RR AS reason, NAFTER AS not_after, \
+                     LUPDATE AS changed_at FROM CERT WHERE {whose}{since}"
                 )
             }
             Self::Own { text, .. } => {
@@ -52,8 +67,25 @@ impl Query {
                 "SELECT serialNumber AS serial FROM CertificateData WHERE fingerprint = '{}'",
                 fingerprint(issuer)
             )),
-            Self::Own { .. } => None,
+            Self::Xipki | Self::Own { .. } => None,
         }
+    }
+}
+
+/// Which rows are an issuer's, as a condition.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Whose(String);
+
+impl Whose {
+    /// As EJBCA tells CAs apart.
+    pub(super) fn ejbca(issuer: &Certificate) -> Self {
+        Self(format!("cAFingerprint = '{}'", fingerprint(issuer)))
+    }
+
+    /// As xipki numbers them: at least one number.
+    pub(super) fn xipki(ids: &[i64]) -> Self {
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        Self(format!("CA_ID IN ({})", ids.join(", ")))
     }
 }
 

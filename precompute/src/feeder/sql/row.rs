@@ -64,18 +64,24 @@ impl Row<'_> {
     pub(super) fn listed(&self, query: &Query, odd: &mut Option<String>) -> Option<Listed> {
         let (serial, kind) = self.serial.as_ref()?;
         let radix = match (kind, query) {
+            (_, Query::Xipki) | (Kind::Bytes, _) => Radix::Hexadecimal,
             (Kind::Number, _) | (Kind::Text, Query::Ejbca) => Radix::Decimal,
-            (Kind::Bytes, _) => Radix::Hexadecimal,
             (Kind::Text, Query::Own { serials, .. }) => *serials,
         };
         match query {
-            Query::Ejbca => {
+            Query::Ejbca | Query::Xipki => {
                 let serial = written::serial(serial, radix).map_err(|what| {
                     odd.get_or_insert(format!("has as serial number {what}; its certificate is not listed"));
                 });
                 let serial = serial.ok()?;
-                let not_after = self.not_after.as_deref().and_then(moment).map(|(moment, _)| seconds(moment));
-                Some(Listed { serial, record: Record { status: self.of_ejbca(serial, odd), not_after } })
+                let (status, not_after) = match query {
+                    Query::Xipki => (self.of_xipki(serial, odd), self.not_after.as_deref().and_then(in_seconds)),
+                    _ => (
+                        self.of_ejbca(serial, odd),
+                        self.not_after.as_deref().and_then(moment).map(|(moment, _)| seconds(moment)),
+                    ),
+                };
+                Some(Listed { serial, record: Record { status, not_after } })
             }
             Query::Own { .. } => {
                 let instant = |text: &Option<Cow<'_, str>>| -> String {
@@ -100,6 +106,24 @@ impl Row<'_> {
         }
     }
 
+    /// The flag of xipki: 0 is not revoked, 1 is. Releasing a hold clears reason and time.
+    fn of_xipki(&self, serial: Serial, odd: &mut Option<String>) -> Status {
+        let flag = self.status.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+        let code = self.reason.as_deref().and_then(|text| text.trim().parse::<u8>().ok());
+        let reason = match (&*flag, code) {
+            ("0" | "f" | "false", _) => return Status::Good,
+            ("1" | "t" | "true", code) => code.and_then(Reason::from_code).unwrap_or(Reason::Unspecified),
+            _ => {
+                odd.get_or_insert_with(|| {
+                    format!("of serial {serial} has the flag `{}` in REV: taken as on hold", flag.escape_debug())
+                });
+                Reason::CertificateHold
+            }
+        };
+        let time = self.revoked_at.as_deref().and_then(in_seconds).unwrap_or(UnixTime(0));
+        Status::Revoked { time: time.min(REVOCATION_TIME_MAX), reason }
+    }
+
     /// The states of EJBCA's `CertificateConstants`: 40 is revoked; an archived one (60) is revoked if it has a reason; in
     /// the others it is not. A reason of 8 says that a hold was released.
     fn of_ejbca(&self, serial: Serial, odd: &mut Option<String>) -> Status {
@@ -120,6 +144,11 @@ impl Row<'_> {
         let time = self.revoked_at.as_deref().and_then(moment).map_or(UnixTime(0), |(moment, _)| seconds(moment));
         Status::Revoked { time: time.min(REVOCATION_TIME_MAX), reason }
     }
+}
+
+/// A column that has seconds since 1970, whatever their size: 9999 is no instant in milliseconds.
+fn in_seconds(text: &str) -> Option<UnixTime> {
+    text.trim().parse::<u64>().ok().map(|seconds| UnixTime(seconds).min(UnixTime::MAX))
 }
 
 fn seconds(milliseconds: i64) -> UnixTime {

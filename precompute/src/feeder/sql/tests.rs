@@ -213,6 +213,41 @@ fn the_states_of_ejbca_are_read_as_it_means_them_and_another_ca_is_told() {
 }
 
 #[test]
+fn the_flags_of_xipki_are_read_and_its_ca_is_found_by_name_and_key() {
+    let mut world = World::new(
+        "CREATE TABLE CA (ID INTEGER, CERT TEXT); CREATE TABLE CERT (CA_ID INTEGER, SN TEXT, REV INTEGER, RR INTEGER, RT \
+         INTEGER, NAFTER INTEGER, LUPDATE INTEGER)",
+    );
+    let spec = world.spec(Query::Xipki);
+    let feed = world.feeders.subscribe(&spec).unwrap();
+    let complaint = || feed.fetching().report().complaint().unwrap_or_default();
+    until("it is told", || complaint().contains("has 0 CAs in its table CA, and none with the name and key"));
+    let text = BASE64_STANDARD.encode(draft::issuer().der());
+    let (first, second) = text.split_at(64);
+    let other = BASE64_STANDARD.encode(draft::certificate("CA", 8, &[]).der());
+    world.write(&format!(
+        "INSERT INTO CERT VALUES (3, 'a', 0, NULL, NULL, 253402300799, 1700000000), (3, '100', 1, 1, 1700000000, 4102444800, \
+         1700000000), (7, '3f', 1, 6, 1700000000, 4102444800, 1700000000), (3, 'd', 9, NULL, NULL, 1, 1700000000), \
+         (5, 'e', 0, NULL, NULL, 4102444800, 1700000000), (3, '-f', 0, NULL, NULL, 1, 1700000000); \
+         INSERT INTO CA VALUES (3, '{first}\n{second}\n'), (5, '{other}'), (6, 'none'), \
+         (7, '-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----')"
+    ));
+    let at = |reason| Some(revoked(1_700_000_000, reason));
+    becomes(&world, "0A", Some(Status::Good));
+    for (serial, wanted) in [
+        ("0100", at(Reason::KeyCompromise)),
+        ("3F", at(Reason::CertificateHold)),
+        ("0D", Some(revoked(0, Reason::CertificateHold))),
+        ("0E", None),
+    ] {
+        becomes(&world, serial, wanted);
+    }
+    assert_eq!(listed(feed.mirror()).len(), 4);
+    world.write("UPDATE CERT SET REV = 0, RR = NULL, RT = NULL, LUPDATE = 1700000005 WHERE SN = '3f'");
+    becomes(&world, "3F", Some(Status::Good));
+}
+
+#[test]
 fn what_is_wrong_with_a_database_is_told_with_a_remedy_and_the_mirror_stays() {
     let mut world = World::new(OWN);
     world.write("INSERT INTO certs VALUES (X'0A', 'good', NULL, NULL, NULL, 1700000000)");

@@ -1,7 +1,7 @@
 //! A server that answers as it is told, and keeps what it was asked.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -19,6 +19,21 @@ pub(crate) fn crl(number: u8) -> Vec<u8> {
         .der()
 }
 
+/// The same with more extensions, and the last ones that it names its delta by.
+pub(crate) fn crl_with(number: u8, extensions: &[Vec<u8>]) -> Vec<u8> {
+    let extensions = [&[draft::number(number)], extensions].concat();
+    Draft { entries: draft::sequence(&[draft::entry(number, &[])]), ..Draft::extensions(&extensions) }.der()
+}
+
+/// freshestCRL with these URLs.
+pub(crate) fn freshest(urls: &[&str]) -> Vec<u8> {
+    let point = |url: &&str| {
+        let name = draft::element(0xa0, draft::element(0xa0, draft::element(0x86, url)));
+        draft::sequence(&[name])
+    };
+    draft::extension(46, false, draft::sequence(&urls.iter().map(point).collect::<Vec<_>>()))
+}
+
 /// Ended when dropped.
 pub(crate) struct Server {
     address: SocketAddr,
@@ -29,6 +44,8 @@ pub(crate) struct Server {
 struct Shared {
     is_over: AtomicBool,
     answer: Mutex<Vec<u8>>,
+    /// By how requests for it begin.
+    files: Mutex<HashMap<String, Vec<u8>>>,
     requests: Mutex<Vec<String>>,
     held: Mutex<HashSet<String>>,
     changed: Condvar,
@@ -67,6 +84,12 @@ impl Server {
     /// The same, all of it, after which the connection ends.
     pub(crate) fn answers(&self, answer: &[u8]) {
         *self.shared.answer.lock().unwrap() = answer.to_vec();
+    }
+
+    /// What is at this name from now on.
+    pub(crate) fn has(&self, name: &str, body: &[u8]) {
+        let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", body.len());
+        self.shared.files.lock().unwrap().insert(format!("GET /{name} "), [head.as_bytes(), body].concat());
     }
 
     /// Does not answer requests for this.
@@ -108,7 +131,10 @@ impl Shared {
         let held = self.held.lock().unwrap();
         let is_held = |held: &mut HashSet<String>| held.iter().any(|begin| head.starts_with(begin));
         drop(self.changed.wait_while(held, is_held).unwrap_or_else(PoisonError::into_inner));
-        let answer = self.answer.lock().unwrap().clone();
+        let files = self.files.lock().unwrap();
+        let file = files.iter().find(|(begin, _)| head.starts_with(*begin)).map(|(_, file)| file.clone());
+        drop(files);
+        let answer = file.unwrap_or_else(|| self.answer.lock().unwrap().clone());
         let _ = stream.write_all(&answer);
     }
 }

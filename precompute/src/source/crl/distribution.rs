@@ -1,10 +1,9 @@
-//! Where CRLs are published: the URLs of cRLDistributionPoints and freshestCRL (RFC 5280 sections 4.2.1.13, 4.2.1.15 and
-//! 5.2.6).
+//! Where the deltas to a CRL are published: the URLs of freshestCRL (RFC 5280 section 5.2.6).
 //!
-//! Invariant: what cannot be read is left out: these extensions only help to find a CRL, and change nothing that is said of
+//! Invariant: what cannot be read is left out: the extension only helps to find a CRL, and changes nothing that is said of
 //! a certificate. It fetches nothing.
 
-use crate::pki::{Certificate, elements::Elements, tag::SEQUENCE};
+use crate::pki::{elements::Elements, tag::SEQUENCE};
 
 /// Content bytes of id-ce-freshestCRL, 2.5.29.46.
 pub(super) const FRESHEST_CRL: &[u8] = &[0x55, 0x1d, 46];
@@ -13,12 +12,7 @@ const URI: u8 = 0x86;
 /// distributionPoint of DistributionPoint, and fullName of DistributionPointName.
 const NAME: u8 = 0xa0;
 
-/// The URLs where the deltas to the CRLs of this CA are, as its certificate says.
-pub fn freshest_crls(certificate: &Certificate) -> Vec<&str> {
-    certificate.extension(FRESHEST_CRL).map(urls).unwrap_or_default()
-}
-
-/// The URLs in CRLDistributionPoints, DER, in order.
+/// The URLs in CRLDistributionPoints, DER, in order. AD CS writes spaces as they are.
 pub(super) fn urls(value: &[u8]) -> Vec<&str> {
     let mut found = Vec::new();
     let Ok(mut points) = Elements::only(value, SEQUENCE) else { return found };
@@ -42,7 +36,8 @@ fn urls_of_point<'v>(point: &'v [u8], found: &mut Vec<&'v str>) {
     let Ok(Some(full)) = Elements::new(name).optional(NAME) else { return };
     let mut names = Elements::new(full);
     while let Ok(name) = names.any() {
-        let url = str::from_utf8(name.content).ok().filter(|url| url.bytes().all(|byte| byte.is_ascii_graphic()));
+        let is_url = |url: &&str| url.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        let url = str::from_utf8(name.content).ok().filter(is_url);
         found.extend(url.filter(|_| name.tag == URI));
     }
 }
@@ -50,7 +45,7 @@ fn urls_of_point<'v>(point: &'v [u8], found: &mut Vec<&'v str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::crl::tests::draft::{certificate, element, extension, sequence};
+    use crate::source::crl::tests::draft::{element, sequence};
 
     fn point(names: &[(u8, &str)]) -> Vec<u8> {
         let names: Vec<_> = names.iter().map(|(tag, name)| element(*tag, name)).collect();
@@ -70,14 +65,11 @@ mod tests {
             point(&[(0x82, "dns.example"), (URI, "http://a/1"), (URI, "ldap://a/2?x?base")]),
             sequence(&[element(0x81, [0, 0x40])]),
             sequence(&[element(NAME, element(0xa1, "relative"))]),
-            point(&[(URI, "http://b/ä"), (URI, "http://b/\n"), (URI, "http://b")]),
+            point(&[(URI, "http://b/ä"), (URI, "http://b/\n"), (URI, "http://b/My CA+.crl")]),
         ]);
-        assert_eq!(urls(&points), ["http://a/1", "ldap://a/2?x?base", "http://b"]);
+        assert_eq!(urls(&points), ["http://a/1", "ldap://a/2?x?base", "http://b/My CA+.crl"]);
         for end in 0..points.len() {
             assert!(urls(&points[..end]).is_empty(), "{end}");
         }
-        let ca = certificate("CA", 7, &[extension(46, false, &points)]);
-        assert_eq!(freshest_crls(&ca).len(), 3);
-        assert!(freshest_crls(&certificate("CA", 7, &[])).is_empty());
     }
 }

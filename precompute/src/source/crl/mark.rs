@@ -93,6 +93,16 @@ impl Crl {
         self.mark
     }
 
+    /// Which part of the certificates it covers, whoever has signed it: zeros for all of them, otherwise SHA-256 of the value
+    /// of its issuingDistributionPoint.
+    pub fn part(&self) -> [u8; 32] {
+        let mut part = [0; 32];
+        if let Some(value) = self.distribution_point().filter(|_| !self.header.coverage.is_complete()) {
+            part.copy_from_slice(digest::digest(&digest::SHA256, value).as_ref());
+        }
+        part
+    }
+
     /// Which certificates it covers, and who has signed it.
     pub fn scope(&self) -> CrlScope {
         let part = self.distribution_point().filter(|_| !self.header.coverage.is_complete());
