@@ -33,7 +33,7 @@ struct Fault {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Who {
+pub(crate) enum Who {
     Replica,
     Leader,
     Standby,
@@ -70,7 +70,7 @@ const OTHERWISE: [Fault; 5] = [
 #[test]
 fn under_load_each_kind_of_process_dies_or_hangs_and_no_request_fails() {
     let wanted = Wanted::from_environment();
-    let mut installation = Installation::start(wanted);
+    let mut installation = Installation::start(&wanted);
     let begun = Instant::now();
     let (mut events, mut random, mut hit, mut killed) = (Vec::new(), wanted.seed, 0, 0);
     let mut run = |installation: &mut Installation, fault: Fault, random: &mut u64| {
@@ -82,7 +82,9 @@ fn under_load_each_kind_of_process_dies_or_hangs_and_no_request_fails() {
         events.push(event);
     };
     EACH.iter().for_each(|fault| run(&mut installation, *fault, &mut random));
-    let all = [&EACH[..], &OTHERWISE].concat();
+    let is_wanted = |fault: &Fault| wanted.who.is_empty() || format!("{:?}", fault.who).to_lowercase() == wanted.who;
+    let all: Vec<Fault> = EACH.iter().chain(&OTHERWISE).copied().filter(is_wanted).collect();
+    assert!(!all.is_empty(), "OSTIA_WHO: nobody is called `{}`", wanted.who);
     let rest = OTHERWISE.iter().copied().map(Some).chain(std::iter::repeat(None));
     for next in rest {
         if begun.elapsed() >= wanted.length {

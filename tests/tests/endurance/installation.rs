@@ -26,13 +26,15 @@ use crate::{
 };
 
 /// What a run is to be like; see the variables in `main`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// At least so long.
     pub(crate) length: Duration,
     /// OCSP requests a second.
     pub(crate) rate: u32,
     pub(crate) seed: u64,
+    /// To whom something happens at random, as [`Who`](crate::faults::Who) has it in small letters; empty for everybody.
+    pub(crate) who: String,
 }
 
 impl Wanted {
@@ -46,6 +48,7 @@ impl Wanted {
             length: Duration::from_secs(number("OSTIA_ENDURANCE", 0)),
             rate: number("OSTIA_RATE", 300) as u32,
             seed: number("OSTIA_SEED", 1),
+            who: env::var("OSTIA_WHO").unwrap_or_default(),
         }
     }
 }
@@ -72,7 +75,7 @@ struct AtWork {
 
 impl Installation {
     /// Starts all of it by the shipped configurations, and load on it; certificates enough for what is pushed in so long a time.
-    pub(crate) fn start(wanted: Wanted) -> Self {
+    pub(crate) fn start(wanted: &Wanted) -> Self {
         let certificates = 4000 + 2 * (wanted.length.as_secs() * u64::from(Pushes::A_SECOND)) as usize;
         let plan = ClusterPlan::of(2, 3).shipped().sentinels(2).stamping().listed(certificates).takeover_after("6s");
         // Without a key a replica says tryLater from when it knows of a revocation until it has the answer.

@@ -12,6 +12,7 @@
 //! | `OSTIA_ENDURANCE` | for how many seconds faults go on, at least one of each kind | one of each kind |
 //! | `OSTIA_RATE` | OCSP requests a second | 300 |
 //! | `OSTIA_SEED` | of the order of faults after the first ones | 1 |
+//! | `OSTIA_WHO` | to whom those happen: `replica`, `leader`, `standby`, `master`, `follower` or `sentinel` | everybody |
 //!
 //! By hand: `OSTIA_ENDURANCE=3600 OSTIA_RATE=10000 cargo test --release -p ostia-tests --test endurance faults -- --nocapture`.
 

@@ -14,7 +14,7 @@ use crate::{
 /// drained before; servers of Redis one after the other, the master after a fail-over by hand; HAProxy by a reload.
 #[test]
 fn everything_is_upgraded_in_turn_under_load_and_no_request_fails() {
-    let mut installation = Installation::start(Wanted::from_environment());
+    let mut installation = Installation::start(&Wanted::from_environment());
     let mut events = Vec::new();
     let mut step = |installation: &mut Installation, what: &str, work: &mut dyn FnMut(&mut Installation)| {
         let begun = Instant::now();

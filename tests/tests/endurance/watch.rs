@@ -142,7 +142,17 @@ impl Watch {
                 Ok(reply) => match Questions::read(serial, &reply) {
                     Some(Status::Revoked) => {}
                     Some(Status::Good) if is_some_frozen && begun.elapsed() > WAITED => watched.waited += 1,
-                    said => watched.went_back.push(format!("the balancer: {} {said:?} of {serial}", reply.status)),
+                    said => {
+                        let each: Vec<_> = (0..self.replicas.len())
+                            .map(|replica| self.of_replica(replica, serial, &mut connections[replica]))
+                            .collect();
+                        watched.went_back.push(format!(
+                            "the balancer: {} {said:?} of {serial} after {:?}, is somebody away: {is_some_frozen}, replicas \
+                             say now: {each:?}",
+                            reply.status,
+                            begun.elapsed()
+                        ));
+                    }
                 },
                 Err(error) => watched.failed.push(error.to_string()),
             }
