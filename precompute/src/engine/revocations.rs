@@ -143,6 +143,12 @@ impl Revocations {
         let alone = (!has_complete).then_some(ALONE);
         self.tell_of_deltas(question, taken.as_ref().filter(|_| series.deltas.is_empty()));
         let delta = self.take_deltas(question, series.deltas, taken.as_ref(), alone, &mut marks, start);
+        // A delta that is not here any more may have told of a hold which the older complete CRL does not know.
+        let is_behind =
+            |(_, complete): &Read<'_>| marks.delta.is_some_and(|mark| mark.number > complete.header().number);
+        if delta.is_none() && taken.as_ref().is_some_and(is_behind) {
+            self.scopes.retain(|other| *other != scope);
+        }
         if question.issuer.publishes_crls {
             let crls = taken.map(|(_, crl)| crl).into_iter().chain(delta);
             self.accepted.extend(crls.map(|crl| accepted(crl, series.place)));
@@ -242,8 +248,12 @@ impl Revocations {
         if let Some(Err(problem)) =
             complete.filter(|_| is_found).map(|(_, complete)| newest.applies_to(complete, number))
         {
-            self.warnings.push(format!("{}: {problem}; only its final revocations count", path.display()));
-            self.take_final(&newest);
+            self.warnings.push(format!(
+                "{}: {problem}; its revocations and holds count, and it releases nobody",
+                path.display()
+            ));
+            self.entries.extend(newest.entries().filter_map(revoked));
+            self.scopes.retain(|scope| *scope != marks.scope);
             return None;
         }
         let mut is_taken = true;

@@ -258,6 +258,30 @@ fn unlisted_serials_are_good_only_where_the_parts_make_up_the_whole() {
 }
 
 #[test]
+fn a_delta_that_was_found_and_does_not_fit_or_is_gone_releases_nobody() {
+    let mut place = Place::of(&["ca.crl"], |issuer| {
+        let mirror = issuer.sources.crls[0].clone();
+        let (url, delta) = ("http://a/ca.crl".parse().unwrap(), Some(mirror.with_file_name("found")));
+        issuer.sources.fetched = vec![crate::config::Fetched { url, mirror, tls_ca: None, every: None, delta }];
+    });
+    let (number, delta) = (draft::number, draft::delta);
+    place.write("ca.crl", &[number(7)], &[(1, LOST)]);
+    place.write("found", &[number(16), delta(7)], &[(3, HELD)]);
+    place.pass().unwrap();
+    assert_eq!(place.reasons([1, 3]), [Some(LOST), Some(HELD)]);
+    // A cache still gives the complete CRL of before. What the delta says against certificates counts, holds as well.
+    place.write("found", &[number(33), delta(32)], &[(2, LOST), (4, HELD)]);
+    place.pass().unwrap();
+    assert_eq!(place.reasons([1, 2, 3, 4]), [LOST, LOST, HELD, HELD].map(Some));
+    place.remove("found");
+    place.pass().unwrap();
+    assert_eq!(place.reasons([3, 4]), [HELD; 2].map(Some), "no older CRL takes back what the delta has said");
+    place.write("ca.crl", &[number(34)], &[(1, LOST), (2, LOST), (4, HELD)]);
+    place.pass().unwrap();
+    assert_eq!(place.reasons([1, 2, 3, 4]), [Some(LOST), Some(LOST), None, Some(HELD)]);
+}
+
+#[test]
 fn deltas_on_deltas_are_applied_in_their_order_and_none_without_its_complete_crl() {
     let (number, delta) = (draft::number, draft::delta);
     let files = ["c.crl", "b.crl", "a.crl", "ca.crl"];
