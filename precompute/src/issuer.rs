@@ -7,8 +7,8 @@
 mod revoked_ca;
 mod signer_fault;
 
-pub use revoked_ca::OwnRecord;
 pub(crate) use revoked_ca::under_revoked_ca;
+pub use revoked_ca::{Above, OwnRecord};
 pub use signer_fault::SignerFault;
 
 use std::{

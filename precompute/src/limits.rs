@@ -50,6 +50,9 @@ pub const UNDATED_MAX_AGE: Duration = Duration::from_secs(3600);
 /// Files of an issuer that list certificates: an operator who has more may join them.
 pub const LISTINGS_MAX: usize = 64;
 
+/// CAs above a CA whose revocation takes its certificates with it: the longest chains that browsers build have eight.
+pub const CAS_ABOVE_MAX: usize = 8;
+
 /// Certificates beside an index that `check` looks at: one of another CA is among so many where they are not a few.
 pub const CERTIFICATES_SAMPLED: usize = 64;
 

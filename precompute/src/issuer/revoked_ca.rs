@@ -21,15 +21,44 @@ pub struct OwnRecord {
     pub records: Arc<Records>,
     /// The serial number of the certificate.
     pub serial: Serial,
+    /// What is said of everything that CA has issued.
+    pub above: Above,
+}
+
+/// What takes all certificates of a CA with it.
+#[derive(Clone, Debug)]
+pub enum Above {
+    /// Nothing.
+    Nothing,
+    /// The operator's word, since then.
+    Since(UnixTime),
+    /// The record of its own certificate.
+    Record(Box<OwnRecord>),
 }
 
 impl OwnRecord {
-    /// Since when it is revoked for good.
+    /// Since when it is revoked for good, by itself or with the CA that has issued it.
     fn revoked_since(&self) -> Option<UnixTime> {
-        match self.records.get(&self.serial)?.status {
-            status @ Status::Revoked { time, .. } if status.is_final() => Some(time),
+        let own = match self.records.get(&self.serial).map(|found| found.status) {
+            Some(status @ Status::Revoked { time, .. }) if status.is_final() => Some(time),
             _ => None,
-        }
+        };
+        let above = match &self.above {
+            Above::Nothing => None,
+            Above::Since(since) => Some(*since),
+            Above::Record(record) => record.revoked_since(),
+        };
+        [own, above].into_iter().flatten().min()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let is_above = match (&self.above, &other.above) {
+            (Above::Nothing, Above::Nothing) => true,
+            (Above::Since(since), Above::Since(other)) => since == other,
+            (Above::Record(record), Above::Record(other)) => record.is_same(other),
+            _ => false,
+        };
+        is_above && Arc::ptr_eq(&self.records, &other.records) && self.serial == other.serial
     }
 }
 
@@ -55,9 +84,19 @@ impl ActiveIssuer {
     /// Whether the record of its own certificate is this one.
     pub fn has_own_record(&self, own: Option<&OwnRecord>) -> bool {
         match (&self.own, own) {
-            (Some(own), Some(other)) => Arc::ptr_eq(&own.records, &other.records) && own.serial == other.serial,
+            (Some(own), Some(other)) => own.is_same(other),
             (own, other) => own.is_none() && other.is_none(),
         }
+    }
+
+    /// What was noted of the same CA before stays noted, as long as the operator's word about it is the same.
+    pub fn after(self, former: Option<&Self>) -> Self {
+        let is_same = |former: &&Self| former.id() == self.id() && former.policy.ca_revoked == self.policy.ca_revoked;
+        if let Some(former) = former.filter(is_same) {
+            let noted = former.revoked_ca.load(Relaxed);
+            let _ = self.revoked_ca.compare_exchange(0, noted, Relaxed, Relaxed);
+        }
+        self
     }
 
     /// Notes whether its own certificate is revoked now, if that matters. True if it has not been noted before.
@@ -118,6 +157,32 @@ mod tests {
 
     fn revoked(time: u64, reason: Reason) -> Status {
         Status::Revoked { time: UnixTime(time), reason }
+    }
+
+    #[test]
+    fn a_ca_falls_with_every_ca_above_it_and_by_the_earliest_word() {
+        let serial = Serial::from_magnitude(&[7]).unwrap();
+        let of = |status: Option<Status>, above| {
+            let record = status.map(|status| Record { status, not_after: None });
+            OwnRecord { records: Records::of([Change::new(serial, record)]), serial, above }
+        };
+        let record = |status, above| Above::Record(Box::new(of(Some(status), above)));
+        let lost = |time| revoked(time, Reason::KeyCompromise);
+        for (own, above, since) in [
+            (Some(Status::Good), Above::Nothing, None),
+            (None, Above::Nothing, None),
+            (Some(revoked(5, Reason::CertificateHold)), Above::Nothing, None),
+            (Some(lost(5)), Above::Nothing, Some(5)),
+            (Some(Status::Good), Above::Since(UnixTime(4)), Some(4)),
+            (Some(Status::Good), record(lost(3), Above::Nothing), Some(3)),
+            (Some(lost(5)), record(lost(3), Above::Nothing), Some(3)),
+            (Some(lost(2)), record(lost(3), Above::Nothing), Some(2)),
+            (Some(Status::Good), record(Status::Good, record(lost(6), Above::Nothing)), Some(6)),
+            (Some(Status::Good), record(Status::Good, Above::Nothing), None),
+        ] {
+            let own = of(own, above);
+            assert_eq!(own.revoked_since(), since.map(UnixTime), "{own:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
     engine::{IssuerState, NotFollowed, States},
-    issuer::{ActiveIssuer, IssuerError, OwnRecord},
+    issuer::{Above, ActiveIssuer, IssuerError, OwnRecord},
+    limits,
     ocsp::{CaRevoked, HashAlgorithm},
     presign::Subject,
 };
@@ -81,7 +82,9 @@ impl Tenant {
                 return Ok(if has_more { Arc::new(same.with_more_signers(signers.clone())) } else { Arc::clone(same) });
             }
             let active = ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone())?;
-            Ok(Arc::new(active.with_crl_urls(issuer.sources.crl_urls()).with_own_record(own)))
+            let active = active.with_crl_urls(issuer.sources.crl_urls()).with_own_record(own);
+            let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
+            Ok(Arc::new(active.after(formers.find(|former| *former.id() == *id).map(Arc::as_ref))))
         };
         let silent = config.issuers.iter().filter(|issuer| issuer.is_silent_of_valid());
         Ok(Self {
@@ -100,9 +103,26 @@ pub fn own_record(
     issuer: &AssembledIssuer,
     states: &States,
 ) -> Result<Option<OwnRecord>, NotFollowed> {
+    own_record_within(tenant, issuer, states, limits::CAS_ABOVE_MAX)
+}
+
+fn own_record_within(
+    tenant: &AssembledTenant,
+    issuer: &AssembledIssuer,
+    states: &States,
+    most: usize,
+) -> Result<Option<OwnRecord>, NotFollowed> {
     let above = tenant.issuer_of(issuer).filter(|_| issuer.policy.ca_revoked == CaRevoked::All);
-    let (Some(above), Some(serial)) = (above, issuer.certificate.serial()) else { return Ok(None) };
-    Ok(Some(OwnRecord { records: Arc::clone(&states.get(&above.id)?.records), serial }))
+    let (Some(ca), Some(serial)) = (above, issuer.certificate.serial()) else { return Ok(None) };
+    let above = match ca.policy.ca_revoked {
+        CaRevoked::ItAlone => Above::Nothing,
+        CaRevoked::AllSince(since) => Above::Since(since),
+        // CAs that certify each other have each other above them.
+        CaRevoked::All if most == 0 => Above::Nothing,
+        CaRevoked::All => own_record_within(tenant, ca, states, most - 1)?
+            .map_or(Above::Nothing, |record| Above::Record(Box::new(record))),
+    };
+    Ok(Some(OwnRecord { records: Arc::clone(&states.get(&ca.id)?.records), serial, above }))
 }
 
 /// Whether this issuer's answers are right for an issuer of the same tenant with this configuration, which may have more

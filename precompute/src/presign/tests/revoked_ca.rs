@@ -2,7 +2,7 @@
 
 use super::{received::Sent, *};
 use crate::{
-    issuer::OwnRecord,
+    issuer::{self, OwnRecord},
     ocsp::{CaRevoked, Unlisted},
     pki::Serial,
     records::{Records, RecordsWriter},
@@ -21,7 +21,10 @@ struct Above {
 impl Above {
     fn new() -> Self {
         let (records, writer) = Records::new();
-        let mut above = Self { own: OwnRecord { records, serial: Serial::from_magnitude(&[9]).unwrap() }, writer };
+        let mut above = Self {
+            own: OwnRecord { records, serial: Serial::from_magnitude(&[9]).unwrap(), above: issuer::Above::Nothing },
+            writer,
+        };
         above.says(Status::Good);
         above
     }
