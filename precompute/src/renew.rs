@@ -34,6 +34,7 @@ use std::{
 use tracing::error;
 
 pub use self::{
+    asking::may_be_written,
     judge::{Judge, Signs},
     kept::{DIRECTORY, Kept, SignerId},
     plan::{begins, ends, is_late},

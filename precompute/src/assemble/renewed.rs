@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 use super::Assembler;
 use crate::{
     config::{RenewBy, RenewConfig, SignerConfig},
-    renew::{Chain, Judge, Kept, Renewing, SignerId, Signs, begins, ends, standing},
+    renew::{Chain, Judge, Kept, Renewing, SignerId, Signs, begins, ends, may_be_written, standing},
     sign::Signing,
 };
 
@@ -36,6 +36,13 @@ impl Assembler<'_> {
             return (vec![own], None);
         };
         self.tell_of_command(renew);
+        if let RenewBy::Request(file) = &renew.by
+            && let Err(problem) = may_be_written(file)
+        {
+            let text =
+                format_args!("is {}, where no request can be written: {problem}; name another file", file.display());
+            self.problems.at(&renew.place).problem("request", text);
+        }
         let id = SignerId::of(whose.tenant, whose.is_tsa, leaf);
         let kept = Kept::of(self.state_dir, &id);
         let judge = Judge { spki: leaf.spki_der().to_vec(), signs };

@@ -19,8 +19,28 @@ pub(super) fn request(post: &Post, signer: &Renewing) -> Result<String, String> 
     request.signed(key.algorithm().identifier(), &signature).map_err(|error| error.to_string())
 }
 
+/// Whether a request may be written there: over nothing, or over another request. The file may be a key by mistake.
+pub fn may_be_written(file: &Path) -> Result<(), String> {
+    let is_request = |there: &[u8]| memchr::memmem::find(there, b"CERTIFICATE REQUEST-----").is_some();
+    match std::fs::symlink_metadata(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            match file.parent().filter(|parent| parent.is_dir()) {
+                Some(_) => Ok(()),
+                None => Err("its directory is not there".to_owned()),
+            }
+        }
+        Err(error) => Err(error.to_string()),
+        Ok(_) => match read_bounded(file, limits::OUTPUT_OCTETS_MAX as u64) {
+            Ok(there) if there.is_empty() || is_request(&there) => Ok(()),
+            Ok(_) => Err("it is there already, and is no request: it would be overwritten".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+    }
+}
+
 /// The same unless the file has it.
 pub(super) fn request_unless_in(post: &Post, signer: &Renewing, file: &Path) -> Result<Option<String>, String> {
+    may_be_written(file).map_err(|problem| format!("{}: {problem}; name another file as `request`", file.display()))?;
     if is_in(signer, file) { Ok(None) } else { request(post, signer).map(Some) }
 }
 
@@ -43,5 +63,31 @@ fn sign(post: &Post, key: &dyn Signing, message: Vec<u8>) -> Result<Vec<u8>, Str
             Err(mpsc::RecvTimeoutError::Timeout) if !post.stops() => {}
             Err(_) => return Err("the key was let go of".into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_written_over_nothing_or_another_request_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        assert_eq!(may_be_written(&path("new.csr")), Ok(()));
+        for (name, content, is_free) in [
+            ("empty", "", true),
+            ("old.csr", "-----BEGIN CERTIFICATE REQUEST-----\nMII=\n-----END CERTIFICATE REQUEST-----\n", true),
+            ("new.csr", "-----BEGIN NEW CERTIFICATE REQUEST-----\n", true),
+            ("a.key", "-----BEGIN PRIVATE KEY-----\n", false),
+            ("a.pem", "-----BEGIN CERTIFICATE-----\n", false),
+            ("index.txt", "V\t", false),
+        ] {
+            fs::write(path(name), content).unwrap();
+            assert_eq!(may_be_written(&path(name)).is_ok(), is_free, "{name}");
+        }
+        assert!(may_be_written(dir.path()).is_err() && may_be_written(&path("none/a.csr")).is_err());
     }
 }

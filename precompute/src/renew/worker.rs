@@ -161,6 +161,8 @@ impl Worker {
             return;
         }
         self.read = seen;
+        // Another file is other news.
+        self.told.forget();
         match certificates(&signer.file).map_err(|error| error.to_string()) {
             Ok(chain) => {
                 if let Err(problem) = signer.judge.judge(&chain, now) {
