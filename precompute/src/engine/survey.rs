@@ -125,9 +125,10 @@ fn survey_one(
     known: &Known,
     now: UnixTime,
 ) -> Result<Survey, EngineError> {
+    let details = Details::default();
     let question = compare::Question {
         records: &Records::default(),
-        details: &Details::default(),
+        details: &details,
         issuer: followed,
         crl_marks: &known.crl_marks,
         mark: None,
@@ -167,10 +168,26 @@ fn survey_one(
         Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten)),
         None => Ok(Survey {
             listed: comparison.listed,
-            doubts: doubts(&comparison, issuer, now),
+            doubts: doubts(&comparison, issuer, now)
+                .into_iter()
+                .chain(of_hashes(&comparison, followed, &details))
+                .collect(),
             published: suffixes(comparison),
         }),
     }
+}
+
+/// Certificates without a hash, where answers carry it: they are never *good*.
+fn of_hashes(read: &Comparison, followed: &FollowedIssuer, details: &Details) -> Option<String> {
+    let is_good = |said: &&Stated| said.record().is_some_and(|record| record.status == Status::Good);
+    let without = read.changes.iter().filter(is_good).filter(|said| details.hash(&said.serial).is_none());
+    let without = if followed.carries.cert_hash { without.count() } else { 0 };
+    (without > 0).then(|| {
+        format!(
+            "`cert_hash`: {without} of {} certificates have no hash in the sources, and get `tryLater` in place of *good*, unless a push has told it; name a list or a query with `certificate_sha256`, or remove `cert_hash`",
+            read.listed
+        )
+    })
 }
 
 /// What the names of the CRLs that a start would publish have behind that of the issuer.

@@ -77,6 +77,10 @@ impl Details {
 
     /// Notes the hash of a certificate.
     pub fn note_hash(&self, serial: Serial, hash: CertificateHash) {
+        // Somebody's way to say that there is none.
+        if hash.iter().all(|octet| *octet == 0) {
+            return;
+        }
         let part = self.part(&serial);
         // Most reads find what is there already.
         if read(part).get(&serial) != Some(&hash) {
@@ -151,13 +155,15 @@ mod tests {
     #[test]
     fn each_certificate_has_the_hash_that_was_noted_last_until_it_is_forgotten() {
         let details = Details::default();
-        let hash = |number: u32| [number as u8; 32];
+        let hash = |number: u32| [(number % 255) as u8 + 1; 32];
         for number in 0..1000 {
             details.note_hash(serial(number), hash(number));
         }
         details.note_hash(serial(7), hash(99));
         assert_eq!((details.hash(&serial(7)), details.hash(&serial(8))), (Some(hash(99)), Some(hash(8))));
         assert_eq!((details.hashes(), details.hash(&serial(1000))), (1000, None));
+        details.note_hash(serial(8), [0; 32]);
+        assert_eq!(details.hash(&serial(8)), Some(hash(8)), "zeros are no hash");
         details.keep_hashes(|kept| *kept == serial(8));
         assert_eq!((details.hashes(), details.hash(&serial(8)), details.hash(&serial(7))), (1, Some(hash(8)), None));
     }

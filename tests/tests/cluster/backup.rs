@@ -114,14 +114,16 @@ fn a_writer_restored_from_an_old_backup_takes_the_rest_from_the_snapshot_of_a_re
         let before = head();
         cluster.until("there is a later snapshot", 2 * SOON, || (head() != before).then_some(()));
     }
-    cluster.until("the replica has it", SOON, || {
+    let position = cluster.until("the replica has it", SOON, || {
         let log = cluster.replicas[0].log();
         let made = cluster.writers[0].log();
         let last = made.lines().rfind(|line| line.contains("a snapshot was made"))?;
         let position = last.split_once("\"position\":\"")?.1.split_once('"')?.0;
-        log.lines().any(|line| line.contains("a snapshot is whole") && line.contains(position)).then_some(())
+        let has_it = |line: &str| line.contains("a snapshot is whole") && line.contains(position);
+        log.lines().any(has_it).then(|| position.to_owned())
     });
-    cluster.redis.cli(["XTRIM", Cluster::STREAM, "MAXLEN", "1"]);
+    // What came since the snapshot stays: without that it could not be followed from there.
+    cluster.redis.cli(["XTRIM", Cluster::STREAM, "MINID", &position]);
     lose_disk_and_restore(&mut cluster.writers[0], &since.backup);
     cluster.writers[0].start();
     cluster.until_led(SOON);

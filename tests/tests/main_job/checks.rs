@@ -76,6 +76,16 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
             ],
         ),
         (
+            "answers that are to carry hashes which no source has",
+            |_, site| {
+                site.edit_config(|text| text.replacen("[[tenant]]", "[[tenant]]\ncert_hash = true", 1));
+            },
+            &[
+                "`cert_hash`: 1 of 1 certificates have no hash in the sources",
+                "name a list or a query with `certificate_sha256`",
+            ],
+        ),
+        (
             "an index of which all have expired",
             |ca, _| {
                 let index = fs::read_to_string(ca.index()).unwrap();

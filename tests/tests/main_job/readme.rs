@@ -178,7 +178,10 @@ fn every_metric_is_documented_and_every_documented_one_is_given() {
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
     let tsa = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
     let site = Site::new(&[Tenant::of(&ca, &signer).tsa(&Tsa::of("tsa", &tsa))]);
-    site.edit_config(|config| config.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1));
+    site.edit_config(|config| {
+        let recorded = config.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1);
+        recorded.replacen("[tenant.issuer.signer]\n", "[tenant.issuer.signer]\nrenew = {}\n", 1)
+    });
     let metrics = site.start().metrics() + &crate::replica::metrics();
     // A counter and an information have a suffix on their series, by which everybody asks for them.
     let given: BTreeSet<_> = metrics

@@ -94,7 +94,7 @@ fn an_origin_that_is_dead_at_the_very_first_start_stops_nobody_and_counts_when_i
     }
     server.answers_with(200, "", &crl(3));
     until("it is taken", || revoked_of(&engine, 0) == [3]);
-    assert!(health.is_known());
+    until("it is known", || health.is_known());
     until("nothing is wrong any more", || {
         let report = health.report();
         report.fault.is_none() && report.fetches[0].fault.is_none()

@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Row] = &[
         spoil: |ca, _| assert!(fs::copy(ca.key(), ca.certificate()).is_ok()),
         outcome: Outcome::Refused,
         told: &["/ca.pem: ", "holds no certificate, but a private key", "each other's place"],
-        never: &["MI"],
+        never: &["MIGHAg"],
     },
     Row {
         what: "a certificate whose DER is damaged",
