@@ -16,7 +16,9 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![tag];
     match content.len() {
         0..0x80 => bytes.push(length[7]),
-        0x80..0x1_0000 => bytes.extend([&[0x82], &length[6..]].concat()),
+        0x80..0x100 => bytes.extend([&[0x81], &length[7..]].concat()),
+        0x100..0x1_0000 => bytes.extend([&[0x82], &length[6..]].concat()),
+        0x1_0000..0x100_0000 => bytes.extend([&[0x83], &length[5..]].concat()),
         _ => bytes.extend([&[0x84], &length[4..]].concat()),
     }
     bytes.extend(content);
