@@ -92,6 +92,32 @@ fn mariadb_with_ejbcas_table_is_followed_within_a_second_and_through_a_crash() {
 }
 
 #[test]
+fn a_million_rows_are_read_and_a_change_among_them_counts() {
+    const FIRST: u64 = 1 << 40;
+    const COUNT: u64 = 1_000_000;
+    let (database, ca) = (DatabaseServer::start(DatabaseKind::Postgres), Ca::new("Database"));
+    let leaf = ca.issue();
+    let password = ca.file("db.password");
+    database.write_password(&password);
+    database.create_certificate_data();
+    database.add_many(&ca, FIRST, COUNT);
+    database.add(&ca, &leaf);
+    let sql = format!("url = {:?}, password_file = {password:?}, schema = \"ejbca\"", database.url());
+    let responder = site(&ca, &sql).start();
+    becomes(&responder, &ca, &leaf, &Status::Good);
+    for (number, status) in [
+        (0, Status::Good),
+        (COUNT / 3, Status::Good),
+        (COUNT - 1, Status::Good),
+        (COUNT, Status::error("unauthorized")),
+    ] {
+        Ask::serial(&ca, &format!("{:X}", FIRST + number)).at(responder.http(), "/").expect(status);
+    }
+    database.set(&leaf, 40, 1);
+    becomes(&responder, &ca, &leaf, &Status::Revoked);
+}
+
+#[test]
 fn nothing_can_be_written_to_a_database_even_by_a_query_that_would() {
     let (database, ca) = (DatabaseServer::start(DatabaseKind::Postgres), Ca::new("Database"));
     let password = ca.file("db.password");
