@@ -117,8 +117,8 @@ fn own_record_within(
     let above = match ca.policy.ca_revoked {
         CaRevoked::ItAlone => Above::Nothing,
         CaRevoked::AllSince(since) => Above::Since(since),
-        // CAs that certify each other have each other above them.
-        CaRevoked::All if most == 0 => Above::Nothing,
+        // A root is its own, and CAs that certify each other have each other above them.
+        CaRevoked::All if ca.id == issuer.id || most == 0 => Above::Nothing,
         CaRevoked::All => own_record_within(tenant, ca, states, most - 1)?
             .map_or(Above::Nothing, |record| Above::Record(Box::new(record))),
     };

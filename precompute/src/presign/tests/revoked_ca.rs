@@ -103,3 +103,18 @@ fn by_the_operators_word_it_is_revoked_whoever_lists_it() {
     assert_eq!(kept(&runner, &subject, 1), Some(BY_CA));
     assert_eq!(told(&subject, 99), None, "unlisted ones stay unauthorized");
 }
+
+#[test]
+fn a_ca_that_has_fallen_stays_so_over_a_reload_that_loses_the_ca_above() {
+    let world = World::new(1);
+    let mut above = Above::new();
+    let subject = above.over(world.subject_with(ALL, world.pool()));
+    above.says(Status::Revoked { time: UnixTime(SINCE), reason: Reason::Superseded });
+    assert!(subject.issuer.note_revoked_ca());
+    let reloaded = |policy| {
+        let Subject { issuer, .. } = Arc::into_inner(world.subject_with(policy, world.pool())).unwrap();
+        Arc::into_inner(issuer).unwrap().after(Some(&subject.issuer)).ca_revoked_since()
+    };
+    assert_eq!(reloaded(ALL), Some(UnixTime(SINCE)));
+    assert_eq!(reloaded(Policy { ca_revoked: CaRevoked::ItAlone, ..ALL }), None, "by the operator's word");
+}
