@@ -36,7 +36,13 @@ use self::{
     unknown::{Known, Unknown},
     values::{Wanted, as_i64, as_share, examples_in_words, parse_duration, shown, strings},
 };
-use crate::{limits, ocsp::Share, output::may_be_secret, pki::read_bounded, sign::pkcs11::Uri};
+use crate::{
+    limits,
+    ocsp::Share,
+    output::may_be_secret,
+    pki::{UnixTime, read_bounded, written},
+    sign::pkcs11::Uri,
+};
 
 /// The text of a configuration file.
 pub struct Document {
@@ -280,6 +286,17 @@ impl<'a> Section<'a> {
     /// A string.
     pub fn string(&mut self, key: &'static str) -> Option<String> {
         self.typed(key, Wanted::Text, "a string", |value| Some(value.as_str()?.to_owned()))
+    }
+
+    /// An instant: a date and time of TOML, or a string or number as [`written::time`] reads it.
+    pub fn instant(&mut self, key: &'static str) -> Option<UnixTime> {
+        const WANTED: &str = "a time such as 2026-11-29T08:30:00Z, or seconds since 1970";
+        let text = self.typed(key, Wanted::Other, WANTED, |value| match value {
+            DeValue::Datetime(time) => Some(time.to_string()),
+            DeValue::Integer(_) => Some(as_i64(value)?.to_string()),
+            _ => Some(value.as_str()?.to_owned()),
+        })?;
+        written::time(&text).map_err(|what| self.problem(key, format_args!("is {what}"))).ok()
     }
 
     /// `true` or `false`.
