@@ -227,6 +227,12 @@ impl Status {
                     "degraded: {tenant}/{name}: the writer no longer speaks of this issuer: what was told of it before is served on, and no revocation comes any more; see whether it is still in the configuration of the writer that leads"
                 );
             }
+            if let Some(since) = issuer.ca_revoked_since() {
+                let _ = writeln!(
+                    lines,
+                    "warning: {tenant}/{name}: the CA's own certificate is revoked since {since}, and all its certificates are answered as revoked with it"
+                );
+            }
             for complaint in report.complaints(now, &issuer.policy) {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");
             }

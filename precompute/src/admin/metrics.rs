@@ -200,6 +200,9 @@ fn per_issuer(encoder: &mut DescriptorEncoder<'_>, tenants: &Tenants, now: UnixT
     };
     let ends = each(&|issuer| issuer.not_after().0);
     gauges(encoder, "signer_not_after_seconds", "End of the signing certificate, Unix time", ends)?;
+    let fallen = tenants.issuers().filter_map(|issuer| Some((labels(issuer), issuer.1.ca_revoked_since()?.0)));
+    let help = "Since when all certificates are answered as revoked with the CA's own one, Unix time";
+    gauges(encoder, "ca_revoked_since_seconds", help, fallen.collect())?;
     let help = "Signing certificates that the CA has revoked, plus one if none is valid now";
     gauges(encoder, "signers_at_fault", help, each(&|issuer| issuer.signer_faults(now).count() as u64))?;
     let reports: Vec<_> = tenants.issuers().map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();

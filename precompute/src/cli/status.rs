@@ -22,6 +22,7 @@ use crate::{
     book::Book,
     config::Config,
     issuer_id::IssuerId,
+    ocsp::CaRevoked,
     output::say,
     pki::{Serial, certificates},
 };
@@ -125,10 +126,14 @@ fn told(serial: &Serial, record: &Value) -> String {
         Some("revoked") => format!("revoked {} {}", text(&record["revoked_since"]), text(&record["reason"])),
         other => other.unwrap_or("?").to_owned(),
     };
+    let with_its_ca = match record["ca_revoked_since"].as_str() {
+        Some(since) => format!(" (its CA is revoked since {since}; by itself it is {})", text(&record["own_status"])),
+        None => String::new(),
+    };
     let end = record["not_after"].as_str().unwrap_or("an unknown time");
     let issuer = &record["issuer"];
     let (tenant, name, origin) = (text(&issuer["tenant"]), text(&issuer["name"]), text(&record["origin"]));
-    format!("{serial} {tenant}/{name}: {status}, valid until {end}, said by {}", by(&origin))
+    format!("{serial} {tenant}/{name}: {status}{with_its_ca}, valid until {end}, said by {}", by(&origin))
 }
 
 /// An origin in words.
@@ -159,6 +164,11 @@ fn look(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), B
             format!("{}: holds no book yet: nothing was read or pushed so far", config.state_dir.display()).into()
         );
     };
+    let mut configured = config.tenants.iter().flat_map(|tenant| &tenant.issuers);
+    if configured.any(|issuer| issuer.policy.ca_revoked != CaRevoked::ItAlone) {
+        let _ =
+            writeln!(stderr(), "whether a CA is revoked with all its certificates (`ca_revoked`) does not stand there");
+    }
     let mut unlisted = 0;
     for serial in serials {
         let mut listed = false;
