@@ -22,6 +22,7 @@ mod front;
 mod hosts;
 pub mod http;
 mod programs;
+pub mod promtool;
 mod python;
 mod questions;
 mod redis_server;
