@@ -50,6 +50,7 @@ mod publication;
 mod pushes;
 mod pushes_alone;
 mod readme;
+mod recipes;
 mod reload;
 mod renewal;
 mod replica;
