@@ -78,7 +78,7 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
     };
     const DAY: i64 = 86_400;
     vec![
-        // Errors of one in a hundred use up a month in two days.
+        // Nearly every request fails.
         (
             "OstiaOcspErrorsFast",
             "ostia_requests_total",
