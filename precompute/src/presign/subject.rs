@@ -178,6 +178,23 @@ impl Subject {
         answers.get(&self.key(form, serial), self.packed_length(form), packed)
     }
 
+    /// The same unless it carries another hash of the certificate than is known now: whoever lists it has corrected that.
+    #[inline]
+    pub(super) fn kept_as_known(
+        &self,
+        answers: &Answers,
+        form: &Form,
+        serial: &Serial,
+        packed: &mut Vec<u8>,
+    ) -> Option<Entry> {
+        let entry = self.kept(answers, form, serial, packed)?;
+        let carries = self.issuer.policy.carries;
+        let known = if carries.cert_hash { self.issuer.state.details.hash(serial) } else { None };
+        let tail = packed.get(form.signer.packing().length()..).unwrap_or_default();
+        let is_as_known = known.is_none_or(|known| Carried::of_tail(carries, tail).cert_hash == Some(known));
+        is_as_known.then_some(entry)
+    }
+
     /// Bytes of a kept answer of this form: its packed signature, and what it carries beside.
     pub fn packed_length(&self, form: &Form) -> usize {
         self.issuer.packed_length(&form.signer)
