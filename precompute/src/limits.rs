@@ -43,6 +43,9 @@ pub const CRL_ISSUERS_MAX: usize = 16;
 
 /// Characters of the part of a URL by which a published CRL is named: file names are shorter.
 pub const PUBLISHED_LABEL_MAX: usize = 64;
+/// How old a published document is before its date is told: by then another one that its CA has issued within the same
+/// second is here as well.
+pub const DATED_AFTER: Duration = Duration::from_secs(60);
 /// How long caches may keep a published document that does not say when there is another one: an acceptable delay for a
 /// renewed certificate, or the next CRL of a CA that states no nextUpdate.
 pub const UNDATED_MAX_AGE: Duration = Duration::from_secs(3600);
