@@ -59,7 +59,7 @@ impl FollowedIssuer {
 
     /// Those of them that the configuration names itself.
     pub(super) fn named(&self) -> Vec<Spec> {
-        self.sources.specs(&self.certificate, &self.crl_issuers)
+        self.sources.specs(&self.certificate, &self.crl_issuers, self.carries.cert_hash)
     }
 
     /// Says of a fault of a mirror where that is from.

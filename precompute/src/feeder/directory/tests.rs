@@ -1,6 +1,6 @@
 //! A feeder of real directories.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::symlink, sync::Arc};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink};
 
 use super::*;
 use crate::{
@@ -40,6 +40,7 @@ impl World {
                 mirror: self.dir.path().join("fetched/certs"),
             },
             issuer: draft::issuer(),
+            hashes: false,
         })
     }
 
