@@ -199,6 +199,10 @@ pub const VERIFIED_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The same of files that only this process writes, while inotify tells of each of their changes: what is left is that a
+/// directory above them was moved.
+pub const TOLD_POLL_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How long ago the last change of a file must be for another one to show in its times: file systems record them in
 /// steps of up to a timer tick (10 ms). Two steps and a margin.
 pub const SETTLED_AFTER: Duration = Duration::from_millis(50);

@@ -69,6 +69,8 @@ pub(super) struct Notifier {
 struct Shared {
     /// `None` where there are no events.
     inotify: Option<OwnedFd>,
+    /// Whether the thread still hears of them.
+    hears: AtomicBool,
     state: Mutex<State>,
     has_told_of_limit: AtomicBool,
 }
@@ -136,6 +138,7 @@ impl Notifier {
             let (shared, end) = (Arc::clone(&shared), Arc::clone(&end));
             move || {
                 if let Err(error) = shared.run(&end) {
+                    shared.hears.store(false, Relaxed);
                     warn!("changes of sources are found at intervals alone from now on: inotify failed: {error}");
                 }
             }
@@ -198,6 +201,12 @@ impl Watching {
             // The next look tries it again.
             self.places.clear();
         }
+    }
+
+    /// Whether each change that this machine makes of the files wakes who looks at them, as of the last
+    /// [`Watching::renew`].
+    pub(super) fn is_complete(&self) -> bool {
+        self.shared.hears.load(Relaxed) && !self.places.is_empty() && !self.is_stale.load(Relaxed)
     }
 
     fn tell(&mut self, directory: &Path, error: Errno) {
@@ -273,7 +282,8 @@ fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
 
 impl Shared {
     fn new(inotify: Option<OwnedFd>) -> Self {
-        Self { inotify, state: Mutex::default(), has_told_of_limit: AtomicBool::new(false) }
+        let hears = AtomicBool::new(inotify.is_some());
+        Self { inotify, hears, state: Mutex::default(), has_told_of_limit: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -129,8 +129,13 @@ impl Sources {
 
     /// Those of its files that others may write.
     pub fn paths_of_others(&self) -> Vec<PathBuf> {
-        let listings = self.listings.iter().filter(|listing| listing.form != Form::Mirrored);
-        listings.map(|listing| &listing.path).chain(&self.crls).cloned().collect()
+        let mirrors: Vec<_> = self.mirrors().into_iter().chain(self.deltas().cloned()).collect();
+        self.paths().into_iter().filter(|path| !mirrors.contains(path)).collect()
+    }
+
+    /// Whether it has files, and only this process writes them.
+    pub fn are_mirrors(&self) -> bool {
+        !self.paths().is_empty() && self.paths_of_others().is_empty()
     }
 
     /// Those of its files that mirror something, in the order of [`Sources::specs`].
