@@ -211,7 +211,7 @@ fn a_watch_that_ends_while_it_is_added_is_added_again() {
     let shared = &world.notifier.shared;
     let inotify = shared.inotify.as_ref().unwrap();
     let mut state = State { adding: 2, ..State::default() };
-    state.note(7, ReadFlags::IGNORED, None, &mut HashSet::new());
+    state.note(Told { watch: 7, what: ReadFlags::IGNORED, name: None }, &mut HashSet::new());
     assert!(!state.added(inotify, 0, vec![(7, "index.txt".into())]));
     assert!(state.added(inotify, 1, vec![(8, "index.txt".into())]));
     assert!(state.ended.is_empty() && state.watches.contains_key(&8));
