@@ -5,14 +5,14 @@ use std::time::Instant;
 use super::*;
 use crate::{
     config::Fetched,
-    feeder::tests::server::{Server, crl, crl_with, freshest},
+    feeder::tests::{
+        server::{Server, crl, crl_with, freshest},
+        until,
+    },
     limits::fetch,
     ocsp::Policy,
     pki::Serial,
 };
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An issuer whose CRL is at a server, as the tenant `far`.
 fn far(state: &Path, url: &str) -> FollowedIssuer {
@@ -36,15 +36,6 @@ fn revoked_of(engine: &Engine, place: usize) -> Vec<u8> {
 
 fn report(engine: &Engine, place: usize) -> HealthReport {
     engine.followers[place].ledger.state().health.report()
-}
-
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A hundred issuers with CRLs by URL took more of a core for looks at files than for all else.

@@ -6,14 +6,14 @@ use sqlx::{Connection as _, sqlite::SqliteConnection};
 
 use super::*;
 use crate::{
-    feeder::{Feeders, Spec},
+    feeder::{
+        Feeders, Spec,
+        tests::{PATIENCE, until},
+    },
     ledger::{FetchKind, Fetching},
     pki::{Reason, Status, written::Radix},
     source::{Form, Listing, draft},
 };
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const EJBCA: &str = "CREATE TABLE CertificateData (fingerprint TEXT PRIMARY KEY, cAFingerprint TEXT, serialNumber TEXT \
     NOT NULL, status INT4 NOT NULL, expireDate INT8 NOT NULL, revocationDate INT8 NOT NULL, revocationReason INT4 NOT \
@@ -81,15 +81,6 @@ fn listed(mirror: &Path) -> BTreeMap<String, Status> {
 
 fn revoked(time: u64, reason: Reason) -> Status {
     Status::Revoked { time: UnixTime(time), reason }
-}
-
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[track_caller]
