@@ -178,7 +178,7 @@ impl Subject {
         answers.get(&self.key(form, serial), self.packed_length(form), packed)
     }
 
-    /// The same unless it carries another hash of the certificate than is known now: whoever lists it has corrected that.
+    /// The same unless it carries something else of the certificate than is known now: a source has corrected that.
     #[inline]
     pub(super) fn kept_as_known(
         &self,
@@ -189,10 +189,13 @@ impl Subject {
     ) -> Option<Entry> {
         let entry = self.kept(answers, form, serial, packed)?;
         let carries = self.issuer.policy.carries;
-        let known = if carries.cert_hash { self.issuer.state.details.hash(serial) } else { None };
+        if carries == Carries::NONE {
+            return Some(entry);
+        }
+        // Of what is not known yet, nothing is said.
+        let known = Kept::of(&entry).and_then(|kept| self.issuer.carried(serial, &kept.statement).ok());
         let tail = packed.get(form.signer.packing().length()..).unwrap_or_default();
-        let is_as_known = known.is_none_or(|known| Carried::of_tail(carries, tail).cert_hash == Some(known));
-        is_as_known.then_some(entry)
+        known.is_none_or(|known| Carried::of_tail(carries, tail).agrees_with(&known)).then_some(entry)
     }
 
     /// Bytes of a kept answer of this form: its packed signature, and what it carries beside.

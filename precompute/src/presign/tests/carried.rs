@@ -72,7 +72,14 @@ fn a_hash_that_is_corrected_is_in_the_answer_after_the_next_pass() {
     details.keep_hashes(|kept| *kept != serial(0));
     done(runner.pass(&[Arc::clone(&subject)], NEVER), 2);
     assert_eq!([0, 1, 2, 3].map(hash), [7, 8, 7, 9].map(|hash| Some([hash; 32])));
-    done(runner.pass(&[subject], NEVER), 0);
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 0);
+    // So is invalidityDate; another CRL alone, or a date that no answer can carry, is none to sign anew for.
+    for (number, time, due) in [(1, 1_600_000_000, 1), (2, 1_600_000_000, 0), (3, 1_600_000_001, 1), (4, 0, 0)] {
+        let details_now = RevocationDetails { invalid_since: Some(UnixTime(time)), ..of_crl(number) };
+        details.replace_revocations([(serial(3), details_now), (serial(1), details_now)].into());
+        done(runner.pass(&[Arc::clone(&subject)], NEVER), due);
+    }
+    assert_eq!(carried(&runner, &subject, 3).unwrap().invalidity_date, Some(UnixTime(1_600_000_001)));
 }
 
 /// A store of before the start has what they carry, and so has who hears of them.
