@@ -200,7 +200,12 @@ impl Try {
         let names = if self.decimal { Radix::Decimal } else { Radix::Hexadecimal };
         // There is no mirror.
         let source = DirectorySource { path: text.into(), names, mirror: feeder::mirror_name(text, &[]).into() };
-        Ok(Tried::asked(&Spec::Files(FilesOfIssuer { source, issuer }), signers.clone(), Form::Mirrored, now))
+        Ok(Tried::asked(
+            &Spec::Files(FilesOfIssuer { source, issuer, hashes: true }),
+            signers.clone(),
+            Form::Mirrored,
+            now,
+        ))
     }
 }
 
@@ -288,7 +293,7 @@ fn of_config(config: &Path, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>>
         let Sources { listings, crls, .. } = &issuer.sources;
         let chains = issuer.crl_issuers.iter().map(|path| certificates(path)).collect::<Result<Vec<_>, _>>()?;
         let signers = Signers { ca: certificate, others: chains.concat() };
-        let specs = signers.ca.as_ref().map(|ca| issuer.sources.specs(ca, &signers.others)).unwrap_or_default();
+        let specs = signers.ca.as_ref().map(|ca| issuer.sources.specs(ca, &signers.others, false)).unwrap_or_default();
         for listing in listings {
             let Some(spec) = specs.iter().find(|spec| spec.mirror() == listing.path) else {
                 tried.push(Tried::file(listing.path.clone(), Signers::default(), listing.form));

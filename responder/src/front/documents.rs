@@ -60,8 +60,7 @@ impl Served<'_> {
             length: document.octets.len(),
             validators: Validators {
                 etag: document.etag.as_bytes(),
-                // RFC 9110 section 8.8.2.1: never later than Date.
-                modified: document.modified.map(|modified| modified.min(now)),
+                modified: document.date(now),
                 dated: document.is_dated,
             },
             max_age,
