@@ -75,6 +75,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Have the running service read its configuration again; succeeds once it has taken it, and says why if it refuses it.
+    Reload {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Take this server out of its balancers' rotation: readiness says 503 until `--end`, also after a restart.
     ///
     /// Requests that come all the same are answered. Balancers notice with their next checks.
@@ -135,6 +141,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             log::start();
             start::from_file(&config)
         }
+        Command::Reload { config } => precompute::cli::reload::run(&config),
         Command::Drain { config, end } => run_drain(&config, end),
         Command::Check { config, without_sources, strict } => run_check(&config, !without_sources, strict),
     }

@@ -31,7 +31,10 @@ use crate::{
     feed::shelf,
     pki::UnixTime,
     renew::Renewing,
-    service::{Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify},
+    service::{
+        Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify,
+        reload_socket::{self, Verdict},
+    },
     state_dir::{self, Purpose},
 };
 
@@ -187,6 +190,7 @@ impl Running<'_> {
             tasks.spawn(listener::serve(listener, shelf::router(publishing.directory()), Bounds::SNAPSHOTS));
         }
         service.spawn_tasks(&mut tasks);
+        let asked = reload_socket::listen(&config.state_dir, &mut tasks);
         let reload = Arc::new(Reload {
             opener,
             started_with: config,
@@ -196,7 +200,7 @@ impl Running<'_> {
             api,
             renewer: Arc::clone(&renewer),
         });
-        let reloads = Reloads::start(hangup, renewer.asked(), &mut tasks, move |opens| {
+        let reloads = Reloads::start(hangup, asked, renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });
@@ -231,16 +235,18 @@ struct Reload {
 
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
-    async fn run(&self, opens: Opens) {
+    async fn run(&self, opens: Opens) -> Verdict {
         let outcome = self.change(opens).await;
         if opens == Opens::WhatIsInUse {
-            return outcome.err().iter().for_each(|problem| self.renewer.refused(problem));
+            outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));
+            return outcome;
         }
         match &outcome {
             Ok(()) => info!(file = %self.opener.path.display(), "the configuration was read again"),
             Err(problem) => error!("{problem}; the configuration stays as it was"),
         }
-        self.status.reloaded(outcome);
+        self.status.reloaded(outcome.clone());
+        outcome
     }
 
     async fn change(&self, opens: Opens) -> Result<(), String> {

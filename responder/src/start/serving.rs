@@ -19,7 +19,7 @@ use precompute::{
     admin::Status,
     assemble::Assembly as Common,
     renew::Renewing,
-    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify},
+    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket},
     state_dir::ServerId,
 };
 use rustls::ServerConfig;
@@ -141,8 +141,9 @@ impl Serving {
         let Signals { hangup, mut end } = signals;
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         background::start(&self.time_stamps.clocks, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
+        let asked = reload_socket::listen(&self.config.common.state_dir, &mut tasks);
         let reload = Arc::new(reload);
-        let reloads = Reloads::start(hangup, self.renewer.asked(), &mut tasks, move |opens| {
+        let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });
