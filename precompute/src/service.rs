@@ -23,6 +23,7 @@ pub mod sharing;
 mod signer_watch;
 mod tenants;
 mod threads;
+pub mod watchdog;
 
 pub use change::{Change, Handle, let_go};
 pub use control::{Control, EndSignals, Opens, Reloads, Signals};

@@ -34,6 +34,7 @@ use crate::{
     service::{
         Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify,
         reload_socket::{self, Verdict},
+        watchdog,
     },
     state_dir::{self, Purpose},
 };
@@ -207,6 +208,8 @@ impl Running<'_> {
         renewer.change(renewing);
         info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
         notify(ServiceState::Ready);
+        // Its own threads work for as long as sources, disks and tokens take.
+        tasks.spawn(watchdog::watch(Vec::new()));
         let outcome = tokio::select! {
             () = end.recv() => Ok(()),
             lost = threads.lost() => Err(lost.into()),

@@ -19,7 +19,7 @@ use precompute::{
     admin::Status,
     assemble::Assembly as Common,
     renew::Renewing,
-    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket},
+    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
     state_dir::ServerId,
 };
 use rustls::ServerConfig;
@@ -150,11 +150,13 @@ impl Serving {
         self.renewer.change(std::mem::take(&mut self.renewing));
         let Running { http, tls, admin } = &self.running;
         let (workers, started) = (self.config.workers, self.started);
+        let moving = self.workers.moving();
         let is_ready = async {
             filled.await;
             info!(?http, ?tls, %admin, workers, seconds = started.elapsed().as_secs_f32(), "ready");
             ready(&self.running);
             notify(ServiceState::Ready);
+            tasks.spawn(watchdog::watch(moving));
             pending().await
         };
         let outcome = tokio::select! {
