@@ -8,14 +8,14 @@ const RESPONDER: &str = "ostia-responder.service";
 
 /// The entries of the journal of a unit.
 fn entries(site: &Installed, unit: &str) -> Vec<Value> {
-    let text = site.machine.sh(&format!("journalctl --no-pager --quiet --output=json -u {unit}"));
+    let text = site.machine.sh(&format!("journalctl --sync; journalctl --no-pager --quiet --output=json -u {unit}"));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The priority and text of those that the programs themselves have written.
 fn said(site: &Installed, unit: &str) -> Vec<(String, String)> {
     let of = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-    let entries = entries(site, unit).into_iter().filter(|entry| of(entry, "_COMM").starts_with("ostia"));
+    let entries = entries(site, unit).into_iter().filter(|entry| of(entry, "SYSLOG_IDENTIFIER").starts_with("ostia"));
     entries.map(|entry| (of(&entry, "PRIORITY"), of(&entry, "MESSAGE"))).collect()
 }
 

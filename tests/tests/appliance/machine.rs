@@ -5,14 +5,16 @@
 //! nothing of the host changes: mounts, control groups and processes end with the machine. It takes root.
 
 use std::{
-    env, fs,
-    fs::File,
+    collections::BTreeMap,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
-use ostia_tests::{Ended, run, run_for, until};
+use ostia_tests::{Ended, programs, run, run_for, until};
 use tempfile::TempDir;
 
 /// For a boot, a command in the machine, and whatever systemd does there.
@@ -46,7 +48,7 @@ pub(crate) struct Machine {
     group: String,
 }
 
-fn project() -> PathBuf {
+pub(crate) fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -127,10 +129,10 @@ impl Machine {
     /// Looks until the line succeeds.
     #[track_caller]
     pub(crate) fn until(&self, line: &str) {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         while !self.try_sh(line).status.success() {
             assert!(begin.elapsed() < PATIENCE, "{line}: not within {PATIENCE:?}\n{}", self.journal());
-            std::thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -146,9 +148,9 @@ impl Drop for Machine {
         if self.init > 0 {
             // SIGRTMIN+4: systemd powers off, and nspawn ends with it.
             let _ = run(Command::new("kill").args(["-RTMIN+4", &self.init.to_string()]));
-            let begin = std::time::Instant::now();
+            let begin = Instant::now();
             while begin.elapsed() < Duration::from_secs(20) && matches!(self.nspawn.try_wait(), Ok(None)) {
-                std::thread::sleep(Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(50));
             }
         }
         let _ = self.nspawn.kill();
@@ -159,13 +161,15 @@ impl Drop for Machine {
     }
 }
 
-/// The Debian package of the programs under test, built once; `version` is that of the package alone.
+/// The Debian package of the programs under test, built once for each `version`, which is that of the package alone.
 pub(crate) fn package(version: &str) -> PathBuf {
-    static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    // They are the newest, since this test builds what it tests.
-    let programs = ostia_tests::programs();
-    let profile = programs.responder.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(version.to_owned()).or_insert_with(|| build_package(version)).clone()
+}
+
+fn build_package(version: &str) -> PathBuf {
+    let profile = programs().responder.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let mut package = Command::new(project().join("systemd/package"));
     package.args(["--no-build", "--profile", if profile == "debug" { "dev" } else { profile }, "--version", version]);
     let ended = run(&mut package);

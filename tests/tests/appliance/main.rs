@@ -1,9 +1,10 @@
 //! Ostia as something that is installed: the Debian package on a bare machine with a real systemd, from its installation to
 //! its purge.
 //!
-//! `machine` is the machine. In `install` a stranger follows the documents; in `running` things go wrong under systemd; in
+//! `machine` is the machine. `contents` looks into the package. In `install` a stranger follows the documents; in `running` things go wrong under systemd; in
 //! `replaced` the package is upgraded, removed and purged. It takes root.
 
+mod contents;
 mod install;
 mod machine;
 mod replaced;
