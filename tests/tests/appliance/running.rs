@@ -48,7 +48,7 @@ fn a_process_that_hangs_or_is_killed_is_started_again_and_one_that_ends_takes_it
     let machine = &site.machine;
     for unit in BOTH {
         machine.sh("systemctl stop 'ostia-*'");
-        assert_eq!(machine.property(unit, "WatchdogUSec"), "30s");
+        machine.sh(&format!("systemctl cat {unit} | grep -qx WatchdogSec=30s"));
         // Long enough for a busy machine, and short enough for this test.
         site.drop_in(&format!("{unit}.service"), "[Service]\nWatchdogSec=6s\nRestartSec=100ms\n");
         machine.sh(&format!("systemctl start {unit}"));
