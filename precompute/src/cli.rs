@@ -3,6 +3,7 @@
 mod asked;
 mod check;
 mod client;
+pub mod health;
 mod keys;
 mod operate;
 mod presign;
@@ -108,6 +109,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Say whether the running service is ready: exit status 0 if it is, 1 if not, with the reason.
+    Health {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Look at what a source says.
     #[command(subcommand)]
     Source(source::Source),
@@ -204,6 +211,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Check { config, strict } => check::run(&config, strict),
         Command::Relay { config } => relay::run(&config),
         Command::Reload { config } => reload::run(&config),
+        Command::Health { config } => health::run(&config),
         Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),

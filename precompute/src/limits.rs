@@ -505,6 +505,9 @@ pub const ENGINE_END_MAX: Duration = Duration::from_secs(5);
 /// How long the end waits for a configuration or a TLS certificate that is being read, though it is no longer used.
 pub const READING_END_MAX: Duration = Duration::from_secs(1);
 
+/// How long `health` waits for an answer: less than the interval at which container engines ask, 30 s.
+pub const HEALTH_ANSWER_MAX: Duration = Duration::from_secs(10);
+
 /// How many may wait for a reload at the socket: a person and a few scripts.
 pub const RELOADS_ASKED_MAX: usize = 8;
 /// How long one who connects there may take to ask: it is written at once.

@@ -143,7 +143,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     parts.extend(publishing.as_ref().map(admin::publishing));
     let api = Api::new(service.ledgers(), publishing.as_ref());
     api.change(api_settings);
-    let router = admin::router(Arc::clone(&status), parts).merge(Arc::clone(&api).router());
+    let router = admin::router(Arc::clone(&status), parts)
+        .merge(admin::readyz(Arc::clone(&status)))
+        .merge(Arc::clone(&api).router());
     let running =
         Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);

@@ -20,12 +20,9 @@ use tempfile::TempDir;
 /// For a boot, a command in the machine, and whatever systemd does there.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Boots the root in a namespace of mounts, with the one hierarchy of control groups that systemd wants, in a group of its
-/// own. Arguments: the root below, a scratch directory, the name of the group.
+/// Boots the root in a group of its own. Arguments: the root below, a scratch directory, the name of the group.
 const BOOT: &str = r#"
 set -e
-umount -R /sys/fs/cgroup
-mount -t cgroup2 none /sys/fs/cgroup
 mkdir "/sys/fs/cgroup/$3"
 echo $$ > "/sys/fs/cgroup/$3/cgroup.procs"
 mkdir "$2/upper" "$2/work" "$2/root"
@@ -34,11 +31,16 @@ exec systemd-nspawn --quiet --directory="$2/root" --boot --register=no --keep-un
 "#;
 
 /// Empties and removes the group, which has no processes any more. Argument: its name.
-const REMOVE_GROUP: &str = r#"
-umount -R /sys/fs/cgroup
-mount -t cgroup2 none /sys/fs/cgroup
-find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +
-"#;
+const REMOVE_GROUP: &str = r#"find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +"#;
+
+/// Runs a program in a namespace of mounts of its own, with the one hierarchy of control groups that containers want, whatever
+/// this machine has: add the program and its arguments.
+pub(crate) fn in_own_mounts() -> Command {
+    let mount = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "bash", "-c", mount, "mounts"]);
+    command
+}
 
 pub(crate) struct Machine {
     nspawn: Child,
@@ -61,8 +63,8 @@ impl Machine {
         let scratch = tempfile::Builder::new().prefix("machine-").tempdir_in(project().join("target")).unwrap();
         let group = format!("ostia-{}", scratch.path().file_name().unwrap().to_string_lossy());
         let console = File::create(scratch.path().join("console")).unwrap();
-        let mut boot = Command::new("unshare");
-        boot.args(["--mount", "--propagation", "private", "bash", "-c", BOOT, "boot"]);
+        let mut boot = in_own_mounts();
+        boot.args(["bash", "-c", BOOT, "boot"]);
         boot.arg(&root).arg(scratch.path()).arg(&group);
         boot.stdin(Stdio::null()).stdout(console.try_clone().unwrap()).stderr(console);
         let mut machine = Self { nspawn: boot.spawn().unwrap(), init: 0, scratch, group };
@@ -155,9 +157,7 @@ impl Drop for Machine {
         }
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
-        let mut remove = Command::new("unshare");
-        remove.args(["--mount", "--propagation", "private", "bash", "-c", REMOVE_GROUP, "remove", &self.group]);
-        let _ = run(&mut remove);
+        let _ = run(in_own_mounts().args(["bash", "-c", REMOVE_GROUP, "remove", &self.group]));
     }
 }
 
@@ -174,5 +174,5 @@ fn build_package(version: &str) -> PathBuf {
     package.args(["--no-build", "--profile", if profile == "debug" { "dev" } else { profile }, "--version", version]);
     let ended = run(&mut package);
     assert!(ended.status.success(), "{}", ended.text);
-    project().join(ended.text.trim().lines().last().unwrap())
+    project().join(ended.text.lines().next().unwrap())
 }

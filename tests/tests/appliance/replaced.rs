@@ -35,8 +35,9 @@ fn an_upgrade_keeps_what_is_there_and_a_purge_leaves_what_is_not_its_own() {
         assert!(is_there(machine, kept), "{kept}");
     }
     // It comes back as it was.
-    machine.sh("dpkg --install /root/newer.deb && systemctl start ostia-responder");
+    machine.sh("dpkg --install /root/newer.deb");
     assert_eq!(site.ask(), "good");
+    assert_eq!(machine.property("ostia-precompute.service", "ActiveState"), "inactive");
     assert_eq!(machine.property(RESPONDER, "UnitFileState"), "enabled");
 
     let purged = machine.sh("dpkg --purge ostia");
@@ -51,6 +52,18 @@ fn an_upgrade_keeps_what_is_there_and_a_purge_leaves_what_is_not_its_own() {
     assert_eq!(machine.sh("find /etc/systemd /var/lib/systemd -name '*ostia*'"), "");
     assert!(machine.sh("getent passwd ostia").contains("nologin"), "files of its may be anywhere");
     assert_eq!(machine.sh("systemctl --failed --quiet --no-legend"), "");
+}
+
+#[test]
+fn an_upgrade_ends_although_the_service_does_not_come_up_and_says_so() {
+    let site = Installed::started();
+    let machine = &site.machine;
+    site.edit_config(|text| text.replace("index = ", "indx = "));
+    machine.put(&package("0.1.0-2"), "/root/newer.deb");
+    let told = machine.sh("dpkg --install /root/newer.deb");
+    assert!(told.contains("ostia-responder.service"), "{told}");
+    assert_eq!(machine.property(RESPONDER, "ActiveState"), "failed");
+    assert_eq!(machine.sh("dpkg-query --show --showformat='${Status}' ostia"), "install ok installed");
 }
 
 #[test]
