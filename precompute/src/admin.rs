@@ -174,7 +174,7 @@ impl Status {
 
     /// Whether OCSP responses can be made, and the remarks about it, a line each. `fresh`: a replica that has not heard from
     /// its writer for some seconds is not ready, so that a balancer prefers others.
-    fn ocsp_readiness(&self, now: UnixTime, fresh: bool) -> (bool, String) {
+    pub fn ocsp_readiness(&self, now: UnixTime, fresh: bool) -> (bool, String) {
         let tenants = self.tenants();
         let pools = Pools::of_issuers(&tenants);
         let mut issuers = tenants.issuers();
@@ -272,8 +272,13 @@ pub fn router(status: Arc<Status>, parts: Vec<Part>) -> Router {
         .fallback(async || (StatusCode::NOT_FOUND, NOTHING))
 }
 
+/// `/readyz` of a program that answers for nothing but OCSP.
+pub fn readyz(status: Arc<Status>) -> Router {
+    Router::new().route("/readyz", get(ready)).with_state(status)
+}
+
 /// What any other path is answered with.
-const NOTHING: &str = "nothing is at this path; health is at /livez and /readyz/ocsp, metrics are at /metrics, and pushes and look-ups at /v1\n";
+const NOTHING: &str = "nothing is at this path; health is at /livez, /readyz and /readyz/ocsp, metrics are at /metrics, and pushes and look-ups at /v1\n";
 
 /// What a replica says at the paths of the API.
 pub fn without_api() -> Router {

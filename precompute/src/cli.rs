@@ -3,12 +3,14 @@
 mod asked;
 mod check;
 mod client;
+pub mod health;
 mod keys;
 mod operate;
 mod presign;
 mod progress;
 mod push;
 mod relay;
+pub mod reload;
 mod restore;
 mod run;
 mod server;
@@ -100,6 +102,18 @@ enum Command {
         /// Treat warnings as failures: exit status 3.
         #[arg(long)]
         strict: bool,
+    },
+    /// Have the running service read its configuration again; succeeds once it has taken it, and says why if it refuses it.
+    Reload {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say whether the running service is ready: exit status 0 if it is, 1 if not, with the reason.
+    Health {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Look at what a source says.
     #[command(subcommand)]
@@ -196,6 +210,8 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Run { config } => run::run(&config),
         Command::Check { config, strict } => check::run(&config, strict),
         Command::Relay { config } => relay::run(&config),
+        Command::Reload { config } => reload::run(&config),
+        Command::Health { config } => health::run(&config),
         Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),

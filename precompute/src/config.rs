@@ -30,7 +30,7 @@ pub use tenant::{
     TsaConfig,
 };
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The version of the file format that this program reads.
 const VERSION: i64 = 1;
@@ -59,11 +59,16 @@ impl Config {
         if version.is_none() && !root.has("version") {
             root.problem("version", "is missing; write `version = 1`");
         }
-        let state_dir = root.path("state_dir").unwrap_or_else(|| root.resolve("state"));
+        let state_dir = read_state_dir(root);
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let tenants = tenant::read_all(root, is_of_replica, &state_dir);
         Self { place: root.place(), state_dir, cache, admin, feed, tenants }
+    }
+
+    /// The state directory alone, for a program that asks the running service and does not need the rest of the file.
+    pub fn state_dir_of(path: &Path) -> Result<PathBuf, ConfigError> {
+        Document::open(path)?.read(|root| Some(read_state_dir(root)))
     }
 
     /// The same for a program that only reads the feed, and does not open the key of a writer on the same machine.
@@ -80,6 +85,10 @@ impl Config {
     pub fn tsas(&self) -> impl Iterator<Item = (&TenantConfig, &TsaConfig)> {
         self.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa)))
     }
+}
+
+fn read_state_dir(root: &mut Section<'_>) -> PathBuf {
+    root.path("state_dir").unwrap_or_else(|| root.resolve("state"))
 }
 
 #[cfg(test)]

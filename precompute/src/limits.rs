@@ -512,6 +512,19 @@ pub const ENGINE_END_MAX: Duration = Duration::from_secs(5);
 /// How long the end waits for a configuration or a TLS certificate that is being read, though it is no longer used.
 pub const READING_END_MAX: Duration = Duration::from_secs(1);
 
+/// How long `health` waits for an answer: less than the interval at which container engines ask, 30 s.
+pub const HEALTH_ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How many may wait for a reload at the socket: a person and a few scripts.
+pub const RELOADS_ASKED_MAX: usize = 8;
+/// How long one who connects there may take to ask: it is written at once.
+pub const RELOAD_QUESTION_MAX: Duration = Duration::from_secs(5);
+/// How long `reload` waits for the verdict: sources of ten million lines on slow disks take minutes, and one that hangs is not
+/// waited for.
+pub const RELOAD_VERDICT_MAX: Duration = Duration::from_secs(600);
+/// Bytes of a verdict: a thousand problems.
+pub const RELOAD_VERDICT_OCTETS_MAX: u64 = 1 << 20;
+
 /// How often to check whether anything replaced by a reload is still in use: its sessions with tokens are needed.
 pub const FORMER_SITE_LOOK: Duration = Duration::from_millis(20);
 /// How long that is checked at most: requests that began with it end within some seconds.

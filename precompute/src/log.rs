@@ -1,16 +1,16 @@
-//! Logs: text on a terminal, JSON otherwise.
+//! Logs: text on a terminal and in the journal, JSON otherwise.
 //!
 //! `OSTIA_LOG` sets the level. A wrong value never silences the log: it is reported, and the default applies. `check`
 //! needs the warnings counted and listed at the end instead of among other lines: [`gather`]. It does not know what is
 //! logged.
 
+mod form;
 pub(crate) mod remarks;
 
 use std::{
     env,
     ffi::OsString,
     fmt::{Debug, Write as _},
-    io::{IsTerminal as _, stderr},
     mem,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -23,8 +23,8 @@ use tracing::{
     warn,
 };
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::FilterExt as _, filter::filter_fn, fmt, layer::Context, layer::SubscriberExt as _,
-    registry::LookupSpan, util::SubscriberInitExt as _,
+    EnvFilter, Layer, filter::FilterExt as _, filter::filter_fn, layer::Context, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 const VARIABLE: &str = "OSTIA_LOG";
@@ -42,33 +42,33 @@ const PLACE: &str = "place";
 /// EnvFilter; parts that it does not name have the default level.
 pub fn start() {
     let (filter, problem) = filter(env::var_os(VARIABLE));
+    let (lines, of_form) = form::lines();
     let registry = tracing_subscriber::registry().with(filter);
     // Starting twice (in tests) leaves the first in place.
-    let _ = registry.with(lines()).try_init();
-    tell_of_variables(problem);
+    let _ = registry.with(lines).try_init();
+    tell_of_variables(problem, of_form);
 }
 
 /// The same, except that warnings and errors are collected instead of logged, whatever `OSTIA_LOG` says.
 pub fn gather() -> Warnings {
     let (filter, problem) = filter(env::var_os(VARIABLE));
     let warnings = Warnings::default();
+    let (lines, of_form) = form::lines();
     let others = filter_fn(|event| *event.level() > Level::WARN);
     let _ = tracing_subscriber::registry()
-        .with(lines().with_filter(filter.and(others)))
+        .with(lines.with_filter(filter.and(others)))
         .with(Gather(Arc::clone(&warnings.0)).with_filter(LevelFilter::WARN))
         .try_init();
-    tell_of_variables(problem);
+    tell_of_variables(problem, of_form);
     warnings
 }
 
-fn lines<S: Subscriber + for<'s> LookupSpan<'s>>() -> Box<dyn Layer<S> + Send + Sync> {
-    let layer = fmt::layer().with_writer(stderr).with_target(false);
-    if stderr().is_terminal() { layer.boxed() } else { layer.json().flatten_event(true).with_ansi(false).boxed() }
-}
-
-fn tell_of_variables(problem: Option<String>) {
+fn tell_of_variables(problem: Option<String>, of_form: Option<String>) {
     if let Some(problem) = problem {
         warn!("{VARIABLE}: {problem}");
+    }
+    if let Some(problem) = of_form {
+        warn!("{}: {problem}", form::VARIABLE);
     }
     if env::var_os("RUST_LOG").is_some() && env::var_os(VARIABLE).is_none() {
         info!("RUST_LOG is set and not looked at; {VARIABLE} chooses what is told");

@@ -7,11 +7,13 @@
 mod nearest;
 
 use std::{
+    env,
     fmt::Display,
     io::{self, ErrorKind, Write, stderr, stdout},
 };
 
 pub use nearest::{NAME_TOLD_MAX, nearest};
+use rustix::fs::fstat;
 
 /// Prints one or several lines on standard output.
 pub fn say(text: impl Display) -> io::Result<()> {
@@ -21,7 +23,16 @@ pub fn say(text: impl Display) -> io::Result<()> {
 
 /// Prints on standard error why `program` ends. If that is closed, there is still the exit status.
 pub fn complain(program: &str, error: impl Display) {
-    let _ = writeln!(stderr(), "{program}: {error}");
+    let text = format!("{program}: {error}");
+    // Every line is an error for the journal, sd-daemon(3).
+    let mark = if is_journal() { "<3>" } else { "" };
+    let _ = text.lines().try_for_each(|line| writeln!(stderr(), "{mark}{line}"));
+}
+
+/// Whether standard error leads to the journal of systemd, which says so in `JOURNAL_STREAM`, systemd.exec(5).
+pub(crate) fn is_journal() -> bool {
+    let Some(stream) = env::var_os("JOURNAL_STREAM") else { return false };
+    fstat(stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino).as_str())
 }
 
 /// A value from a user, in quotation marks, for messages; not shown if it may be a secret.

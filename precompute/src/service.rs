@@ -16,12 +16,14 @@ pub mod following;
 mod noted;
 mod notify;
 mod publishing;
+pub mod reload_socket;
 mod renewing;
 mod rim;
 pub mod sharing;
 mod signer_watch;
 mod tenants;
 mod threads;
+pub mod watchdog;
 
 pub use change::{Change, Handle, let_go};
 pub use control::{Control, EndSignals, Opens, Reloads, Signals};

@@ -59,7 +59,8 @@ pub fn router(status: Status, role: Part) -> Router {
         admin::renewals(common),
     ];
     let router = admin::router(Arc::clone(common), parts);
-    router.merge(Router::new().route("/readyz/tsa", get(ready_tsa)).with_state(status))
+    let own = Router::new().route("/readyz", get(ready_all)).route("/readyz/tsa", get(ready_tsa));
+    router.merge(own.with_state(status))
 }
 
 fn part(status: &Arc<Status>, encode: fn(&mut DescriptorEncoder<'_>, &Status) -> fmt::Result) -> Part {
@@ -75,9 +76,25 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
 }
 
 async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    let leaves = status.common.leaves();
-    let (ready, mut lines) = time_stamps::readiness(&status.site(), status.record.as_deref(), leaves, UnixTime::now());
-    status.common.reload_remark(&mut lines);
-    status.common.renewal_remarks(true, UnixTime::now(), &mut lines);
+    admin::readiness(tsa_readiness(&status, UnixTime::now()))
+}
+
+/// Whether everything is ready that is configured here.
+async fn ready_all(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    let now = UnixTime::now();
+    let (mut ready, mut lines) = status.common.ocsp_readiness(now, false);
+    if status.site().authorities().next().is_some() {
+        let (ready_tsa, of_tsa) = tsa_readiness(&status, now);
+        ready &= ready_tsa;
+        lines += &of_tsa;
+    }
     admin::readiness((ready, lines))
+}
+
+fn tsa_readiness(status: &Status, now: UnixTime) -> (bool, String) {
+    let leaves = status.common.leaves();
+    let (ready, mut lines) = time_stamps::readiness(&status.site(), status.record.as_deref(), leaves, now);
+    status.common.reload_remark(&mut lines);
+    status.common.renewal_remarks(true, now, &mut lines);
+    (ready, lines)
 }

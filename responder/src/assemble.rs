@@ -85,10 +85,10 @@ impl Opener {
 /// Opens the TLS certificate and key; `None` if a problem was noted, now or before.
 fn open_pair(tls: &Tls, problems: &Problems, now: UnixTime) -> Option<Arc<Certificates>> {
     let at = problems.at(&tls.place);
-    if [&tls.certificate, &tls.key].iter().any(|path| path.as_os_str().is_empty()) {
+    if [&tls.certificate, &tls.key.path].iter().any(|path| path.as_os_str().is_empty()) {
         return None;
     }
-    match Certificates::open(&tls.certificate, &tls.key) {
+    match Certificates::open(&tls.certificate, &tls.key.path_now()) {
         Ok(certificates) => {
             tell_of_validity(&at, &certificates, now);
             Some(certificates)

@@ -75,6 +75,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Have the running service read its configuration again; succeeds once it has taken it, and says why if it refuses it.
+    Reload {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Say whether the running service is ready, for OCSP and time-stamps: exit status 0 if it is, 1 if not, with the reason.
+    Health {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Take this server out of its balancers' rotation: readiness says 503 until `--end`, also after a restart.
     ///
     /// Requests that come all the same are answered. Balancers notice with their next checks.
@@ -135,6 +147,8 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             log::start();
             start::from_file(&config)
         }
+        Command::Reload { config } => precompute::cli::reload::run(&config),
+        Command::Health { config } => precompute::cli::health::run(&config),
         Command::Drain { config, end } => run_drain(&config, end),
         Command::Check { config, without_sources, strict } => run_check(&config, !without_sources, strict),
     }

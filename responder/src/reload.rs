@@ -16,6 +16,7 @@ use precompute::{
         Change, Handle, Opens, Renewer, Tenants,
         following::{FeedChange, FeedHandle},
         let_go,
+        reload_socket::Verdict,
     },
 };
 use tokio::sync::watch;
@@ -117,9 +118,11 @@ impl Knowledge {
 
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
-    pub async fn run(&self, opens: Opens) {
+    pub async fn run(&self, opens: Opens) -> Verdict {
         if opens == Opens::WhatIsInUse {
-            return self.change(opens).await.err().iter().for_each(|problem| self.renewer.refused(problem));
+            let outcome = self.change(opens).await;
+            outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));
+            return outcome;
         }
         self.record.iter().for_each(|record| record.reopen());
         let outcome = self.change(opens).await;
@@ -127,7 +130,8 @@ impl Reload {
             Ok(()) => info!(file = %self.opener.path().display(), "the configuration was read again"),
             Err(problem) => error!("{problem}; the configuration stays as it was"),
         }
-        self.status.reloaded(outcome);
+        self.status.reloaded(outcome.clone());
+        outcome
     }
 
     async fn change(&self, opens: Opens) -> Result<(), String> {

@@ -37,8 +37,9 @@ impl Assembler<'_> {
     pub(super) fn key(&self, config: &SignerConfig, certificate: Option<&Certificate>) -> Option<SignerKey> {
         let at = self.at(&config.place);
         match &config.key {
-            KeyConfig::File(path) => {
-                let key = at.noted("key", SoftwareKey::from_file(path))?;
+            KeyConfig::File(file) => {
+                let path = file.path_now();
+                let key = at.noted("key", SoftwareKey::from_file(&path))?;
                 let name = path.display().to_string();
                 let Some(algorithm) = config.algorithm else { return Some(SignerKey::File { key, name }) };
                 let is = key.algorithm();

@@ -31,7 +31,11 @@ use crate::{
     feed::shelf,
     pki::UnixTime,
     renew::Renewing,
-    service::{Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify},
+    service::{
+        Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify,
+        reload_socket::{self, Verdict},
+        watchdog,
+    },
     state_dir::{self, Purpose},
 };
 
@@ -139,7 +143,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     parts.extend(publishing.as_ref().map(admin::publishing));
     let api = Api::new(service.ledgers(), publishing.as_ref());
     api.change(api_settings);
-    let router = admin::router(Arc::clone(&status), parts).merge(Arc::clone(&api).router());
+    let router = admin::router(Arc::clone(&status), parts)
+        .merge(admin::readyz(Arc::clone(&status)))
+        .merge(Arc::clone(&api).router());
     let running =
         Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
@@ -187,6 +193,7 @@ impl Running<'_> {
             tasks.spawn(listener::serve(listener, shelf::router(publishing.directory()), Bounds::SNAPSHOTS));
         }
         service.spawn_tasks(&mut tasks);
+        let asked = reload_socket::listen(&config.state_dir, &mut tasks);
         let reload = Arc::new(Reload {
             opener,
             started_with: config,
@@ -196,13 +203,15 @@ impl Running<'_> {
             api,
             renewer: Arc::clone(&renewer),
         });
-        let reloads = Reloads::start(hangup, renewer.asked(), &mut tasks, move |opens| {
+        let reloads = Reloads::start(hangup, asked, renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });
         renewer.change(renewing);
         info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
         notify(ServiceState::Ready);
+        // Its own threads work for as long as sources, disks and tokens take.
+        tasks.spawn(watchdog::watch(Vec::new()));
         let outcome = tokio::select! {
             () = end.recv() => Ok(()),
             lost = threads.lost() => Err(lost.into()),
@@ -231,16 +240,18 @@ struct Reload {
 
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
-    async fn run(&self, opens: Opens) {
+    async fn run(&self, opens: Opens) -> Verdict {
         let outcome = self.change(opens).await;
         if opens == Opens::WhatIsInUse {
-            return outcome.err().iter().for_each(|problem| self.renewer.refused(problem));
+            outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));
+            return outcome;
         }
         match &outcome {
             Ok(()) => info!(file = %self.opener.path.display(), "the configuration was read again"),
             Err(problem) => error!("{problem}; the configuration stays as it was"),
         }
-        self.status.reloaded(outcome);
+        self.status.reloaded(outcome.clone());
+        outcome
     }
 
     async fn change(&self, opens: Opens) -> Result<(), String> {

@@ -317,9 +317,15 @@ impl<'a> Section<'a> {
 
     /// A path; a relative one is relative to the file's directory.
     pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.written_path(key).map(|(_, path)| path)
+    }
+
+    /// The same, and how it is written.
+    pub fn written_path(&mut self, key: &'static str) -> Option<(String, PathBuf)> {
         let is_path = |text: &&str| !text.is_empty() && !text.contains("-----BEGIN");
         let path = self.typed(key, Wanted::Text, "a path", |value| Some(value.as_str().filter(is_path)?.to_owned()))?;
-        Some(self.resolve(path))
+        let resolved = self.resolve(&path);
+        Some((path, resolved))
     }
 
     /// A duration in `range`, written as a number with a unit: `us`, `ms`, `s`, `m`, `h` or `d`.

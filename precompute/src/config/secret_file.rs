@@ -1,4 +1,5 @@
-//! A file with a secret, as the configuration names it: by its path, or by the name of a systemd credential.
+//! A file with a secret, as the configuration names it: by its path, or by a mere name, which may be that of a systemd
+//! credential: see [`secret_place`].
 //!
 //! Invariant: a value that may be the secret itself is refused and not shown. No file is opened here.
 
@@ -8,21 +9,21 @@ use std::{
 };
 
 use super::Section;
-use crate::{limits, pki::credential};
+use crate::{limits, pki::secret_place};
 
 /// A file with a secret.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct SecretFile {
-    /// As the configuration names it: a path, or the name of a systemd credential.
+    /// As the configuration names it: a path, or a mere name.
     pub written: String,
-    /// The path if it is no credential.
+    /// That as a path.
     pub path: PathBuf,
 }
 
 impl SecretFile {
     /// Where it is. `credentials`: the directory of the service's systemd credentials, if there is one.
     pub fn locate(&self, credentials: Option<&OsStr>) -> PathBuf {
-        credential(&self.written, credentials).unwrap_or_else(|| self.path.clone())
+        secret_place(&self.written, &self.path, credentials)
     }
 
     /// Where it is for this process.
@@ -33,6 +34,12 @@ impl SecretFile {
     /// Whether the value is a mere word. Then it may be the secret itself, and if there is no such file, nobody shows it.
     pub fn is_mere_word(&self) -> bool {
         is_mere_word(&self.written)
+    }
+
+    /// Reads the key of a section that names a private key.
+    pub fn of_private_key(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
+        let (written, path) = section.written_path(key)?;
+        Some(Self { written, path })
     }
 
     /// Reads the key of a section that names one. `secret`: what is in it; `made_by`: what an empty name should be.

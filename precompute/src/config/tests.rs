@@ -128,7 +128,7 @@ fn any_policy(dice: &mut Dice) -> Policy {
 
 fn any_key(dice: &mut Dice) -> KeyConfig {
     if dice.coin() {
-        return KeyConfig::File(dice.path());
+        return KeyConfig::File(SecretFile::from(&*dice.path()));
     }
     let count = 1 + dice.below(3);
     let uri = |number: u64| {
@@ -529,7 +529,7 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
 
 fn write_signer(text: &mut String, signer: &SignerConfig) {
     match &signer.key {
-        KeyConfig::File(file) => key(text, "key", path(file)),
+        KeyConfig::File(file) => key(text, "key", path(&file.path)),
         KeyConfig::Tokens(uris) => key(text, "key", list(uris.iter().map(Uri::to_string))),
         KeyConfig::Elsewhere => {}
     }

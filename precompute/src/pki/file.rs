@@ -5,7 +5,7 @@
 use std::{
     ffi::OsStr,
     fmt,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -87,7 +87,7 @@ impl Secret {
     /// Reads the file, which should contain `what`.
     pub fn read(path: &Path, what: &str, limit: u64) -> Result<Self, FileError> {
         let fail = |problem: String| FileError::new(path, problem);
-        let unreadable = |error| fail(format!("cannot be read: {error}"));
+        let unreadable = |error: io::Error| fail(format!("cannot be read: {error}{}", remedy(&error)));
         let mut file = File::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
         let exposed = (mode & 0o027 != 0).then(|| {
@@ -126,12 +126,38 @@ pub fn read_secret(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<
     exposed.map_or(Ok(content), Err)
 }
 
-/// The systemd credential of this name, if there is one. `directory`: that of the service's credentials, which
-/// `$CREDENTIALS_DIRECTORY` names.
-pub fn credential(name: &str, directory: Option<&OsStr>) -> Option<PathBuf> {
-    let is_name = !name.is_empty() && !name.contains('/') && ![".", ".."].contains(&name);
-    let credential = Path::new(directory?).join(name);
-    (is_name && credential.exists()).then_some(credential)
+/// The directory beside the configuration in which keys are looked for by their names.
+const KEYS: &str = "keys";
+
+/// Where the secret is that a configuration names as `written`. A mere name is that of a systemd credential, if the service
+/// has one of it, or else of a file beside the configuration, or in `keys` there: so the same configuration holds within the
+/// service and by hand. A path is nothing but a path. `beside`: `written` as a path. `credentials`: the directory of the
+/// service's credentials, which `$CREDENTIALS_DIRECTORY` names.
+pub fn secret_place(written: &str, beside: &Path, credentials: Option<&OsStr>) -> PathBuf {
+    if written.is_empty() || written.contains('/') || [".", ".."].contains(&written) {
+        return beside.to_owned();
+    }
+    // One that may not be looked at is there: whoever opens it learns why.
+    let is_there = |path: &PathBuf| !matches!(fs::metadata(path), Err(error) if is_absence(&error));
+    let credential = credentials.map(|directory| Path::new(directory).join(written));
+    let among_keys = || beside.parent().map(|directory| directory.join(KEYS).join(written));
+    let credential = credential.filter(is_there);
+    let elsewhere = credential.or_else(|| if beside.exists() { None } else { among_keys().filter(is_there) });
+    elsewhere.unwrap_or_else(|| beside.to_owned())
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind())
+}
+
+/// What to do about a file that may not be read.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; let the group of this program's user read it (`chgrp GROUP FILE; chmod 640 FILE`), or hand it over as a systemd credential of its name"
+        }
+        _ => "",
+    }
 }
 
 /// Every certificate of a PEM file in order, or the only one of a DER file. Never empty.
@@ -188,3 +214,40 @@ fn no_certificate(path: &Path, content: &[u8], sections: &[pem::Section]) -> Fil
 const CERTIFICATES: [&str; 3] = ["CERTIFICATE", TRUSTED, "X509 CERTIFICATE"];
 /// A certificate with OpenSSL's trust settings (`openssl x509 -trustout`).
 const TRUSTED: &str = "TRUSTED CERTIFICATE";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_mere_name_is_a_credential_or_a_file_beside_the_configuration_or_one_of_its_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for directory in ["credentials", "etc/keys"] {
+            fs::create_dir_all(at(directory)).unwrap();
+        }
+        for file in ["credentials/all", "etc/all", "etc/keys/all", "etc/two", "etc/keys/two", "etc/keys/key"] {
+            fs::write(at(file), "").unwrap();
+        }
+        // A file that cannot be looked at is there, and its reader tells what is wrong with it.
+        symlink("loop", at("etc/keys/loop")).unwrap();
+        let credentials = at("credentials");
+        for (written, by_hand, in_service) in [
+            ("all", "etc/all", "credentials/all"),
+            ("two", "etc/two", "etc/two"),
+            ("key", "etc/keys/key", "etc/keys/key"),
+            ("loop", "etc/keys/loop", "etc/keys/loop"),
+            ("absent", "etc/absent", "etc/absent"),
+            ("./all", "etc/./all", "etc/./all"),
+            ("keys/all", "etc/keys/all", "etc/keys/all"),
+            ("..", "etc/..", "etc/.."),
+            ("", "etc/", "etc/"),
+        ] {
+            let beside = at("etc").join(written);
+            assert_eq!(secret_place(written, &beside, None), at(by_hand), "{written}");
+            assert_eq!(secret_place(written, &beside, Some(credentials.as_os_str())), at(in_service), "{written}");
+        }
+    }
+}

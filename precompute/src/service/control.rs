@@ -9,7 +9,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{ServiceState, notify};
+use super::{
+    ServiceState, notify,
+    reload_socket::{Askers, Verdict},
+};
 use crate::{ending::take_signals, limits};
 
 /// Receives SIGHUP from the moment it is made.
@@ -45,7 +48,8 @@ impl EndSignals {
     }
 }
 
-/// Reloads when SIGHUP asks for it, and tells systemd; and when a renewed certificate is to be taken.
+/// Reloads when SIGHUP or somebody at the socket asks for it, and tells systemd; and when a renewed certificate is to be
+/// taken.
 #[derive(Debug)]
 pub struct Reloads {
     stop: watch::Sender<bool>,
@@ -61,22 +65,25 @@ pub enum Opens {
 }
 
 impl Reloads {
-    /// Starts a task that has `reload` run for each SIGHUP, and each time that something was `renewed`.
+    /// Starts a task that has `reload` run for each SIGHUP, for all who have `asked`, and each time that something was
+    /// `renewed`.
     pub fn start<F>(
         mut hangup: Signal,
+        mut asked: Askers,
         renewed: Arc<Notify>,
         tasks: &mut JoinSet<()>,
         reload: impl Fn(Opens) -> F + Send + 'static,
     ) -> Self
     where
-        F: Future<Output = ()> + Send,
+        F: Future<Output = Verdict> + Send,
     {
         let (stop, mut stopping) = watch::channel(false);
         tasks.spawn(async move {
             loop {
-                let opens = tokio::select! {
-                    asked = hangup.recv() => if asked.is_some() { Opens::TheFile } else { break },
-                    () = renewed.notified() => Opens::WhatIsInUse,
+                let (opens, askers) = tokio::select! {
+                    asked = hangup.recv() => if asked.is_some() { (Opens::TheFile, Vec::new()) } else { break },
+                    Some(askers) = asked.recv() => (Opens::TheFile, askers),
+                    () = renewed.notified() => (Opens::WhatIsInUse, Vec::new()),
                     _ = stopping.wait_for(|stopping| *stopping) => break,
                 };
                 // systemd waits for a reload that it has asked for.
@@ -84,7 +91,11 @@ impl Reloads {
                 if is_told {
                     notify(ServiceState::Reloading);
                 }
-                reload(opens).await;
+                let verdict = reload(opens).await;
+                for asker in askers {
+                    // One that has gone waits for nothing.
+                    let _ = asker.send(verdict.clone());
+                }
                 if *stopping.borrow() {
                     break;
                 }

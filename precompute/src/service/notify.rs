@@ -25,6 +25,8 @@ pub enum ServiceState {
     Reloading,
     /// It ends.
     Stopping,
+    /// It does not hang.
+    Moving,
 }
 
 /// Reports to systemd, if systemd asks for it.
@@ -37,6 +39,7 @@ pub fn notify(state: ServiceState) {
             format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.tv_sec * 1_000_000 + now.tv_nsec / 1000)
         }
         ServiceState::Stopping => "STOPPING=1\n".to_owned(),
+        ServiceState::Moving => "WATCHDOG=1\n".to_owned(),
     };
     if let Err(error) = send(&socket, &message) {
         warn!(?socket, %error, "systemd could not be notified at NOTIFY_SOCKET: {}", message.trim_end());

@@ -1,12 +1,12 @@
 //! Makes keys.
 //!
-//! Invariant: an existing file is never overwritten, and a new file is never readable by anybody but its owner. It does
-//! not know signers.
+//! Invariant: an existing file is never overwritten, and a new file is never readable by anybody but its owner, and the
+//! group that its directory is for. It does not know signers.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions, Permissions},
     io::{ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -84,7 +84,8 @@ impl KeyKind {
     }
 }
 
-/// Makes a key in a file of its own, PKCS#8 in PEM, mode 0600.
+/// Makes a key in a file of its own, PKCS#8 in PEM, mode 0600; 0640 in a directory that gives its files to its group (setgid):
+/// its members are to use the keys there.
 pub fn generate_file(kind: KeyKind, path: &Path) -> Result<SoftwareKey, FileError> {
     let fail = |problem: String| FileError::new(path, problem);
     let key = kind.pkcs8().map_err(|_| fail("no key could be made for it".into()))?;
@@ -96,7 +97,7 @@ pub fn generate_file(kind: KeyKind, path: &Path) -> Result<SoftwareKey, FileErro
             _ => format!("cannot be written: {error}"),
         })
     })?;
-    let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(pem.as_bytes()).and_then(|()| share(&file, path)).and_then(|()| file.sync_all());
     written.map_err(|error| {
         // It was just created, and holds no key.
         let _ = std::fs::remove_file(path);
@@ -105,10 +106,15 @@ pub fn generate_file(kind: KeyKind, path: &Path) -> Result<SoftwareKey, FileErro
     SoftwareKey::from_file(path)
 }
 
+/// Lets the group read a file in a directory that gives its files to its group.
+fn share(file: &File, path: &Path) -> std::io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let gives = std::fs::metadata(directory)?.permissions().mode() & 0o2000 != 0;
+    if gives { file.set_permissions(Permissions::from_mode(0o640)) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -123,6 +129,17 @@ mod tests {
             let error = generate_file(kind, &path).unwrap_err().to_string();
             assert!(error.contains("already exists and is not overwritten"), "{error}");
             assert_eq!(std::fs::read(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn in_a_directory_that_is_for_its_group_the_group_may_read_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, wanted) in [(0o2750, 0o640), (0o750, 0o600)] {
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            let path = dir.path().join(format!("{mode:o}.key"));
+            generate_file(KeyKind::Ed25519, &path).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, wanted);
         }
     }
 }

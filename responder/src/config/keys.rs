@@ -28,7 +28,7 @@ pub const KEYS: [ConfigKey<Config>; 20] = [
     ConfigKey::at_start("http.proxy_protocol", |config| Some(config.connection_policy.proxy_protocol.to_string())),
     ConfigKey::at_start("tls.listen", |config| Some(addresses(&config.tls.as_ref()?.listen))),
     ConfigKey::at_once("tls.certificate", |config| Some(quoted(&config.tls.as_ref()?.certificate.to_string_lossy()))),
-    ConfigKey::at_once("tls.key", |config| Some(quoted(&config.tls.as_ref()?.key.to_string_lossy()))),
+    ConfigKey::at_once("tls.key", |config| Some(quoted(&config.tls.as_ref()?.key.path.to_string_lossy()))),
     ConfigKey::at_start("log.access_sample", |config| Some(config.access_sample.to_string())),
     ConfigKey::at_start("time_stamping.clock", |config| Some(quoted(&config.time_stamping.clock.to_string()))),
     ConfigKey::at_start("time_stamping.lease", |config| length(config.time_stamping.lease)),

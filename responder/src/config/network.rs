@@ -8,7 +8,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use precompute::config::{Place, Section};
+use precompute::config::{Place, SecretFile, Section};
 
 use crate::{
     limits,
@@ -55,7 +55,7 @@ pub struct Tls {
     /// The file with the server's certificate and its chain.
     pub certificate: PathBuf,
     /// The file with its key.
-    pub key: PathBuf,
+    pub key: SecretFile,
 }
 
 /// `[http]`; an absent value is `None`.
@@ -101,13 +101,13 @@ pub(super) fn read_http(section: &mut Section<'_>) -> Option<Http> {
 /// Reads `[tls]`.
 pub(super) fn read_tls(section: &mut Section<'_>) -> Option<Tls> {
     let listen = read_listen(section);
-    let [certificate, key] = ["certificate", "key"].map(|name| {
-        let path = section.path(name);
-        if path.is_none() && !section.has(name) {
+    for name in ["certificate", "key"] {
+        if !section.has(name) {
             section.problem(name, "is missing; name a PEM file (certificate: the server's, then its chain)");
         }
-        path.unwrap_or_default()
-    });
+    }
+    let certificate = section.path("certificate").unwrap_or_default();
+    let key = SecretFile::of_private_key(section, "key").unwrap_or_default();
     if !section.has("listen") {
         section.problem("listen", "is missing; name at least one address, such as \"0.0.0.0:443\"");
     }

@@ -39,6 +39,8 @@ pub struct Counters {
     pub proxy_refused: AtomicU64,
     /// and because the TLS handshake failed.
     pub tls_refused: AtomicU64,
+    /// Seconds that the worker has counted: it does not hang.
+    pub seconds: AtomicU64,
 }
 
 /// How long answers took, in buckets that double: up to 1 µs, 2 µs, 4 µs … 17 s, and longer.

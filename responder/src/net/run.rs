@@ -120,6 +120,7 @@ async fn keep_time<S: Service>(worker: Rc<Worker<S>>) {
         sleep(Duration::from_secs(1)).await;
         let tick = worker.tick.get().wrapping_add(1);
         worker.tick.set(tick);
+        worker.counters.seconds.fetch_add(1, Relaxed);
         let ended = worker.end_those(|watched| watched.is_overdue(tick, &worker.policy.deadlines));
         worker.counters.expired.fetch_add(ended, Relaxed);
     }

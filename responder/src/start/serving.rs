@@ -19,7 +19,7 @@ use precompute::{
     admin::Status,
     assemble::Assembly as Common,
     renew::Renewing,
-    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify},
+    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
     state_dir::ServerId,
 };
 use rustls::ServerConfig;
@@ -142,19 +142,22 @@ impl Serving {
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let sites = self.sites.subscribe();
         background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
+        let asked = reload_socket::listen(&self.config.common.state_dir, &mut tasks);
         let reload = Arc::new(reload);
-        let reloads = Reloads::start(hangup, self.renewer.asked(), &mut tasks, move |opens| {
+        let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });
         self.renewer.change(std::mem::take(&mut self.renewing));
         let Running { http, tls, admin } = &self.running;
         let (workers, started) = (self.config.workers, self.started);
+        let moving = self.workers.moving();
         let is_ready = async {
             filled.await;
             info!(?http, ?tls, %admin, workers, seconds = started.elapsed().as_secs_f32(), "ready");
             ready(&self.running);
             notify(ServiceState::Ready);
+            tasks.spawn(watchdog::watch(moving));
             pending().await
         };
         let outcome = tokio::select! {

@@ -3,11 +3,11 @@
 
 use std::{
     io,
-    sync::{Arc, mpsc::SyncSender},
+    sync::{Arc, atomic::Ordering::Relaxed, mpsc::SyncSender},
     thread::{self, JoinHandle},
 };
 
-use precompute::service::Threads;
+use precompute::service::{Threads, watchdog::Moving};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -102,6 +102,16 @@ impl Workers {
             }
         }
         Ok(workers)
+    }
+
+    /// For the watchdog.
+    pub(super) fn moving(&self) -> Vec<Moving> {
+        let of = |(number, counters): (usize, &Counters)| {
+            let transport = Arc::clone(&counters.transport);
+            let count = Box::new(move || transport.seconds.load(Relaxed));
+            Moving { name: format!("serving thread {number}"), count }
+        };
+        self.counters.iter().enumerate().map(of).collect()
     }
 
     pub(super) fn stop(&mut self) {

@@ -19,7 +19,7 @@ use crate::{ca_and_site, serving};
 #[test]
 fn health_is_told_on_the_admin_listener_only() {
     let (_ca, _, responder) = serving(Ca::issue);
-    for path in ["/livez", "/readyz/ocsp", "/metrics"] {
+    for path in ["/livez", "/readyz", "/readyz/ocsp", "/metrics"] {
         assert_eq!(get(responder.site.admin, path).status, 200, "{path}");
         // Relying parties see a malformed OCSP request there, or the page for people.
         let reply = get(responder.http(), path);

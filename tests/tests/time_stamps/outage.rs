@@ -8,7 +8,9 @@ use std::{
 
 use ostia_tests::{
     Answer, Ask, Ca, Delegate, FakeClock, KeyKind, Leaf, Query, Responder, Site, SoftHsm, Stamped, Status, Tenant, Tsa,
-    TsaCertificate, http::Connection, until,
+    TsaCertificate,
+    http::{Connection, get},
+    until,
 };
 
 use crate::PATIENCE;
@@ -85,6 +87,9 @@ fn with_the_token_gone_each_query_is_refused_at_once_and_ocsp_stays_ready() {
     house.hsm.order(&format!("C_SignInit {gone}\nC_OpenSession {gone}\nC_FindObjectsInit {gone}"));
     house.ask_at_once(2).expect_rejection("systemFailure");
     until("the authority is not ready", PATIENCE, || (house.responder.readiness_of("tsa").0 == 503).then_some(()));
+    // All of it together is not ready for one part of it.
+    let all = get(house.responder.site.admin, "/readyz");
+    assert!(all.status == 503 && all.text().contains("no holder of its key works"), "{all:?}");
     for number in 3..20 {
         house.ask_at_once(number).expect_rejection("systemFailure");
     }

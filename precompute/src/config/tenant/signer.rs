@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{
-    super::{Place, Section},
+    super::{Place, SecretFile, Section},
     renew::{self, RenewConfig},
 };
 use crate::{
@@ -43,7 +43,7 @@ pub struct SignerConfig {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeyConfig {
     /// In a PEM file.
-    File(PathBuf),
+    File(SecretFile),
     /// On tokens, each of which has it. Empty if a problem was noted.
     Tokens(Vec<Uri>),
     /// Not here: on a replica, what it signs comes from the feed.
@@ -140,7 +140,7 @@ fn read_key(section: &mut Section<'_>, needs_key: bool) -> Option<KeyConfig> {
         section.problem("key", "is a list; only keys on tokens may be several, each named by a pkcs11: URI");
         return None;
     };
-    section.path("key").map(KeyConfig::File)
+    SecretFile::of_private_key(section, "key").map(KeyConfig::File)
 }
 
 fn read_uris(section: &Section<'_>, written: &[String]) -> Option<Vec<Uri>> {

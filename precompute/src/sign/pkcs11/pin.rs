@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     limits,
-    pki::{FileError, credential, read_secret},
+    pki::{FileError, read_secret, secret_place},
 };
 
 /// A PIN; wiped when dropped.
@@ -60,10 +60,7 @@ pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) ->
             "the pin-source is no file: URI of this machine; write it as pin-source=/path/to/pin".to_owned()
         })?));
     }
-    if let Some(credential) = credential(source, credentials) {
-        return Ok(credential);
-    }
-    let file = base.join(source);
+    let file = secret_place(source, &base.join(source), credentials);
     if source.bytes().all(|byte| byte.is_ascii_digit()) && !file.exists() {
         return Err("the pin-source is a number, not a file; it may be the PIN itself, and is not shown; write the PIN into a file that only the service may read, and name that file".into());
     }

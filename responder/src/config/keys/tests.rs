@@ -162,7 +162,7 @@ proptest! {
             place: Default::default(),
             listen,
             certificate: "/etc/tls.pem".into(),
-            key: "/etc/tls.key".into(),
+            key: std::path::Path::new("/etc/tls.key").into(),
         });
         config.common.admin.listen = SocketAddr::from(([127, 0, 0, 1], admin));
         config.workers = workers as usize;
