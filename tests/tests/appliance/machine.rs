@@ -184,5 +184,5 @@ pub(crate) fn built_by(script: &str, version: &str, arguments: &[&str]) -> PathB
     let ended = run(build.args(["--no-build", "--profile", profile, "--version", version]));
     assert!(ended.status.success(), "{}", ended.text);
     // Its standard output comes before what it and others say beside.
-    ended.text.lines().next().unwrap().into()
+    project().join(ended.text.lines().next().unwrap())
 }
