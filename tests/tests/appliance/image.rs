@@ -8,11 +8,11 @@ use std::{
     sync::OnceLock,
 };
 
-use ostia_tests::{Ca, Delegate, Ended, KeyKind, programs, run, run_for, until};
+use ostia_tests::{Ca, Delegate, Ended, KeyKind, run, run_for, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::machine::{PATIENCE, in_own_mounts, project};
+use crate::machine::{PATIENCE, built_by, in_own_mounts, project};
 
 /// A version of its own, so that no other test's package is built anew.
 const VERSION: &str = "0.1.0-3";
@@ -20,14 +20,7 @@ const VERSION: &str = "0.1.0-3";
 /// The layout of the image, built once.
 fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let profile = programs().responder.parent().unwrap().file_name().unwrap().to_str().unwrap();
-        let mut build = Command::new(project().join("systemd/image-oci"));
-        build.args(["--no-build", "--profile", if profile == "debug" { "dev" } else { profile }, "--version", VERSION]);
-        let ended = run(&mut build);
-        assert!(ended.status.success(), "{}", ended.text);
-        project().join(ended.text.lines().next().unwrap())
-    })
+    IMAGE.get_or_init(|| built_by("image-oci", VERSION, &[]))
 }
 
 /// A container from the image: what it may write is its volume alone, and it has no capability.

@@ -169,10 +169,20 @@ pub(crate) fn package(version: &str) -> PathBuf {
 }
 
 fn build_package(version: &str) -> PathBuf {
-    let profile = programs().responder.parent().unwrap().file_name().unwrap().to_str().unwrap();
-    let mut package = Command::new(project().join("systemd/package"));
-    package.args(["--no-build", "--profile", if profile == "debug" { "dev" } else { profile }, "--version", version]);
-    let ended = run(&mut package);
+    built_by("package", version, &[])
+}
+
+/// What a script of `systemd` makes of the programs under test.
+pub(crate) fn built_by(script: &str, version: &str, arguments: &[&str]) -> PathBuf {
+    let directory = programs().responder.parent().unwrap();
+    let profile = match directory.file_name().unwrap().to_str().unwrap() {
+        "debug" => "dev",
+        profile => profile,
+    };
+    let mut build = Command::new(project().join("systemd").join(script));
+    build.env("CARGO_TARGET_DIR", directory.parent().unwrap()).args(arguments);
+    let ended = run(build.args(["--no-build", "--profile", profile, "--version", version]));
     assert!(ended.status.success(), "{}", ended.text);
+    // Its standard output comes before what it and others say beside.
     project().join(ended.text.lines().next().unwrap())
 }

@@ -2,9 +2,11 @@
 //! its purge.
 //!
 //! `machine` is the machine. `contents` looks into the package. In `install` a stranger follows the documents; in `running` things go wrong under systemd; in
-//! `replaced` the package is upgraded, removed and purged; in `image` the programs are in a container. It takes root.
+//! `replaced` the package is upgraded, removed and purged; in `image` the programs are in a
+//! container, in `disk` on a machine of qemu. It takes root.
 
 mod contents;
+mod disk;
 mod image;
 mod install;
 mod machine;

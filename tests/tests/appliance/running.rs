@@ -61,6 +61,13 @@ fn a_process_that_hangs_or_is_killed_is_started_again_and_one_that_ends_takes_it
         assert!(told.contains("Watchdog timeout"), "{told}");
     }
     site.until_said("good");
+    // A process that began without a watchdog is not killed for one that its unit gets.
+    site.drop_in(RESPONDER, "[Service]\nWatchdogSec=0\n");
+    machine.sh("systemctl restart ostia-responder");
+    let pid = site.main_pid(RESPONDER);
+    site.drop_in(RESPONDER, "[Service]\nWatchdogSec=6s\n");
+    machine.sh("sleep 8");
+    assert_eq!(site.main_pid(RESPONDER), pid, "{}", machine.journal());
     // Left in peace it is not killed, and not while it lets connections end for longer than that.
     site.edit_config(|text| text.replace("[http]\n", "[http]\ndrain_delay = \"14s\"\n"));
     machine.sh("systemctl restart ostia-responder");
@@ -93,5 +100,18 @@ fn with_sockets_of_systemd_no_connection_is_refused_while_it_restarts() {
     assert!(questions >= 3 && site.main_pid(RESPONDER) != pid, "{questions}");
     // What is killed takes along what it has accepted, and nobody who comes later is refused.
     machine.sh("kill -KILL $(systemctl show -P MainPID ostia-responder)");
+    assert_eq!(site.ask_at("127.0.0.1:80"), "good");
+
+    // Such a port without them takes what the documents say.
+    machine.sh("systemctl disable --now ostia-responder.socket && systemctl stop ostia-responder");
+    site.edit_config(|text| text.replace("\"systemd\"", "\"0.0.0.0:80\""));
+    assert!(!machine.try_sh("systemctl start ostia-responder").status.success());
+    machine.sh("systemctl stop ostia-responder");
+    let capability = "CAP_NET_BIND_SERVICE";
+    site.drop_in(
+        RESPONDER,
+        &format!("[Service]\nPrivateUsers=no\nAmbientCapabilities={capability}\nCapabilityBoundingSet={capability}\n"),
+    );
+    machine.sh("systemctl start ostia-responder");
     assert_eq!(site.ask_at("127.0.0.1:80"), "good");
 }
