@@ -5,6 +5,7 @@
 //! kept and could not be, as in a file on a full disk, that is an error. This module does not know what is printed.
 
 mod nearest;
+mod stream;
 
 use std::{
     fmt::Display,
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub use nearest::{NAME_TOLD_MAX, nearest};
+pub use stream::{FORM_VARIABLE, Stream, standard_error, takes_colours};
 
 /// Prints one or several lines on standard output.
 pub fn say(text: impl Display) -> io::Result<()> {
@@ -21,7 +23,15 @@ pub fn say(text: impl Display) -> io::Result<()> {
 
 /// Prints on standard error why `program` ends. If that is closed, there is still the exit status.
 pub fn complain(program: &str, error: impl Display) {
-    let _ = writeln!(stderr(), "{program}: {error}");
+    let text = format!("{program}: {error}");
+    let text = if stream::has_priorities() { for_journal(3, &text) } else { text };
+    let _ = writeln!(stderr(), "{text}");
+}
+
+/// A text of one or several lines as the journal takes it: each line becomes an entry of its own, and needs the priority
+/// (0 to 7 of syslog(3)).
+pub fn for_journal(priority: u8, text: &str) -> String {
+    text.lines().map(|line| format!("<{priority}>{line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// A value from a user, in quotation marks, for messages; not shown if it may be a secret.
@@ -73,6 +83,11 @@ mod tests {
         for name in ["ocsp.key", "/etc/MIGHA/keys", "MINE", &format!("{key}.pem"), "pkcs11:token=a?pin-source=b", ""] {
             assert_eq!(shown(name), format!("`{name}`"));
         }
+    }
+
+    #[test]
+    fn each_line_of_an_entry_has_its_priority() {
+        assert_eq!(for_journal(3, "a: 1\nb: 2\n"), "<3>a: 1\n<3>b: 2");
     }
 
     #[test]

@@ -1,19 +1,19 @@
 //! The command line of `ostia-responder`.
 
+mod manual;
+
 use std::{
     error::Error,
     fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use precompute::{
     admin::drain,
-    cli::{NotStrictlyInOrder, counted},
-    config::ConfigError,
+    cli::{ConfigFile, NotStrictlyInOrder, counted},
     engine::Survey,
     log,
     output::say,
@@ -35,10 +35,16 @@ use crate::{
 /// An OCSP responder (RFC 6960) and time-stamping authority (RFC 3161).
 ///
 /// Start with `demo`, which makes a small CA and serves it. `serve` runs the service from a configuration file. Logs go to
-/// standard error, as text on a terminal and as JSON lines otherwise. The environment variable OSTIA_LOG sets the level
-/// (off, error, warn, info, debug, trace).
+/// standard error: as text on a terminal, with priorities to the journal, as JSON lines elsewhere. The environment variable
+/// OSTIA_LOG sets the level (off, error, warn, info, debug, trace).
 #[derive(Parser, Debug)]
-#[command(name = "ostia-responder", version, arg_required_else_help = true)]
+#[command(
+    name = "ostia-responder",
+    version = program::VERSION,
+    long_version = program::LONG_VERSION,
+    arg_required_else_help = true,
+    after_long_help = manual::of_program()
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -71,29 +77,24 @@ enum Command {
     },
     /// Run the service until SIGTERM or Ctrl-C.
     Serve {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Take this server out of its balancers' rotation: readiness says 503 until `--end`, also after a restart.
     ///
     /// Requests that come all the same are answered. Balancers notice with their next checks.
     Drain {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
         /// Let requests come again.
         #[arg(long)]
         end: bool,
     },
     /// Check a configuration without starting: the file, certificates, keys, sources, addresses and the clock.
-    ///
-    /// Exit status: 0 if everything is in order, with or without warnings; 78 if the configuration is rejected; 1 if
-    /// something else is wrong that may pass, such as a source or a token that cannot be read; 3 for warnings with --strict.
+    #[command(after_long_help = manual::CHECK)]
     Check {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
         /// Skip the sources: `serve` reads them itself, and continues from the book if one is broken.
         #[arg(long)]
         without_sources: bool,
@@ -101,42 +102,37 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
-}
-
-/// The exit status.
-pub fn exit_code(outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
-    // EX_CONFIG of sysexits(3): the unit does not restart after it, since each start tries the PINs of tokens, and a
-    // wrong one locks them. A check has another status if it only finds tokens out of reach, which do not prevent a
-    // start: the unit may run the check first. The same is true for faults of the state directory or the record: a disk
-    // that is mounted late or freed removes them without a change of the file, and no PIN is wrong.
-    if error.downcast_ref::<ConfigError>().is_some_and(|error| !error.may_pass()) {
-        return ExitCode::from(78);
-    }
-    if error.is::<NotStrictlyInOrder>() { ExitCode::from(3) } else { ExitCode::FAILURE }
+    /// Write manual pages and shell completions: DIR/man and DIR/completions.
+    #[command(hide = true)]
+    GenerateDocs {
+        /// The directory, which is made.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// Starts the log and runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Demo { dir, http, admin, cluster: true } => {
-            log::start();
+            log::start()?;
             demo::cluster::run(&dir, http, admin)
         }
         Command::Write { config } => {
-            log::start();
+            log::start()?;
             precompute::cli::write(&config)
         }
         Command::Demo { dir, http, admin, cluster: false } => {
-            log::start();
+            log::start()?;
             run_demo(&dir, http, admin)
         }
         Command::Serve { config } => {
-            log::start();
-            start::from_file(&config)
+            log::start()?;
+            start::from_file(&config.path())
         }
-        Command::Drain { config, end } => run_drain(&config, end),
-        Command::Check { config, without_sources, strict } => run_check(&config, !without_sources, strict),
+        Command::Drain { config, end } => run_drain(&config.path(), end),
+        Command::Check { config, without_sources, strict } => run_check(&config.path(), !without_sources, strict),
+        Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
     }
 }
 
@@ -161,7 +157,7 @@ fn run_drain(path: &Path, end: bool) -> Result<(), Box<dyn Error>> {
 }
 
 fn run_check(path: &Path, with_sources: bool, strict: bool) -> Result<(), Box<dyn Error>> {
-    let warnings = log::gather();
+    let warnings = log::gather()?;
     let checked = check::check(path, with_sources, UnixTime::now());
     let warnings = warnings.take();
     let mut lines = checked.iter().map(|checked| summary(path, checked, warnings.len())).collect::<Vec<_>>();

@@ -7,10 +7,10 @@ use std::{error::Error, fmt, path::Path};
 
 use tracing::warn;
 
-use super::run::{self, Rejected};
+use super::run as writer;
 use crate::{
     assemble::{Assembly, Tokens, assemble},
-    config::{Config, ConfigError, Document},
+    config::{Config, Document},
     engine::{EngineError, Survey, survey},
     log,
     output::say,
@@ -37,7 +37,7 @@ pub fn counted(warnings: usize) -> String {
 
 /// Checks a configuration, and prints what there is to say; the error is for the user.
 pub(super) fn run(path: &Path, strict: bool) -> Result<(), Box<dyn Error>> {
-    let warnings = log::gather();
+    let warnings = log::gather()?;
     let checked = check(path, UnixTime::now());
     let warnings = warnings.take();
     let mut lines = Vec::new();
@@ -72,14 +72,12 @@ pub(super) fn run(path: &Path, strict: bool) -> Result<(), Box<dyn Error>> {
 type Checked = (Config, Assembly, Vec<Survey>);
 
 fn check(path: &Path, now: UnixTime) -> Result<Checked, Box<dyn Error>> {
-    let told =
-        |error: ConfigError| -> Box<dyn Error> { if error.may_pass() { error.into() } else { Rejected(error).into() } };
-    let document = Document::open(path).map_err(told)?.to_be_checked();
+    let document = Document::open(path)?.to_be_checked();
     let reading = super::reading(&document).with(|config, problems| {
-        run::check_writer(config, problems);
+        writer::check_writer(config, problems);
         assemble(config, problems, &Tokens::default(), now)
     });
-    let (config, assembly) = reading.finish().map_err(told)?;
+    let (config, assembly) = reading.finish()?;
     if let Err(error) = state_dir::try_server(&config.state_dir) {
         warn!("{error}");
     }

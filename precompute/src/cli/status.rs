@@ -48,7 +48,7 @@ impl Status {
         }
         let Asked { config, issuer, decimal, serials, .. } = asked;
         let hint = !decimal && serials.iter().any(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
-        ask_or_read(&config, issuer.as_deref(), &wanted).map_err(|error| match hint {
+        ask_or_read(&config.path(), issuer.as_deref(), &wanted).map_err(|error| match hint {
             true if error.downcast_ref::<NotListed>().is_some() => {
                 format!("{error} (they were read as hexadecimal; `--decimal` reads them as decimal)").into()
             }

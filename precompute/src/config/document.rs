@@ -62,7 +62,7 @@ impl Document {
                 return Err(fail("is a directory; name the file in it, such as ostia.toml".into()));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(fail("does not exist; name the configuration file by `--config FILE` (`ostia-responder demo` makes one to begin with)".into()));
+                return Err(fail("does not exist; name the configuration file by `--config FILE`, by its place (`ostia-responder check FILE`) or by the variable OSTIA_CONFIG (`ostia-responder demo` makes one to begin with)".into()));
             }
             _ => {}
         }
