@@ -19,7 +19,7 @@ mod snapshot;
 mod source;
 mod status;
 
-pub use check::{NotStrictlyInOrder, counted, surveys};
+pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys};
 pub use config_file::ConfigFile;
 pub use end::{Usage, end};
 pub use manual::{ENVIRONMENT, FILES};
@@ -101,9 +101,8 @@ enum Command {
     Check {
         #[command(flatten)]
         config: ConfigFile,
-        /// Treat warnings as failures: exit status 3.
-        #[arg(long)]
-        strict: bool,
+        #[command(flatten)]
+        how: HowToTell,
     },
     /// Look at what a source says.
     #[command(subcommand)]
@@ -189,7 +188,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Command::Run { config } => run::run(&config.path()),
-        Command::Check { config, strict } => check::run(&config.path(), strict),
+        Command::Check { config, how } => check::run(&config.path(), how),
         Command::Relay { config } => relay::run(&config.path()),
         Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),

@@ -28,7 +28,7 @@ use tracing_subscriber::{
 };
 
 use self::lines::{Form, lines};
-use crate::output::{FORM_VARIABLE, standard_error};
+use crate::output::{FORM_VARIABLE, Finding, Severity, Where, standard_error};
 
 const VARIABLE: &str = "OSTIA_LOG";
 
@@ -140,23 +140,23 @@ fn judge(value: &str) -> Result<EnvFilter, String> {
 
 /// Warnings and errors since [`gather`].
 #[derive(Clone, Default, Debug)]
-pub struct Warnings(Arc<Mutex<Vec<String>>>);
+pub struct Warnings(Arc<Mutex<Vec<Finding>>>);
 
 impl Warnings {
-    /// Removes and returns them: a line each, in order, without duplicates.
-    pub fn take(&self) -> Vec<String> {
+    /// Removes and returns them, in order, without duplicates.
+    pub fn take(&self) -> Vec<Finding> {
         mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-struct Gather(Arc<Mutex<Vec<String>>>);
+struct Gather(Arc<Mutex<Vec<Finding>>>);
 
 impl<S: Subscriber> Layer<S> for Gather {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let line = Told::of(event).line();
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lines.contains(&line) {
-            lines.push(line);
+        let told = Told::of(event).finding();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(&told) {
+            all.push(told);
         }
     }
 }
@@ -167,6 +167,8 @@ struct Told {
     place: String,
     message: String,
     fields: String,
+    tenant: Option<String>,
+    issuer: Option<String>,
 }
 
 impl Told {
@@ -177,10 +179,17 @@ impl Told {
     }
 
     fn line(&self) -> String {
-        let Self { place, message, fields } = self;
+        let Self { place, message, fields, .. } = self;
         let colon = if place.is_empty() { "" } else { ": " };
         let fields = if fields.is_empty() { String::new() } else { format!(" ({fields})") };
         format!("{place}{colon}{message}{fields}")
+    }
+
+    /// A warning, or an error of what is only looked at.
+    fn finding(self) -> Finding {
+        let line = self.line();
+        let Self { place, message, tenant, issuer, .. } = self;
+        Finding::new(Severity::Warning, Where { tenant, issuer, ..Where::parse(&place) }, &message, line)
     }
 }
 
@@ -194,6 +203,11 @@ impl Visit for Told {
             "message" => write!(self.message, "{value:?}"),
             PLACE => write!(self.place, "{value:?}"),
             name => {
+                match name {
+                    "tenant" => self.tenant = Some(format!("{value:?}")),
+                    "issuer" => self.issuer = Some(format!("{value:?}")),
+                    _ => {}
+                }
                 let comma = if self.fields.is_empty() { "" } else { ", " };
                 write!(self.fields, "{comma}{name}={value:?}")
             }
@@ -260,7 +274,8 @@ mod tests {
         });
         let expected =
             ["ostia.toml:7: validity: outlives the signer", "ends soon (issuer=a, left=3)", "is lost (file=b)"];
-        assert_eq!(warnings.take(), expected);
+        let lines: Vec<_> = warnings.take().iter().map(ToString::to_string).collect();
+        assert_eq!(lines, expected);
         assert!(warnings.take().is_empty());
     }
 }

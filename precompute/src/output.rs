@@ -4,6 +4,7 @@
 //! | head -1`): the rest of the output is dropped, and the exit status is that of the work. If the output was to be
 //! kept and could not be, as in a file on a full disk, that is an error. This module does not know what is printed.
 
+mod finding;
 mod nearest;
 mod stream;
 
@@ -12,6 +13,7 @@ use std::{
     io::{self, ErrorKind, Write, stderr, stdout},
 };
 
+pub use finding::{Finding, Severity, Where};
 pub use nearest::{NAME_TOLD_MAX, nearest};
 pub use stream::{FORM_VARIABLE, Stream, standard_error, takes_colours};
 

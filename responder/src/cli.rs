@@ -7,30 +7,19 @@ use std::{
     fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use precompute::{
     admin::drain,
-    cli::{ConfigFile, NotStrictlyInOrder, counted},
-    engine::Survey,
+    cli::{ConfigFile, HowToTell, gathering},
     log,
     output::say,
     pki::UnixTime,
-    publication::Published,
-    signers::{EndOfUse, OcspSigner, UseOfKey},
 };
 use tracing::warn;
 
-use crate::{
-    assemble::Opener,
-    check::{self, Checked},
-    config::Config,
-    demo,
-    site::PublishedNames,
-    start,
-};
+use crate::{assemble::Opener, check, config::Config, demo, start};
 
 /// An OCSP responder (RFC 6960) and time-stamping authority (RFC 3161).
 ///
@@ -98,9 +87,8 @@ enum Command {
         /// Skip the sources: `serve` reads them itself, and continues from the book if one is broken.
         #[arg(long)]
         without_sources: bool,
-        /// Treat warnings as failures: exit status 3.
-        #[arg(long)]
-        strict: bool,
+        #[command(flatten)]
+        how: HowToTell,
     },
     /// Write manual pages and shell completions: DIR/man and DIR/completions.
     #[command(hide = true)]
@@ -131,7 +119,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             start::from_file(&config.path())
         }
         Command::Drain { config, end } => run_drain(&config.path(), end),
-        Command::Check { config, without_sources, strict } => run_check(&config.path(), !without_sources, strict),
+        Command::Check { config, without_sources, how } => run_check(&config.path(), !without_sources, how),
         Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
     }
 }
@@ -156,17 +144,9 @@ fn run_drain(path: &Path, end: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run_check(path: &Path, with_sources: bool, strict: bool) -> Result<(), Box<dyn Error>> {
-    let warnings = log::gather()?;
-    let checked = check::check(path, with_sources, UnixTime::now());
-    let warnings = warnings.take();
-    let mut lines = checked.iter().map(|checked| summary(path, checked, warnings.len())).collect::<Vec<_>>();
-    lines.extend(warnings.iter().map(|warning| format!("WARNING: {warning}")));
-    if !lines.is_empty() {
-        say(lines.join("\n"))?;
-    }
-    checked?;
-    if strict && !warnings.is_empty() { Err(NotStrictlyInOrder(warnings.len()).into()) } else { Ok(()) }
+fn run_check(path: &Path, with_sources: bool, how: HowToTell) -> Result<(), Box<dyn Error>> {
+    let (warnings, checked) = gathering(|| check::check(path, with_sources, UnixTime::now()));
+    how.tell("ostia-responder", path, warnings, checked)
 }
 
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
@@ -186,83 +166,4 @@ fn tell(text: impl Display) {
     if let Err(error) = say(text) {
         warn!("{error}");
     }
-}
-
-/// The paths of what is published of an issuer; `survey`: what its sources say, if they were read.
-fn published_at(path: &str, published: &Published, survey: Option<&Survey>) -> Vec<String> {
-    let crls = survey.map_or(&[][..], |survey| &survey.published);
-    let of_sources = crls.iter().map(|suffix| format!("{}{suffix}.crl", published.name));
-    let mut files: Vec<_> = PublishedNames::files(published).collect();
-    if !crls.is_empty() {
-        files.retain(|file| !file.ends_with(".crl"));
-    }
-    of_sources.chain(files).map(|file| format!("{path}/{file}")).collect()
-}
-
-/// A summary of a configuration.
-fn summary(path: &Path, Checked { config, assembly, surveys, feed }: &Checked, warnings: usize) -> String {
-    let order =
-        if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };
-    let mut lines = vec![format!("{}: {order}", path.display())];
-    lines.push(format!(
-        "  answers on {:?} with {} workers, admin on {}",
-        config.http, config.workers, config.common.admin.listen
-    ));
-    lines.push(format!("  state in {}", config.common.state_dir.display()));
-    if let Some(feed) = &config.common.feed {
-        let role = if feed.is_of_replica() { "a replica" } else { "a writer, or a replica" };
-        lines.push(format!("  {role} of the feed `{}`", feed.cluster));
-    }
-    lines.extend(feed.iter().map(|fact| format!("    {fact}")));
-    for (place, (tenant, issuer)) in assembly.common.issuers().enumerate() {
-        let mut sources = issuer.sources.names();
-        if issuer.sources.is_none() {
-            sources.push("the feed".into());
-        }
-        let signers = issuer.signers.all().iter();
-        let told = |signer: &Arc<OcspSigner>| {
-            let place = if signer.signing().is_some() { "" } else { " by a key elsewhere" };
-            format!("{} until {}{place}", signer.algorithm(), signer.not_after())
-        };
-        let signers: Vec<_> = signers.map(told).collect();
-        lines.push(format!(
-            "  {}/{}: signs with {}, {} from {}",
-            tenant.name,
-            issuer.name,
-            signers.join("; "),
-            surveys.get(place).map_or("records".to_owned(), |survey| format!("{} certificates", survey.listed)),
-            sources.join(", ")
-        ));
-        if let Some(published) = &issuer.published {
-            lines.push(format!(
-                "    publishes {}",
-                published_at(&tenant.path, published, surveys.get(place)).join(", ")
-            ));
-        }
-    }
-    for (tenant, tsa) in assembly.common.tsas() {
-        let policies: Vec<_> = tsa.policy.policies.iter().map(ToString::to_string).collect();
-        lines.push(format!(
-            "  {}/{}: time-stamps at {}{} under {}, by {} until {}, within {}",
-            tenant.name,
-            tsa.name,
-            tenant.path,
-            if tenant.path.is_empty() { tsa.shown_path() } else { &tsa.path },
-            policies.join(", "),
-            tsa.signer.algorithm(),
-            until(tsa.signer.use_of_key()),
-            tsa.policy.accuracy
-        ));
-    }
-    if config.common.tenants.iter().any(|tenant| !tenant.tsas.is_empty()) {
-        let record = config.time_stamping.record.as_ref().map(|record| record.path.display().to_string());
-        let record = record.unwrap_or_else(|| "nowhere".into());
-        lines.push(format!("  the clock by {}, tokens recorded in {record}", config.time_stamping.clock));
-    }
-    lines.join("\n")
-}
-
-/// Until when an authority makes tokens, and what ends that if its certificate does not.
-fn until(UseOfKey { ends, by, .. }: &UseOfKey) -> String {
-    if *by == EndOfUse::Certificate { ends.to_string() } else { format!("{ends} (by {by})") }
 }

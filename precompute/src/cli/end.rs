@@ -29,10 +29,25 @@ impl fmt::Display for Usage {
 
 impl Error for Usage {}
 
+/// An end of which everything is told.
+#[derive(Debug)]
+pub(super) struct AlreadyTold(pub(super) Exit);
+
+impl fmt::Display for AlreadyTold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.meaning())
+    }
+}
+
+impl Error for AlreadyTold {}
+
 /// Says why `program` ends, if not well; returns its exit status.
 pub fn end(program: &str, outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = outcome else { return Exit::Done.into() };
     let exit = exit(&**error);
+    if error.is::<AlreadyTold>() {
+        return exit.into();
+    }
     complain(program, error);
     // Without it nobody sees which file is meant who looks at another one.
     if exit != Exit::Usage
@@ -49,7 +64,10 @@ pub fn end(program: &str, outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
 /// wrong one locks them. A check has another status if it only finds tokens out of reach, which do not prevent a start:
 /// the unit may run the check first. The same is true for faults of the state directory or the record: a disk that is
 /// mounted late or freed removes them without a change of the file, and no PIN is wrong.
-fn exit(error: &(dyn Error + 'static)) -> Exit {
+pub(super) fn exit(error: &(dyn Error + 'static)) -> Exit {
+    if let Some(AlreadyTold(exit)) = error.downcast_ref() {
+        return *exit;
+    }
     let is_rejected = error.downcast_ref::<ConfigError>().is_some_and(|error| !error.may_pass());
     if is_rejected || error.is::<log::Refused>() {
         Exit::Rejected

@@ -116,7 +116,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::pools_of_issuers(&status),
         admin::process(&status),
         admin::server(server),
+        admin::build(),
         admin::issuers(&status),
+        admin::certificates(&status),
         admin::renewals(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));

@@ -36,7 +36,13 @@ use self::{
     unknown::{Known, Unknown},
     values::{Wanted, as_i64, as_share, examples_in_words, parse_duration, shown, strings},
 };
-use crate::{limits, ocsp::Share, output::may_be_secret, pki::read_bounded, sign::pkcs11::Uri};
+use crate::{
+    limits,
+    ocsp::Share,
+    output::{may_be_secret, nearest},
+    pki::read_bounded,
+    sign::pkcs11::Uri,
+};
 
 /// The text of a configuration file.
 pub struct Document {
@@ -126,7 +132,8 @@ impl Document {
         let Notes { problems, known, unknown } = notes;
         let known = known.into_inner();
         for unknown in unknown.into_inner() {
-            problems.add(Problem::new(unknown.line, unknown.problem(&known)));
+            let (key, text) = unknown.problem(&known);
+            problems.add(Problem { key: Some(key), ..Problem::new(unknown.line, text) });
         }
         Reading { value, problems }
     }
@@ -325,7 +332,10 @@ impl<'a> Section<'a> {
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<_> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
-        let wanted = format!("one of {}", words.join(", "));
+        let written = self.table.get(key).and_then(|value| value.get_ref().as_str());
+        let meant = written.and_then(|text| nearest(text, choices.iter().map(|(word, _)| *word)));
+        let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+        let wanted = format!("one of {}{meant}", words.join(", "));
         self.typed(key, Wanted::Other, &wanted, |value| {
             let text = value.as_str()?;
             choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice)

@@ -65,8 +65,8 @@ impl FetchReport {
     }
 
     /// How long ago the origin was last heard, in seconds; 0 if it never was.
-    pub fn age(&self, now: UnixTime) -> u64 {
-        self.confirmed.map_or(0, |confirmed| now.since(confirmed).as_secs())
+    pub fn age(&self, now: UnixTime) -> Option<u64> {
+        Some(now.since(self.confirmed?).as_secs())
     }
 }
 

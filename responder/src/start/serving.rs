@@ -202,6 +202,7 @@ impl Serving {
             counters: self.workers.counters.clone(),
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
+            tls: self.certificates.clone(),
             server,
         }
     }
