@@ -301,7 +301,8 @@ fn show(config: &Assembly, serials: &[Serial]) -> Result<(), Box<dyn std::error:
             let Some(record) = record else { continue };
             listed = true;
             let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
-            say(format_args!("{serial} {tenant}/{issuer}: {}, valid until {end}", record.status))?;
+            let status = status::painted(&record.status.to_string());
+            say(format_args!("{serial} {tenant}/{issuer}: {status}, valid until {end}"))?;
         }
         if !listed {
             say(format_args!("{serial}: not listed"))?;

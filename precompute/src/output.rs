@@ -6,6 +6,7 @@
 
 mod finding;
 mod nearest;
+mod paint;
 mod stream;
 
 use std::{
@@ -13,21 +14,24 @@ use std::{
     io::{self, ErrorKind, Write, stderr, stdout},
 };
 
+use anstream::AutoStream;
+
 pub use finding::{Finding, Severity, Where};
 pub use nearest::{NAME_TOLD_MAX, nearest};
-pub use stream::{FORM_VARIABLE, Stream, standard_error, takes_colours};
+pub use paint::{Painted, doubtful, well, wrong};
+pub use stream::{FORM_VARIABLE, Stream, can_be_redrawn, standard_error, takes_colours};
 
 /// Prints one or several lines on standard output.
 pub fn say(text: impl Display) -> io::Result<()> {
-    let said = write(&mut stdout().lock(), text);
+    let said = write(&mut AutoStream::auto(stdout().lock()), text);
     said.map_err(|error| io::Error::new(error.kind(), format!("standard output cannot be written: {error}")))
 }
 
 /// Prints on standard error why `program` ends. If that is closed, there is still the exit status.
 pub fn complain(program: &str, error: impl Display) {
-    let text = format!("{program}: {error}");
+    let text = format!("{}: {error}", wrong(program));
     let text = if stream::has_priorities() { for_journal(3, &text) } else { text };
-    let _ = writeln!(stderr(), "{text}");
+    let _ = writeln!(AutoStream::auto(stderr()), "{text}");
 }
 
 /// A text of one or several lines as the journal takes it: each line becomes an entry of its own, and needs the priority

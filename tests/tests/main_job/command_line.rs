@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use ostia_tests::{Ended, Site, programs, run};
+use ostia_tests::{Ended, programs, run};
 
 use crate::{ca_and_site, readme::page};
 

@@ -66,6 +66,7 @@ mod signer_paths;
 mod signers;
 mod sources;
 mod tenants;
+mod terminal;
 mod tls;
 mod token_end;
 mod token_loss;

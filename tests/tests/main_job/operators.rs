@@ -117,7 +117,8 @@ fn a_sample_of_the_requests_is_told_in_the_log() {
     };
     until("the lines", Duration::from_secs(20), || (lines().len() == 4).then_some(()));
     let lines = lines();
-    for wanted in ["\"client\":\"127.", "\"issuer\":\"ca\"", &leaf.serial, "\"method\":\"POST\"", "\"octets\":"] {
+    let wanted = ["\"client\":\"127.", "\"issuer\":\"ca\"", &leaf.serial, "\"method\":\"POST\"", "\"path\":\"/\""];
+    for wanted in wanted.into_iter().chain(["\"status\":200", "\"octets\":", "\"seconds\":"]) {
         assert!(lines.iter().all(|line| line.contains(wanted)), "{wanted} in {lines:?}");
     }
     assert!(lines[0].contains("\"result\":\"signed\"") && lines[3].contains("\"result\":\"hit\""), "{lines:?}");

@@ -12,7 +12,7 @@ use super::{NotStrictlyInOrder, counted, refusals::Refusals};
 use crate::{
     cli::end::{AlreadyTold, exit},
     config::ConfigError,
-    output::{Finding, say},
+    output::{Finding, doubtful, say, well},
 };
 
 /// How a check is asked for.
@@ -90,12 +90,12 @@ fn tell_people<F: fmt::Display>(
     let mut lines = Vec::new();
     if let Ok(facts) = &checked {
         let order = match warnings.len() {
-            0 => "everything is in order".into(),
-            count => format!("in order, with {}", counted(count)),
+            0 => well("everything is in order").to_string(),
+            count => doubtful(format!("in order, with {}", counted(count))).to_string(),
         };
         lines.push(format!("{}: {order}\n{facts}", path.display()));
     }
-    lines.extend(warnings.iter().map(|warning| format!("WARNING: {warning}")));
+    lines.extend(warnings.iter().map(|warning| format!("{} {warning}", doubtful("WARNING:"))));
     if !lines.is_empty() {
         say(lines.join("\n"))?;
     }
