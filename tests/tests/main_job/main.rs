@@ -76,6 +76,7 @@ mod tokens;
 mod unit;
 mod unlisted;
 mod unread;
+mod upgrades;
 mod version;
 mod which_ca;
 
