@@ -127,6 +127,18 @@ fn known_keys() -> Keys {
     known
 }
 
+/// A key of a released version is never taken away: its configurations stay in order.
+#[test]
+fn every_key_of_a_released_version_is_still_known() {
+    let known = known_keys();
+    let released = fs::read_to_string(root().join("tests/fixtures/0.1.0/keys.txt")).unwrap();
+    assert!(released.lines().count() > 100, "{released}");
+    for name in released.lines() {
+        let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
+        assert!(known[section].contains(key), "[{section}] {key} was known in 0.1.0");
+    }
+}
+
 /// The section that the head of a table names, such as ``key of `[[issuer]]` ``.
 fn section_of(head: &str) -> Option<String> {
     let named = head.trim_start_matches("| key of ").split(" |").next()?;

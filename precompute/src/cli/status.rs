@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     issuer_id::IssuerId,
     ocsp::CaRevoked,
-    output::say,
+    output::{say, well, wrong},
     pki::{Serial, certificates},
 };
 
@@ -49,7 +49,7 @@ impl Status {
         }
         let Asked { config, issuer, decimal, serials, .. } = asked;
         let hint = !decimal && serials.iter().any(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
-        ask_or_read(&config, issuer.as_deref(), &wanted).map_err(|error| match hint {
+        ask_or_read(&config.path(), issuer.as_deref(), &wanted).map_err(|error| match hint {
             true if error.downcast_ref::<NotListed>().is_some() => {
                 format!("{error} (they were read as hexadecimal; `--decimal` reads them as decimal)").into()
             }
@@ -110,7 +110,7 @@ fn ask(client: &Client, issuer: Option<&str>, serials: &[Serial]) -> Result<(), 
                 }
             }
             Err(ClientError::Refused(problem)) if problem.kind == Some(Kind::NotListed) => {
-                say(format_args!("{serial}: not listed"))?;
+                say(format_args!("{serial}: {}", wrong("not listed")))?;
                 unlisted += 1;
             }
             Err(error) => return Err(error.into()),
@@ -133,7 +133,12 @@ fn told(serial: &Serial, record: &Value) -> String {
     let end = record["not_after"].as_str().unwrap_or("an unknown time");
     let issuer = &record["issuer"];
     let (tenant, name, origin) = (text(&issuer["tenant"]), text(&issuer["name"]), text(&record["origin"]));
-    format!("{serial} {tenant}/{name}: {status}{with_its_ca}, valid until {end}, said by {}", by(&origin))
+    format!("{serial} {tenant}/{name}: {}{with_its_ca}, valid until {end}, said by {}", painted(&status), by(&origin))
+}
+
+/// A status in its colour.
+pub(super) fn painted(status: &str) -> String {
+    if status.starts_with("revoked") { wrong(status).to_string() } else { well(status).to_string() }
 }
 
 /// An origin in words.
@@ -177,10 +182,11 @@ fn look(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), B
             listed = true;
             let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
             let (tenant, status, by) = (id.tenant(), record.status, by(&origin.to_string()).to_owned());
+            let status = painted(&status.to_string());
             say(format_args!("{serial} {tenant}/{name}: {status}, valid until {end}, said by {by}"))?;
         }
         if !listed {
-            say(format_args!("{serial}: not listed"))?;
+            say(format_args!("{serial}: {}", wrong("not listed")))?;
             unlisted += 1;
         }
     }

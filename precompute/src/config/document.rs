@@ -39,7 +39,7 @@ use self::{
 use crate::{
     limits,
     ocsp::Share,
-    output::may_be_secret,
+    output::{may_be_secret, nearest},
     pki::{UnixTime, read_bounded, written},
     sign::pkcs11::Uri,
 };
@@ -68,7 +68,7 @@ impl Document {
                 return Err(fail("is a directory; name the file in it, such as ostia.toml".into()));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(fail("does not exist; name the configuration file by `--config FILE` (`ostia-responder demo` makes one to begin with)".into()));
+                return Err(fail("does not exist; name the configuration file by `--config FILE`, by its place (`ostia-responder check FILE`) or by the variable OSTIA_CONFIG (`ostia-responder demo` makes one to begin with)".into()));
             }
             _ => {}
         }
@@ -132,7 +132,8 @@ impl Document {
         let Notes { problems, known, unknown } = notes;
         let known = known.into_inner();
         for unknown in unknown.into_inner() {
-            problems.add(Problem::new(unknown.line, unknown.problem(&known)));
+            let (key, text) = unknown.problem(&known);
+            problems.add(Problem { key: Some(key), ..Problem::new(unknown.line, text) });
         }
         Reading { value, problems }
     }
@@ -348,7 +349,10 @@ impl<'a> Section<'a> {
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<_> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
-        let wanted = format!("one of {}", words.join(", "));
+        let written = self.table.get(key).and_then(|value| value.get_ref().as_str());
+        let meant = written.and_then(|text| nearest(text, choices.iter().map(|(word, _)| *word)));
+        let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+        let wanted = format!("one of {}{meant}", words.join(", "));
         self.typed(key, Wanted::Other, &wanted, |value| {
             let text = value.as_str()?;
             choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice)

@@ -206,6 +206,7 @@ impl Serving {
             counters: self.workers.counters.clone(),
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
+            tls: self.certificates.clone(),
             server,
         }
     }
