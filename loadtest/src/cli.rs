@@ -9,25 +9,43 @@ use crate::http::url::Url;
 use crate::ocsp::judge::Unlisted;
 use crate::proof::Verify;
 use crate::{draw::Draw, limits};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use program::{Exit, Manual, statuses_in_words};
 use std::path::PathBuf;
 use std::time::Duration;
 
-const EXIT_CODES: &str = "\
-Exit status:
-  0  the run did what it should
-  1  something local failed: a report could not be written, a system call was refused
-  2  usage or configuration error; nothing was sent
-  3  at least one wrong answer: wrong certificate, status or nonce, stale, badly signed,
-     malformed, a repeated serial number and so on
-  4  no wrong answer, but an expectation of --expect was missed, or a replica of `lag` did not
-     answer revoked in time
-  5  no request was answered at all
+const STATUSES: [Exit; 6] = [Exit::Done, Exit::Failed, Exit::Usage, Exit::NotInOrder, Exit::Missed, Exit::NoAnswer];
 
+const WORDS: &str = "\
 Words:
-  wrong   answers that should never have been given, whatever the load
+  wrong   answers that should never have been given, whatever the load: for a wrong certificate,
+          status or nonce, stale, badly signed, malformed, with a repeated serial number and so on
   errors  requests that got no answer or a refusal: refused connections, time-outs, resets, HTTP
           statuses other than 200, OCSP tryLater and the like";
+
+/// What `--help` ends with.
+fn help(examples: &str) -> String {
+    format!("{examples}\n\n{}\n\n{WORDS}", statuses_in_words(&STATUSES))
+}
+
+/// Manual pages and completions.
+pub(crate) fn manual() -> Manual {
+    Manual {
+        command: Cli::command(),
+        statuses: &STATUSES,
+        environment: &[("NO_COLOR", "No colours on a terminal.")],
+        files: &[],
+        see_also: &["ostia-responder(1)", "ostia-precompute(1)", "openssl-ocsp(1)", "openssl-ts(1)"],
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Ask about every certificate of an OpenSSL CA for ten seconds:
+    ostia-loadtest ocsp --url http://127.0.0.1:8080/ --issuer ca.pem --index index.txt
+
+  Get time-stamps for ten seconds, every token verified:
+    ostia-loadtest tsa --url http://127.0.0.1:8080/tsa --ca chain.pem --verify all";
 
 const OCSP_EXAMPLES: &str = "\
 Examples:
@@ -86,7 +104,13 @@ second of the slower upload. The added certificates stay: use an instance made f
 
 /// Load generator and verifier for OCSP and RFC 3161 time-stamping servers.
 #[derive(Debug, Parser)]
-#[command(name = "ostia-loadtest", version, after_help = EXIT_CODES, max_term_width = 120)]
+#[command(
+    name = "ostia-loadtest",
+    version = program::VERSION,
+    long_version = program::LONG_VERSION,
+    after_help = help(EXAMPLES),
+    max_term_width = 120
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -96,14 +120,21 @@ pub(crate) struct Cli {
 #[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Command {
     /// Ask an OCSP responder about certificates, and check its answers
-    #[command(after_help = format!("{OCSP_EXAMPLES}\n\n{EXIT_CODES}"))]
+    #[command(after_help = help(OCSP_EXAMPLES))]
     Ocsp(OcspArgs),
     /// Ask a time-stamping authority for tokens, and check them
-    #[command(after_help = format!("{TSA_EXAMPLES}\n\n{EXIT_CODES}"))]
+    #[command(after_help = help(TSA_EXAMPLES))]
     Tsa(TsaArgs),
     /// Revoke certificates and measure the time until every replica says so
-    #[command(after_help = format!("{LAG_EXAMPLES}\n\n{EXIT_CODES}"))]
+    #[command(after_help = help(LAG_EXAMPLES))]
     Lag(LagArgs),
+    /// Write manual pages and shell completions: DIR/man and DIR/completions
+    #[command(hide = true)]
+    GenerateDocs {
+        /// The directory, which is made
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -378,7 +409,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn has_a_command_line_without_contradictions() {

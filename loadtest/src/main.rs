@@ -42,10 +42,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let ending = run::run(cli::Cli::parse()).unwrap_or_else(|run::Stop(ending, problem)| {
+    let exit = run::run(cli::Cli::parse()).unwrap_or_else(|run::Stop(exit, problem)| {
         // If standard error is closed, the exit status still speaks.
         let _ = writeln!(std::io::stderr(), "ostia-loadtest: {problem}");
-        ending
+        exit
     });
-    ExitCode::from(ending as u8)
+    exit.into()
 }

@@ -4,7 +4,7 @@
 //! measure.
 
 use crate::certificate::Certificate;
-use crate::cli::{Cli, Command, ReportArgs};
+use crate::cli::{self, Cli, Command, ReportArgs};
 use crate::config::{LagPlan, OcspPlan, Targets, TsaPlan};
 use crate::draw::Rng;
 use crate::engine::{self, Load, Workload};
@@ -22,33 +22,23 @@ use crate::tsa::proof::TsaProver;
 use crate::tsa::request::RequestEncoder;
 use crate::tsa::serials::{self, SerialLog};
 use crate::tsa::workload::TsaWorkload;
+use program::Exit;
 use std::sync::Arc;
-
-/// How the program ends; the numbers are explained in --help.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Fine = 0,
-    Local = 1,
-    Usage = 2,
-    Wrong = 3,
-    Missed = 4,
-    NoAnswer = 5,
-}
 
 /// A problem and the status it ends with.
 #[derive(Debug)]
-pub(crate) struct Stop(pub(crate) Ending, pub(crate) Problem);
+pub(crate) struct Stop(pub(crate) Exit, pub(crate) Problem);
 
 fn usage(problem: Problem) -> Stop {
-    Stop(Ending::Usage, problem)
+    Stop(Exit::Usage, problem)
 }
 
 fn local(problem: Problem) -> Stop {
-    Stop(Ending::Local, problem)
+    Stop(Exit::Failed, problem)
 }
 
 /// Runs a command to its end.
-pub(crate) fn run(cli: Cli) -> Result<Ending, Stop> {
+pub(crate) fn run(cli: Cli) -> Result<Exit, Stop> {
     match &cli.command {
         Command::Ocsp(args) => {
             let plan = OcspPlan::new(args, UnixNanos::now().seconds()).map_err(usage)?;
@@ -60,6 +50,10 @@ pub(crate) fn run(cli: Cli) -> Result<Ending, Stop> {
             raise_descriptor_limit(plan.load.connections).map_err(usage)?;
             finish(tsa(&plan, args.report.quiet).map_err(local)?, &args.report)
         }
+        Command::GenerateDocs { dir } => match cli::manual().write(dir) {
+            Ok(()) => Ok(Exit::Done),
+            Err(problem) => Err(local(Problem::new(problem.to_string()))),
+        },
         Command::Lag(args) => {
             let plan = LagPlan::new(args).map_err(usage)?;
             let progress = Progress::new(args.report.quiet, Arc::default());
@@ -192,7 +186,7 @@ pub(crate) fn load<W: Workload>(
 }
 
 /// Decides the expectations, writes the reports and chooses the exit status.
-fn finish(mut report: Report, args: &ReportArgs) -> Result<Ending, Stop> {
+fn finish(mut report: Report, args: &ReportArgs) -> Result<Exit, Stop> {
     report.decide(args.expect.as_ref().unwrap_or(&Expectations::default()));
     if !args.quiet {
         report.print().map_err(local)?;
@@ -207,15 +201,15 @@ fn finish(mut report: Report, args: &ReportArgs) -> Result<Ending, Stop> {
 }
 
 /// The gravest thing that happened.
-pub(crate) fn ending(report: &Report) -> Ending {
+pub(crate) fn ending(report: &Report) -> Exit {
     if report.wrong > 0 {
-        Ending::Wrong
+        Exit::NotInOrder
     } else if report.answered == 0 {
-        Ending::NoAnswer
+        Exit::NoAnswer
     } else if report.expectations.iter().any(|e| !e.met) || report.replicas.iter().any(|r| r.missed > 0) {
-        Ending::Missed
+        Exit::Missed
     } else {
-        Ending::Fine
+        Exit::Done
     }
 }
 
@@ -256,15 +250,15 @@ mod tests {
     #[test]
     fn ends_with_the_gravest_thing_that_happened() {
         let mut report = Report::new("lag", Vec::new(), Vec::new());
-        assert_eq!(ending(&report), Ending::NoAnswer);
+        assert_eq!(ending(&report), Exit::NoAnswer);
         report.answered = 10;
-        assert_eq!(ending(&report), Ending::Fine);
+        assert_eq!(ending(&report), Exit::Done);
         report.errors = 3;
-        assert_eq!(ending(&report), Ending::Fine, "errors are for --expect to judge");
+        assert_eq!(ending(&report), Exit::Done, "errors are for --expect to judge");
         report.decide(&"errors=0".parse().unwrap());
-        assert_eq!(ending(&report), Ending::Missed);
+        assert_eq!(ending(&report), Exit::Missed);
         report.decide(&"errors<4".parse().unwrap());
-        assert_eq!(ending(&report), Ending::Fine);
+        assert_eq!(ending(&report), Exit::Done);
         let target = String::new();
         report.replicas = vec![ReplicaReport {
             target,
@@ -275,10 +269,10 @@ mod tests {
             lag_us: None,
             since_start_us: None,
         }];
-        assert_eq!(ending(&report), Ending::Missed);
+        assert_eq!(ending(&report), Exit::Missed);
         report.wrong = 1;
-        assert_eq!(ending(&report), Ending::Wrong);
+        assert_eq!(ending(&report), Exit::NotInOrder);
         report.answered = 0;
-        assert_eq!(ending(&report), Ending::Wrong);
+        assert_eq!(ending(&report), Exit::NotInOrder);
     }
 }

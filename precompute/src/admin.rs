@@ -6,14 +6,17 @@
 //! What a program tells is composed of small parts: it names them in the order of the output ([`Part`]), and adds its
 //! own beside those that are here.
 
+mod certificates;
 mod drained;
 pub mod encode;
 mod feed;
 pub mod listener;
 mod metrics;
+mod process;
 mod publishing;
 mod renewals;
 mod signers;
+mod text;
 
 use std::{
     fmt::Write as _,
@@ -28,7 +31,7 @@ use std::{
 use axum::{
     Router,
     extract::{RawQuery, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::IntoResponse,
     routing::{any, get},
 };
@@ -36,9 +39,11 @@ use tokio::sync::watch;
 
 use self::drained::Drained;
 pub use self::{
+    certificates::{Ends, Whose, certificates},
     drained::drain,
     feed::feed,
     metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
+    process::build,
     publishing::publishing,
     renewals::renewals,
     signers::{Pools, pools_of_issuers},
@@ -227,6 +232,12 @@ impl Status {
                     "degraded: {tenant}/{name}: the writer no longer speaks of this issuer: what was told of it before is served on, and no revocation comes any more; see whether it is still in the configuration of the writer that leads"
                 );
             }
+            if let Some(since) = issuer.ca_revoked_since() {
+                let _ = writeln!(
+                    lines,
+                    "warning: {tenant}/{name}: the CA's own certificate is revoked since {since}, and all its certificates are answered as revoked with it"
+                );
+            }
             for complaint in report.complaints(now, &issuer.policy) {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");
             }
@@ -262,7 +273,7 @@ pub fn router(status: Arc<Status>, parts: Vec<Part>) -> Router {
         .route("/livez", get(async || "alive\n"))
         .route("/readyz/ocsp", get(ready))
         .with_state(status)
-        .route("/metrics", get(async move || metrics::scrape(parts)))
+        .route("/metrics", get(async move |request: HeaderMap| metrics::scrape(parts, &request)))
         .fallback(async || (StatusCode::NOT_FOUND, NOTHING))
 }
 

@@ -24,15 +24,16 @@ pub use tokens::Tokens;
 pub use tsa::AssembledTsa;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
-    config::{At, Config, ConfigError, Place, Problems, Reading, TenantConfig},
+    config::{At, Config, ConfigError, Place, Problems, Reading, SignerConfig, TenantConfig},
     ocsp::{HashAlgorithm, Policy},
     pki::{Certificate, UnixTime, certificates},
-    renew::Renewing,
+    renew::{self, Renewing},
     state_dir,
 };
 
@@ -176,6 +177,26 @@ impl<'a> Assembler<'a> {
             issuers: self.issuers(config),
             tsas: config.tsas.iter().filter_map(|tsa| self.tsa(&config.name, tsa)).collect(),
         }
+    }
+}
+
+impl Assembler<'_> {
+    /// The certificates of a signer's file, as [`chain_of`]. Where they cannot be read, renewed ones may be of help.
+    fn chain_of_signer(&self, config: &SignerConfig) -> Option<Vec<Certificate>> {
+        let at = self.problems.at(&config.place);
+        let path = config.certificate.as_deref().filter(|path| !path.as_os_str().is_empty())?;
+        let read = certificates(path);
+        let renewed = self.state_dir.join(renew::DIRECTORY);
+        let Err(problem) = &read else { return read.ok() };
+        if config.renew.is_some() && fs::read_dir(&renewed).is_ok_and(|mut kept| kept.next().is_some()) {
+            let renewed = renewed.display();
+            let text = format_args!(
+                "{problem}; certificates that were renewed are kept in {renewed}: copy the newest of this signer back (`openssl x509 -noout -subject -enddate -in FILE` tells which it is)"
+            );
+            at.problem("certificate", text);
+            return None;
+        }
+        at.noted("certificate", read)
     }
 }
 

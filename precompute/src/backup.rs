@@ -8,8 +8,8 @@
 //! - The book in place is the one from before, or the whole merged one, whenever the process is killed: the merge is made
 //!   in a copy, which is renamed.
 //!
-//! What is in a file: of each issuer the records with who said them, the CRLs taken, and when the sources were in order;
-//! and which issuer succeeded which. What is not, and why:
+//! What is in a file: of each issuer the records with who said them, the CRLs taken, when the sources were in order, and the
+//! hashes of certificates that were pushed; and which issuer succeeded which. What is not, and why:
 //!
 //! - Answers: they are signed anew.
 //! - The place in the feed and the outbox: they are of the book that was. A restored book has no place, so a writer

@@ -3,8 +3,11 @@
 mod asked;
 mod check;
 mod client;
+mod config_file;
+mod end;
 pub mod health;
 mod keys;
+mod manual;
 mod operate;
 mod presign;
 mod progress;
@@ -18,15 +21,16 @@ mod snapshot;
 mod source;
 mod status;
 
-pub use check::{NotStrictlyInOrder, counted, surveys};
+pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys};
+pub use config_file::ConfigFile;
+pub use end::{Usage, end};
+pub use manual::{ENVIRONMENT, FILES};
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
+use self::config_file::ConfigOption;
 use crate::{
     assemble::{self, Assembly, Tokens},
     book::salvage,
@@ -49,7 +53,13 @@ const PRESIGN: Purpose = Purpose::askable("ostia-precompute presign");
 /// `run` does so until it is stopped, as the responder does by itself. `sync` and `presign` are for when neither runs;
 /// `add`, `revoke`, `release`, `status` and `snapshot` ask the one that runs.
 #[derive(Parser, Debug)]
-#[command(name = "ostia-precompute", version, arg_required_else_help = true)]
+#[command(
+    name = "ostia-precompute",
+    version = program::VERSION,
+    long_version = program::LONG_VERSION,
+    arg_required_else_help = true,
+    after_long_help = manual::of_program()
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -59,15 +69,13 @@ pub struct Arguments {
 enum Command {
     /// Read sources, keep the book and sign ahead until SIGTERM or Ctrl-C, with health and metrics, without serving.
     Run {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Read every source once into the book and print what changed.
     Sync {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
         /// Accept a source that lists less than half of the certificates known so far.
         #[arg(long)]
         accept_shrink: bool,
@@ -87,33 +95,26 @@ enum Command {
     },
     /// Sign answers ahead while no responder runs. Ctrl-C keeps what is done; the next run continues from there.
     Presign {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Check a configuration as `run` would take it, without starting: the file, certificates, keys and sources.
-    ///
-    /// Exit status: 0 if everything is in order, with or without warnings; 78 if the configuration is rejected; 1 if
-    /// something else is wrong that may pass; 3 for warnings with --strict.
+    #[command(after_long_help = manual::CHECK)]
     Check {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// Treat warnings as failures: exit status 3.
-        #[arg(long)]
-        strict: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        how: HowToTell,
     },
     /// Have the running service read its configuration again; succeeds once it has taken it, and says why if it refuses it.
     Reload {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Say whether the running service is ready: exit status 0 if it is, 1 if not, with the reason.
     Health {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Look at what a source says.
     #[command(subcommand)]
@@ -135,10 +136,11 @@ enum Command {
     /// Have the running writer lead, whoever does now: after the loss of another site, or where `feed.takeover` is "by_hand".
     Promote(operate::Operate),
     /// Copy a feed to the Redis of another site until SIGTERM or Ctrl-C, entry for entry, with the snapshots.
+    ///
+    /// In the configuration `[feed]` is the site that is filled, and `[relay]` the one that is read.
     Relay {
-        /// The configuration file: `[feed]` is the site that is filled, `[relay]` the one that is read.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Back the book up into one file, also while the service runs.
     Snapshot(snapshot::Snapshot),
@@ -148,33 +150,19 @@ enum Command {
     Status(status::Status),
     /// Show what the book holds about certificates. While the service runs, ask it.
     Show {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigOption,
         /// Serial numbers in hexadecimal, as `openssl x509 -serial` prints them.
         #[arg(required = true, value_name = "SERIAL")]
         serials: Vec<String>,
     },
-}
-
-/// The exit status.
-pub fn exit_code(outcome: &Result<(), Box<dyn std::error::Error>>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
-    // EX_CONFIG of sysexits(3): the unit does not restart after it, since each start tries the PINs of tokens, and a
-    // wrong one locks them.
-    if error.is::<run::Rejected>() {
-        return ExitCode::from(78);
-    }
-    if error.is::<NotStrictlyInOrder>() { ExitCode::from(3) } else { ExitCode::FAILURE }
-}
-
-impl Arguments {
-    /// Starts the log; a check gathers warnings instead.
-    pub fn start_log(&self) {
-        if !matches!(self.command, Command::Check { .. }) {
-            crate::log::start();
-        }
-    }
+    /// Write manual pages and shell completions: DIR/man and DIR/completions.
+    #[command(hide = true)]
+    GenerateDocs {
+        /// The directory, which is made.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// What `run` does, for other programs.
@@ -184,6 +172,10 @@ pub fn write(config: &Path) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    // A check gathers warnings instead.
+    if !matches!(arguments.command, Command::Check { .. }) {
+        crate::log::start()?;
+    }
     match arguments.command {
         Command::Sync {
             config,
@@ -193,7 +185,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             accept_forgotten: forgotten,
             accept_damaged,
         } => {
-            let (read, config) = read_config(config)?;
+            let (read, config) = read_config(&config.path())?;
             let wanted = Accepted { shrink, older, carry_over, forgotten };
             if read.feed.is_some() {
                 return sync_of_writer(&config, wanted, accept_damaged);
@@ -207,16 +199,16 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
                 (Err(error), Some(loss)) => Err(format!("{error}; and {loss}").into()),
             }
         }
-        Command::Run { config } => run::run(&config),
-        Command::Check { config, strict } => check::run(&config, strict),
-        Command::Relay { config } => relay::run(&config),
-        Command::Reload { config } => reload::run(&config),
-        Command::Health { config } => health::run(&config),
+        Command::Run { config } => run::run(&config.path()),
+        Command::Check { config, how } => check::run(&config.path(), how),
+        Command::Relay { config } => relay::run(&config.path()),
+        Command::Reload { config } => reload::run(&config.path()),
+        Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {
-            let (config, assembly) = read_config(config)?;
+            let (config, assembly) = read_config(&config.path())?;
             if config.feed.is_some() {
                 return Err("with `[feed]` in the configuration, the writer signs ahead and tells the replicas (`ostia-precompute run`); what `presign` signs would reach nobody".into());
             }
@@ -231,18 +223,20 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Snapshot(command) => command.run(),
         Command::Restore(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
         Command::Show { config, serials } => {
+            let config = config.path();
             let wanted = serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<Vec<_>, _>>()?;
             if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {
                 return status::ask_or_read(&config, None, &wanted);
             }
-            show(&read_config(config)?.1, &wanted)
+            show(&read_config(&config)?.1, &wanted)
         }
     }
 }
 
-fn read_config(path: PathBuf) -> Result<(Config, Assembly), Box<dyn std::error::Error>> {
-    let reading = read(&path)?;
+fn read_config(path: &Path) -> Result<(Config, Assembly), Box<dyn std::error::Error>> {
+    let reading = read(path)?;
     Ok(assemble::open(reading, &Tokens::default(), UnixTime::now())?)
 }
 
@@ -321,7 +315,8 @@ fn show(config: &Assembly, serials: &[Serial]) -> Result<(), Box<dyn std::error:
             let Some(record) = record else { continue };
             listed = true;
             let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
-            say(format_args!("{serial} {tenant}/{issuer}: {}, valid until {end}", record.status))?;
+            let status = status::painted(&record.status.to_string());
+            say(format_args!("{serial} {tenant}/{issuer}: {status}, valid until {end}"))?;
         }
         if !listed {
             say(format_args!("{serial}: not listed"))?;

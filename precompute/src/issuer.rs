@@ -13,7 +13,10 @@ pub use signer_fault::SignerFault;
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use crate::{
@@ -40,6 +43,8 @@ pub struct ActiveIssuer {
     pub hashes: IssuerHashes,
     /// When the CA certificate begins to be valid.
     pub not_before: UnixTime,
+    /// The CA certificate.
+    pub certificate: Arc<Certificate>,
     /// Its records, and the condition of its sources.
     pub state: IssuerState,
     /// Its signers.
@@ -71,7 +76,9 @@ impl ActiveIssuer {
         let number = number.map_err(|_| IssuerError::TooMany)?;
         let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
         let (name, crl_urls, own, revoked_ca) = (name.to_owned(), Box::default(), None, AtomicU64::new(0));
-        let issuer = Self { number, name, policy, hashes, not_before, state, signers, crl_urls, own, revoked_ca };
+        let certificate = Arc::new(certificate.clone());
+        let issuer =
+            Self { number, name, policy, hashes, not_before, certificate, state, signers, crl_urls, own, revoked_ca };
         // Before the first request, also after a reload, so that no revoked signer is chosen before the first check.
         issuer.note_revoked_signers();
         issuer.note_revoked_ca();
@@ -92,6 +99,7 @@ impl ActiveIssuer {
             policy,
             hashes: self.hashes.clone(),
             not_before,
+            certificate: Arc::clone(&self.certificate),
             state: self.state.clone(),
             signers,
             crl_urls: self.crl_urls.clone(),

@@ -65,6 +65,7 @@ pub mod relay;
 
 pub mod cli;
 pub mod ending;
+mod file_events;
 #[cfg(test)]
 mod left_out;
 pub mod limits;

@@ -43,6 +43,9 @@ pub const CRL_ISSUERS_MAX: usize = 16;
 
 /// Characters of the part of a URL by which a published CRL is named: file names are shorter.
 pub const PUBLISHED_LABEL_MAX: usize = 64;
+/// How old a published document is before its date is told: by then another one that its CA has issued within the same
+/// second is here as well.
+pub const DATED_AFTER: Duration = Duration::from_secs(60);
 /// How long caches may keep a published document that does not say when there is another one: an acceptable delay for a
 /// renewed certificate, or the next CRL of a CA that states no nextUpdate.
 pub const UNDATED_MAX_AGE: Duration = Duration::from_secs(3600);
@@ -195,6 +198,10 @@ pub const VERIFIED_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often sources are looked at. A change must show within a second, reading included: a million
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The same of files that only this process writes, while inotify tells of each of their changes: what is left is that a
+/// directory above them was moved.
+pub const TOLD_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long ago the last change of a file must be for another one to show in its times: file systems record them in
 /// steps of up to a timer tick (10 ms). Two steps and a margin.

@@ -1,16 +1,17 @@
-//! Logs: text on a terminal and in the journal, JSON otherwise.
+//! Logs: text on a terminal, text with priorities for the journal of systemd, JSON otherwise.
 //!
-//! `OSTIA_LOG` sets the level. A wrong value never silences the log: it is reported, and the default applies. `check`
-//! needs the warnings counted and listed at the end instead of among other lines: [`gather`]. It does not know what is
-//! logged.
+//! `OSTIA_LOG` sets the level, and `OSTIA_LOG_FORMAT` another form. A wrong value is refused before anything is done, so
+//! nobody finds out later that the log was silent. `check` needs the warnings counted and listed at the end instead of
+//! among other lines: [`gather`]. It does not know what is logged.
 
-mod form;
+mod lines;
 pub(crate) mod remarks;
 
 use std::{
     env,
+    error::Error,
     ffi::OsString,
-    fmt::{Debug, Write as _},
+    fmt::{self, Debug, Display, Write as _},
     mem,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -20,12 +21,14 @@ use tracing::{
     field::{Field, Visit},
     info,
     level_filters::LevelFilter,
-    warn,
 };
 use tracing_subscriber::{
     EnvFilter, Layer, filter::FilterExt as _, filter::filter_fn, layer::Context, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+use self::lines::{Form, lines};
+use crate::output::{FORM_VARIABLE, Finding, Severity, Where, standard_error};
 
 const VARIABLE: &str = "OSTIA_LOG";
 
@@ -38,62 +41,77 @@ const PARTS: [&str; 2] = ["precompute", "responder"];
 /// The field of an event with the place in a file.
 const PLACE: &str = "place";
 
+/// A variable of the environment whose value is not known.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Refused {}
+
 /// Sends the log to standard error. `OSTIA_LOG` chooses what is logged (`info` by default), in the syntax of tracing's
 /// EnvFilter; parts that it does not name have the default level.
-pub fn start() {
-    let (filter, problem) = filter(env::var_os(VARIABLE));
-    let (lines, of_form) = form::lines();
+pub fn start() -> Result<(), Refused> {
+    let (filter, form) = settings()?;
     let registry = tracing_subscriber::registry().with(filter);
     // Starting twice (in tests) leaves the first in place.
-    let _ = registry.with(lines).try_init();
-    tell_of_variables(problem, of_form);
+    let _ = registry.with(lines(form)).try_init();
+    tell_of_another_variable();
+    Ok(())
 }
 
 /// The same, except that warnings and errors are collected instead of logged, whatever `OSTIA_LOG` says.
-pub fn gather() -> Warnings {
-    let (filter, problem) = filter(env::var_os(VARIABLE));
+pub fn gather() -> Result<Warnings, Refused> {
+    let (filter, form) = settings()?;
     let warnings = Warnings::default();
-    let (lines, of_form) = form::lines();
     let others = filter_fn(|event| *event.level() > Level::WARN);
     let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(filter.and(others)))
+        .with(lines(form).with_filter(filter.and(others)))
         .with(Gather(Arc::clone(&warnings.0)).with_filter(LevelFilter::WARN))
         .try_init();
-    tell_of_variables(problem, of_form);
-    warnings
+    tell_of_another_variable();
+    Ok(warnings)
 }
 
-fn tell_of_variables(problem: Option<String>, of_form: Option<String>) {
-    if let Some(problem) = problem {
-        warn!("{VARIABLE}: {problem}");
-    }
-    if let Some(problem) = of_form {
-        warn!("{}: {problem}", form::VARIABLE);
-    }
+fn settings() -> Result<(EnvFilter, Form), Refused> {
+    let form = match env::var_os(FORM_VARIABLE).filter(|value| !value.is_empty()) {
+        None => Form::of(standard_error()),
+        Some(value) => {
+            let known = value.to_str().and_then(Form::named);
+            known
+                .ok_or_else(|| Refused(format!("{FORM_VARIABLE}: is {}; give text, json or journal", shown(&value))))?
+        }
+    };
+    Ok((filter(env::var_os(VARIABLE)).map_err(Refused)?, form))
+}
+
+/// A value from the environment, short and without control characters.
+fn shown(value: &OsString) -> String {
+    let value: String = value.to_string_lossy().chars().take(80).collect();
+    format!("`{}`", value.escape_debug())
+}
+
+fn tell_of_another_variable() {
     if env::var_os("RUST_LOG").is_some() && env::var_os(VARIABLE).is_none() {
         info!("RUST_LOG is set and not looked at; {VARIABLE} chooses what is told");
     }
 }
 
-/// The meaning of the variable's `value`, and what is wrong with it.
-fn filter(value: Option<OsString>) -> (EnvFilter, Option<String>) {
-    let Some(value) = value else { return (EnvFilter::new(DEFAULT), None) };
-    let judged = match value.to_str() {
-        Some(value) => judge(value),
-        None => Err("it is no UTF-8 text".into()),
-    };
-    match judged {
-        Ok(filter) => (filter, None),
-        Err(why) => {
-            let value: String = value.to_string_lossy().chars().take(80).collect();
-            let problem = format!(
-                "is `{}`, and {why}; give a level (off, error, warn, info, debug, trace), or levels of parts such as \
-                 `info,responder=debug`; it is taken as `{DEFAULT}`",
-                value.escape_debug()
-            );
-            (EnvFilter::new(DEFAULT), Some(problem))
-        }
-    }
+/// The meaning of the variable's `value`; or what is wrong with it.
+fn filter(value: Option<OsString>) -> Result<EnvFilter, String> {
+    let Some(value) = value else { return Ok(EnvFilter::new(DEFAULT)) };
+    let judged = value.to_str().ok_or_else(|| "it is no UTF-8 text".to_owned()).and_then(judge);
+    judged.map_err(|why| {
+        format!(
+            "{VARIABLE}: is {}, and {why}; give a level (off, error, warn, info, debug, trace), or levels of parts such as \
+             `info,responder=debug`",
+            shown(&value)
+        )
+    })
 }
 
 /// In the filter syntax, a word that is not a level names a part, and everything else would be silent.
@@ -122,25 +140,23 @@ fn judge(value: &str) -> Result<EnvFilter, String> {
 
 /// Warnings and errors since [`gather`].
 #[derive(Clone, Default, Debug)]
-pub struct Warnings(Arc<Mutex<Vec<String>>>);
+pub struct Warnings(Arc<Mutex<Vec<Finding>>>);
 
 impl Warnings {
-    /// Removes and returns them: a line each, in order, without duplicates.
-    pub fn take(&self) -> Vec<String> {
+    /// Removes and returns them, in order, without duplicates.
+    pub fn take(&self) -> Vec<Finding> {
         mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-struct Gather(Arc<Mutex<Vec<String>>>);
+struct Gather(Arc<Mutex<Vec<Finding>>>);
 
 impl<S: Subscriber> Layer<S> for Gather {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut told = Told::default();
-        event.record(&mut told);
-        let line = told.line();
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lines.contains(&line) {
-            lines.push(line);
+        let told = Told::of(event).finding();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.contains(&told) {
+            all.push(told);
         }
     }
 }
@@ -151,14 +167,29 @@ struct Told {
     place: String,
     message: String,
     fields: String,
+    tenant: Option<String>,
+    issuer: Option<String>,
 }
 
 impl Told {
+    fn of(event: &Event<'_>) -> Self {
+        let mut told = Self::default();
+        event.record(&mut told);
+        told
+    }
+
     fn line(&self) -> String {
-        let Self { place, message, fields } = self;
+        let Self { place, message, fields, .. } = self;
         let colon = if place.is_empty() { "" } else { ": " };
         let fields = if fields.is_empty() { String::new() } else { format!(" ({fields})") };
         format!("{place}{colon}{message}{fields}")
+    }
+
+    /// A warning, or an error of what is only looked at.
+    fn finding(self) -> Finding {
+        let line = self.line();
+        let Self { place, message, tenant, issuer, .. } = self;
+        Finding::new(Severity::Warning, Where { tenant, issuer, ..Where::parse(&place) }, &message, line)
     }
 }
 
@@ -172,6 +203,11 @@ impl Visit for Told {
             "message" => write!(self.message, "{value:?}"),
             PLACE => write!(self.place, "{value:?}"),
             name => {
+                match name {
+                    "tenant" => self.tenant = Some(format!("{value:?}")),
+                    "issuer" => self.issuer = Some(format!("{value:?}")),
+                    _ => {}
+                }
                 let comma = if self.fields.is_empty() { "" } else { ", " };
                 write!(self.fields, "{comma}{name}={value:?}")
             }
@@ -183,11 +219,12 @@ impl Visit for Told {
 mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 
+    use tracing::warn;
+
     use super::*;
 
     #[test]
-    fn a_filter_that_is_wrong_is_told_with_what_is_possible_and_silences_nothing() {
-        let default = EnvFilter::new(DEFAULT).to_string();
+    fn a_filter_that_is_wrong_is_refused_with_what_is_possible() {
         for (value, why) in [
             (&b"verbos"[..], "`verbos` is no level"),
             (b"info,verbos", "`verbos` is no level"),
@@ -197,11 +234,9 @@ mod tests {
             (b"de\xffbug", "no UTF-8"),
             (b"\x1b[2J", "is `\\u{1b}[2J`"),
         ] {
-            let (filter, problem) = filter(Some(OsString::from_vec(value.to_vec())));
-            let problem = problem.unwrap_or_else(|| panic!("{value:?}: {filter}"));
+            let problem = filter(Some(OsString::from_vec(value.to_vec()))).unwrap_err();
             assert!(problem.contains(why) && problem.contains("off, error, warn, info, debug, trace"), "{problem}");
             assert!(!problem.contains('\x1b'), "{problem:?}");
-            assert_eq!(filter.to_string(), default, "{value:?}");
         }
     }
 
@@ -221,8 +256,8 @@ mod tests {
             (Some("misspelt=debug"), LevelFilter::DEBUG),
             (Some("precompute::engine"), LevelFilter::TRACE),
         ] {
-            let (filter, problem) = filter(value.map(OsString::from));
-            assert_eq!((filter.max_level_hint(), problem), (Some(hint), None), "{value:?}");
+            let filter = filter(value.map(OsString::from)).unwrap();
+            assert_eq!(filter.max_level_hint(), Some(hint), "{value:?}");
         }
     }
 
@@ -239,7 +274,8 @@ mod tests {
         });
         let expected =
             ["ostia.toml:7: validity: outlives the signer", "ends soon (issuer=a, left=3)", "is lost (file=b)"];
-        assert_eq!(warnings.take(), expected);
+        let lines: Vec<_> = warnings.take().iter().map(ToString::to_string).collect();
+        assert_eq!(lines, expected);
         assert!(warnings.take().is_empty());
     }
 }

@@ -3,14 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use precompute::{ending::Ending, output::complain};
+use precompute::{cli, ending::Ending};
 
 fn main() -> ExitCode {
-    let arguments = precompute::cli::Arguments::parse();
-    arguments.start_log();
-    let ended = Ending::watch().map_err(Into::into).and_then(|_ending| precompute::cli::run(arguments));
-    if let Err(error) = &ended {
-        complain("ostia-precompute", error);
-    }
-    precompute::cli::exit_code(&ended)
+    let arguments = cli::Arguments::parse();
+    let ended = Ending::watch().map_err(Into::into).and_then(|_ending| cli::run(arguments));
+    cli::end("ostia-precompute", &ended)
 }

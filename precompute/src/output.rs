@@ -4,35 +4,40 @@
 //! | head -1`): the rest of the output is dropped, and the exit status is that of the work. If the output was to be
 //! kept and could not be, as in a file on a full disk, that is an error. This module does not know what is printed.
 
+mod finding;
 mod nearest;
+mod paint;
+mod stream;
 
 use std::{
-    env,
     fmt::Display,
     io::{self, ErrorKind, Write, stderr, stdout},
 };
 
+use anstream::AutoStream;
+
+pub use finding::{Finding, Severity, Where};
 pub use nearest::{NAME_TOLD_MAX, nearest};
-use rustix::fs::fstat;
+pub use paint::{Painted, doubtful, well, wrong};
+pub use stream::{FORM_VARIABLE, Stream, can_be_redrawn, standard_error, takes_colours};
 
 /// Prints one or several lines on standard output.
 pub fn say(text: impl Display) -> io::Result<()> {
-    let said = write(&mut stdout().lock(), text);
+    let said = write(&mut AutoStream::auto(stdout().lock()), text);
     said.map_err(|error| io::Error::new(error.kind(), format!("standard output cannot be written: {error}")))
 }
 
 /// Prints on standard error why `program` ends. If that is closed, there is still the exit status.
 pub fn complain(program: &str, error: impl Display) {
-    let text = format!("{program}: {error}");
-    // Every line is an error for the journal, sd-daemon(3).
-    let mark = if is_journal() { "<3>" } else { "" };
-    let _ = text.lines().try_for_each(|line| writeln!(stderr(), "{mark}{line}"));
+    let text = format!("{}: {error}", wrong(program));
+    let text = if stream::has_priorities() { for_journal(3, &text) } else { text };
+    let _ = writeln!(AutoStream::auto(stderr()), "{text}");
 }
 
-/// Whether standard error leads to the journal of systemd, which says so in `JOURNAL_STREAM`, systemd.exec(5).
-pub(crate) fn is_journal() -> bool {
-    let Some(stream) = env::var_os("JOURNAL_STREAM") else { return false };
-    fstat(stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino).as_str())
+/// A text of one or several lines as the journal takes it: each line becomes an entry of its own, and needs the priority
+/// (0 to 7 of syslog(3)).
+pub fn for_journal(priority: u8, text: &str) -> String {
+    text.lines().map(|line| format!("<{priority}>{line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// A value from a user, in quotation marks, for messages; not shown if it may be a secret.
@@ -84,6 +89,11 @@ mod tests {
         for name in ["ocsp.key", "/etc/MIGHA/keys", "MINE", &format!("{key}.pem"), "pkcs11:token=a?pin-source=b", ""] {
             assert_eq!(shown(name), format!("`{name}`"));
         }
+    }
+
+    #[test]
+    fn each_line_of_an_entry_has_its_priority() {
+        assert_eq!(for_journal(3, "a: 1\nb: 2\n"), "<3>a: 1\n<3>b: 2");
     }
 
     #[test]

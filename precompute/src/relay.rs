@@ -26,7 +26,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode},
+    routing::get,
+};
 use prometheus_client::encoding::DescriptorEncoder;
 
 use self::copier::Copier;
@@ -141,7 +145,7 @@ impl Relay {
     /// Its health and metrics.
     pub fn router(&self) -> Router {
         let ready = Arc::clone(&self.shared);
-        let parts: Arc<Vec<Part>> = Arc::new(vec![part(&self.shared)]);
+        let parts: Arc<Vec<Part>> = Arc::new(vec![part(&self.shared), admin::build()]);
         Router::new()
             .route("/livez", get(async || "alive\n"))
             .route(
@@ -151,7 +155,7 @@ impl Relay {
                     readiness(&report, report.came.elapsed())
                 }),
             )
-            .route("/metrics", get(async move || admin::scrape(parts)))
+            .route("/metrics", get(async move |request: HeaderMap| admin::scrape(parts, &request)))
             .fallback(async || {
                 (
                     StatusCode::NOT_FOUND,

@@ -4,7 +4,7 @@
 //! with the file and a remedy. It does not know what the other files hold.
 
 pub(crate) mod damage;
-mod file_system;
+pub(crate) mod file_system;
 mod lock;
 mod owner;
 mod server_id;

@@ -19,7 +19,6 @@ use tracing::info;
 use crate::{
     limits,
     metrics::RequestResult,
-    net::http::status::Status,
     site::Issuer,
     tsa::{authority::Authority, counters::Outcome},
 };
@@ -35,8 +34,19 @@ pub struct Line {
     pub about: About,
     /// An index in [`crate::metrics::METHODS`], or none of them.
     pub method: Option<usize>,
+    /// The beginning of the path that was asked for, at most [`limits::ACCESS_PATH_OCTETS_MAX`] bytes.
+    pub path: Box<str>,
+    /// The HTTP status.
+    pub status: Option<u16>,
     /// Bytes of the response with its header section.
     pub octets: usize,
+    /// The time from its header section to its response.
+    pub took: Duration,
+}
+
+/// The beginning of a path, for a line.
+pub fn path(path: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(&path[..path.len().min(limits::ACCESS_PATH_OCTETS_MAX)]).into()
 }
 
 /// The subject of a request, and its outcome.
@@ -57,10 +67,6 @@ pub enum About {
         tsa: Arc<Authority>,
         /// The outcome.
         outcome: Outcome,
-        /// The HTTP status.
-        status: Status,
-        /// The time from its header section to its response.
-        took: Duration,
     },
 }
 
@@ -109,18 +115,19 @@ pub fn channel() -> (SyncSender<Line>, Receiver<Line>) {
 
 /// Writes lines to the log until all senders are gone.
 pub fn write(lines: &Receiver<Line>) {
-    for Line { client, tenant, about, method, octets } in lines {
+    for Line { client, tenant, about, method, path, status, octets, took } in lines {
+        let seconds = took.as_secs_f64();
         let method = method.and_then(|place| crate::metrics::METHODS.get(place)).copied().unwrap_or("other");
         match about {
             About::Certificates { issuer, serial, result } => {
                 let issuer = issuer.as_ref().map_or("", |issuer| issuer.name.as_str());
                 let serial = serial.map(|serial| serial.to_string()).unwrap_or_default();
-                info!(target: "access", %client, %tenant, issuer, serial, method, result = result.label(), octets, "request");
+                let result = result.label();
+                info!(target: "access", %client, %tenant, issuer, serial, method, path, status, result, octets, seconds, "request");
             }
-            About::TimeStamp { tsa, outcome, status, took } => {
-                let (tsa, result, seconds) = (tsa.name.as_str(), outcome.label(), took.as_secs_f64());
-                let status = status.code();
-                info!(target: "access", %client, %tenant, tsa, method, result, status, octets, seconds, "request");
+            About::TimeStamp { tsa, outcome } => {
+                let (tsa, result) = (tsa.name.as_str(), outcome.label());
+                info!(target: "access", %client, %tenant, tsa, method, path, status, result, octets, seconds, "request");
             }
         }
     }
@@ -133,7 +140,8 @@ mod tests {
     fn line() -> Line {
         let client = IpAddr::from([127, 0, 0, 1]);
         let about = About::Certificates { issuer: None, serial: None, result: RequestResult::Page };
-        Line { client, tenant: "a".into(), about, method: Some(0), octets: 1 }
+        let (path, status, took) = (path(b"/a"), Some(200), Duration::ZERO);
+        Line { client, tenant: "a".into(), about, method: Some(0), path, status, octets: 1, took }
     }
 
     #[test]

@@ -9,14 +9,14 @@ use std::{fmt, sync::Arc};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use precompute::{
-    admin::{self, Part, Pools},
-    pki::UnixTime,
+    admin::{self, Ends, Part, Pools, Whose},
+    pki::{Certificate, UnixTime},
     state_dir::ServerId,
 };
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 
-use crate::{metrics::Counters, ocsp::miss::Misses, site::Site, tsa::record::Writer};
+use crate::{metrics::Counters, net::tls::Certificates, ocsp::miss::Misses, site::Site, tsa::record::Writer};
 
 /// What the responder's parts are read from.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub struct Status {
     pub misses: Arc<Misses>,
     /// The record of tokens, if there is one.
     pub record: Option<Arc<Writer>>,
+    /// What TLS shows, if there is TLS.
+    pub tls: Option<Arc<Certificates>>,
     /// Which server it is.
     pub server: ServerId,
 }
@@ -55,7 +57,9 @@ pub fn router(status: Status, role: Part) -> Router {
         part(&status, |encoder, status| time_stamps::encode(encoder, &status.site(), status.record.as_deref())),
         admin::process(common),
         admin::server(status.server),
+        admin::build(),
         admin::issuers(common),
+        part(&status, certificates),
         admin::renewals(common),
     ];
     let router = admin::router(Arc::clone(common), parts);
@@ -73,6 +77,24 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     let mut pools = Pools::of_issuers(&status.common.tenants());
     time_stamps::add_pools(&mut pools, &status.site());
     pools.encode(encoder)
+}
+
+/// When certificates end: those of issuers, authorities and the server itself.
+fn certificates(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    let mut ends = Ends::of_issuers(&status.common.tenants());
+    for (tenant, authority) in status.site().authorities() {
+        let whose = Whose { tenant, tsa: &authority.name, ..Whose::default() };
+        let mut role = "tsa";
+        for certificate in authority.signer.certificates() {
+            ends.add(whose, role, certificate);
+            role = "tsa_chain";
+        }
+    }
+    let of_tls = status.tls.as_ref().and_then(|tls| tls.certificate());
+    if let Some(Ok(certificate)) = of_tls.map(|certificate| Certificate::from_der(&certificate)) {
+        ends.add(Whose::default(), "tls", &certificate);
+    }
+    ends.encode(encoder)
 }
 
 async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {

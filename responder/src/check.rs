@@ -4,17 +4,21 @@
 //! machine's present state, or make a start warn, is logged as a warning. The caller decides whether warnings count. It
 //! does not know how they are shown.
 
+mod facts;
+
+pub use facts::Facts;
+
 use std::{error::Error, io, path::Path, sync::Arc};
 
 use precompute::{
     assemble::{AssembledFeed, WriterKeyError},
-    cli::surveys,
+    cli::{CertificateFacts, surveys},
     engine::Survey,
     feed::{
         Issuer,
         probe::{Doubt, Findings, Question},
     },
-    pki::UnixTime,
+    pki::{Certificate, UnixTime},
     state_dir,
 };
 use tracing::{info, warn};
@@ -29,25 +33,25 @@ use crate::{
 
 /// The findings about a valid configuration.
 #[derive(Debug)]
-pub struct Checked {
+struct Checked {
     /// What it says.
-    pub config: Config,
+    config: Config,
     /// What it opens.
-    pub assembly: Assembly,
+    assembly: Assembly,
     /// What the sources of each issuer say; empty if they were not read.
-    pub surveys: Vec<Survey>,
+    surveys: Vec<Survey>,
     /// What is in order with the feed, a line each; empty without one.
-    pub feed: Vec<String>,
+    feed: Vec<String>,
 }
 
 /// Reads the file, and tries what a start would do. An error names everything that is refused.
-pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, Box<dyn Error>> {
+pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Facts, Box<dyn Error>> {
     let (config, assembly) = Opener::new(path).check(now)?;
     if let Some(certificates) = &assembly.certificates {
         certificates.server_config().map_err(|error| format!("{}: tls: {error}", path.display()))?;
     }
     for doubt in start::doubts(&config) {
-        warn!("{}: {doubt}", path.display());
+        warn!(place = %path.display(), "{doubt}");
     }
     if let Err(error) = state_dir::try_server(&config.common.state_dir) {
         warn!("{error}");
@@ -61,7 +65,10 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     // A replica reads none.
     let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());
     let surveys = if with_sources && reads_sources { surveys(&assembly.common, now)? } else { Vec::new() };
-    Ok(Checked { config, assembly, surveys, feed })
+    let of_tls = assembly.certificates.as_ref().and_then(|tls| tls.certificate());
+    let of_tls = of_tls.and_then(|certificate| Certificate::from_der(&certificate).ok());
+    let of_tls = of_tls.as_ref().map(CertificateFacts::of);
+    Ok(Facts::of(&Checked { config, assembly, surveys, feed }, of_tls))
 }
 
 /// Reserves every address, as a start does, and releases it: warns if another program has it. Other obstacles to
@@ -118,7 +125,8 @@ fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) ->
     if let Err(WriterKeyError { about, problem }) =
         AssembledFeed::writer_key(config, &feed.trusted, credentials.as_deref())
     {
-        warn!("{path}: feed.{about}: {problem}; until then `ostia-precompute run` does not start");
+        let place = format!("{path}: feed.{about}");
+        warn!(place, "{problem}; until then `ostia-precompute run` does not start");
     }
     let issuers: Vec<_> = assembly
         .common
@@ -137,7 +145,8 @@ fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) ->
     };
     let Findings { facts, doubts } = question.ask(now);
     for Doubt { about, text } in doubts {
-        warn!("{path}: {about}: {text}");
+        let place = format!("{path}: {about}");
+        warn!(place, "{text}");
     }
     facts
 }

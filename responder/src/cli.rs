@@ -1,44 +1,39 @@
 //! The command line of `ostia-responder`.
 
+mod manual;
+
 use std::{
     error::Error,
     fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use precompute::{
     admin::drain,
-    cli::{NotStrictlyInOrder, counted},
-    config::ConfigError,
-    engine::Survey,
+    cli::{ConfigFile, HowToTell, gathering},
     log,
     output::say,
     pki::UnixTime,
-    publication::Published,
-    signers::{EndOfUse, OcspSigner, UseOfKey},
 };
 use tracing::warn;
 
-use crate::{
-    assemble::Opener,
-    check::{self, Checked},
-    config::Config,
-    demo,
-    site::PublishedNames,
-    start,
-};
+use crate::{assemble::Opener, check, config::Config, demo, start};
 
 /// An OCSP responder (RFC 6960) and time-stamping authority (RFC 3161).
 ///
 /// Start with `demo`, which makes a small CA and serves it. `serve` runs the service from a configuration file. Logs go to
-/// standard error, as text on a terminal and as JSON lines otherwise. The environment variable OSTIA_LOG sets the level
-/// (off, error, warn, info, debug, trace).
+/// standard error: as text on a terminal, with priorities to the journal, as JSON lines elsewhere. The environment variable
+/// OSTIA_LOG sets the level (off, error, warn, info, debug, trace).
 #[derive(Parser, Debug)]
-#[command(name = "ostia-responder", version, arg_required_else_help = true)]
+#[command(
+    name = "ostia-responder",
+    version = program::VERSION,
+    long_version = program::LONG_VERSION,
+    arg_required_else_help = true,
+    after_long_help = manual::of_program()
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -71,86 +66,73 @@ enum Command {
     },
     /// Run the service until SIGTERM or Ctrl-C.
     Serve {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Have the running service read its configuration again; succeeds once it has taken it, and says why if it refuses it.
     Reload {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Say whether the running service is ready, for OCSP and time-stamps: exit status 0 if it is, 1 if not, with the reason.
     Health {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Take this server out of its balancers' rotation: readiness says 503 until `--end`, also after a restart.
     ///
     /// Requests that come all the same are answered. Balancers notice with their next checks.
     Drain {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
         /// Let requests come again.
         #[arg(long)]
         end: bool,
     },
     /// Check a configuration without starting: the file, certificates, keys, sources, addresses and the clock.
-    ///
-    /// Exit status: 0 if everything is in order, with or without warnings; 78 if the configuration is rejected; 1 if
-    /// something else is wrong that may pass, such as a source or a token that cannot be read; 3 for warnings with --strict.
+    #[command(after_long_help = manual::CHECK)]
     Check {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
         /// Skip the sources: `serve` reads them itself, and continues from the book if one is broken.
         #[arg(long)]
         without_sources: bool,
-        /// Treat warnings as failures: exit status 3.
-        #[arg(long)]
-        strict: bool,
+        #[command(flatten)]
+        how: HowToTell,
     },
-}
-
-/// The exit status.
-pub fn exit_code(outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
-    // EX_CONFIG of sysexits(3): the unit does not restart after it, since each start tries the PINs of tokens, and a
-    // wrong one locks them. A check has another status if it only finds tokens out of reach, which do not prevent a
-    // start: the unit may run the check first. The same is true for faults of the state directory or the record: a disk
-    // that is mounted late or freed removes them without a change of the file, and no PIN is wrong.
-    if error.downcast_ref::<ConfigError>().is_some_and(|error| !error.may_pass()) {
-        return ExitCode::from(78);
-    }
-    if error.is::<NotStrictlyInOrder>() { ExitCode::from(3) } else { ExitCode::FAILURE }
+    /// Write manual pages and shell completions: DIR/man and DIR/completions.
+    #[command(hide = true)]
+    GenerateDocs {
+        /// The directory, which is made.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// Starts the log and runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Demo { dir, http, admin, cluster: true } => {
-            log::start();
+            log::start()?;
             demo::cluster::run(&dir, http, admin)
         }
         Command::Write { config } => {
-            log::start();
+            log::start()?;
             precompute::cli::write(&config)
         }
         Command::Demo { dir, http, admin, cluster: false } => {
-            log::start();
+            log::start()?;
             run_demo(&dir, http, admin)
         }
         Command::Serve { config } => {
-            log::start();
-            start::from_file(&config)
+            log::start()?;
+            start::from_file(&config.path())
         }
-        Command::Reload { config } => precompute::cli::reload::run(&config),
-        Command::Health { config } => precompute::cli::health::run(&config),
-        Command::Drain { config, end } => run_drain(&config, end),
-        Command::Check { config, without_sources, strict } => run_check(&config, !without_sources, strict),
+        Command::Reload { config } => precompute::cli::reload::run(&config.path()),
+        Command::Health { config } => precompute::cli::health::run(&config.path()),
+        Command::Drain { config, end } => run_drain(&config.path(), end),
+        Command::Check { config, without_sources, how } => run_check(&config.path(), !without_sources, how),
+        Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
     }
 }
 
@@ -174,17 +156,9 @@ fn run_drain(path: &Path, end: bool) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn run_check(path: &Path, with_sources: bool, strict: bool) -> Result<(), Box<dyn Error>> {
-    let warnings = log::gather();
-    let checked = check::check(path, with_sources, UnixTime::now());
-    let warnings = warnings.take();
-    let mut lines = checked.iter().map(|checked| summary(path, checked, warnings.len())).collect::<Vec<_>>();
-    lines.extend(warnings.iter().map(|warning| format!("WARNING: {warning}")));
-    if !lines.is_empty() {
-        say(lines.join("\n"))?;
-    }
-    checked?;
-    if strict && !warnings.is_empty() { Err(NotStrictlyInOrder(warnings.len()).into()) } else { Ok(()) }
+fn run_check(path: &Path, with_sources: bool, how: HowToTell) -> Result<(), Box<dyn Error>> {
+    let (warnings, checked) = gathering(|| check::check(path, with_sources, UnixTime::now()));
+    how.tell("ostia-responder", path, warnings, checked)
 }
 
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
@@ -204,83 +178,4 @@ fn tell(text: impl Display) {
     if let Err(error) = say(text) {
         warn!("{error}");
     }
-}
-
-/// The paths of what is published of an issuer; `survey`: what its sources say, if they were read.
-fn published_at(path: &str, published: &Published, survey: Option<&Survey>) -> Vec<String> {
-    let crls = survey.map_or(&[][..], |survey| &survey.published);
-    let of_sources = crls.iter().map(|suffix| format!("{}{suffix}.crl", published.name));
-    let mut files: Vec<_> = PublishedNames::files(published).collect();
-    if !crls.is_empty() {
-        files.retain(|file| !file.ends_with(".crl"));
-    }
-    of_sources.chain(files).map(|file| format!("{path}/{file}")).collect()
-}
-
-/// A summary of a configuration.
-fn summary(path: &Path, Checked { config, assembly, surveys, feed }: &Checked, warnings: usize) -> String {
-    let order =
-        if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };
-    let mut lines = vec![format!("{}: {order}", path.display())];
-    lines.push(format!(
-        "  answers on {:?} with {} workers, admin on {}",
-        config.http, config.workers, config.common.admin.listen
-    ));
-    lines.push(format!("  state in {}", config.common.state_dir.display()));
-    if let Some(feed) = &config.common.feed {
-        let role = if feed.is_of_replica() { "a replica" } else { "a writer, or a replica" };
-        lines.push(format!("  {role} of the feed `{}`", feed.cluster));
-    }
-    lines.extend(feed.iter().map(|fact| format!("    {fact}")));
-    for (place, (tenant, issuer)) in assembly.common.issuers().enumerate() {
-        let mut sources = issuer.sources.names();
-        if issuer.sources.is_none() {
-            sources.push("the feed".into());
-        }
-        let signers = issuer.signers.all().iter();
-        let told = |signer: &Arc<OcspSigner>| {
-            let place = if signer.signing().is_some() { "" } else { " by a key elsewhere" };
-            format!("{} until {}{place}", signer.algorithm(), signer.not_after())
-        };
-        let signers: Vec<_> = signers.map(told).collect();
-        lines.push(format!(
-            "  {}/{}: signs with {}, {} from {}",
-            tenant.name,
-            issuer.name,
-            signers.join("; "),
-            surveys.get(place).map_or("records".to_owned(), |survey| format!("{} certificates", survey.listed)),
-            sources.join(", ")
-        ));
-        if let Some(published) = &issuer.published {
-            lines.push(format!(
-                "    publishes {}",
-                published_at(&tenant.path, published, surveys.get(place)).join(", ")
-            ));
-        }
-    }
-    for (tenant, tsa) in assembly.common.tsas() {
-        let policies: Vec<_> = tsa.policy.policies.iter().map(ToString::to_string).collect();
-        lines.push(format!(
-            "  {}/{}: time-stamps at {}{} under {}, by {} until {}, within {}",
-            tenant.name,
-            tsa.name,
-            tenant.path,
-            if tenant.path.is_empty() { tsa.shown_path() } else { &tsa.path },
-            policies.join(", "),
-            tsa.signer.algorithm(),
-            until(tsa.signer.use_of_key()),
-            tsa.policy.accuracy
-        ));
-    }
-    if config.common.tenants.iter().any(|tenant| !tenant.tsas.is_empty()) {
-        let record = config.time_stamping.record.as_ref().map(|record| record.path.display().to_string());
-        let record = record.unwrap_or_else(|| "nowhere".into());
-        lines.push(format!("  the clock by {}, tokens recorded in {record}", config.time_stamping.clock));
-    }
-    lines.join("\n")
-}
-
-/// Until when an authority makes tokens, and what ends that if its certificate does not.
-fn until(UseOfKey { ends, by, .. }: &UseOfKey) -> String {
-    if *by == EndOfUse::Certificate { ends.to_string() } else { format!("{ends} (by {by})") }
 }

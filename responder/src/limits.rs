@@ -183,6 +183,9 @@ const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX);
 
 const _: () = assert!((ADMIN_CONNECTIONS_MAX + API_UPLOADS_MAX) as u64 <= OTHER_DESCRIPTORS / 2);
 
+/// How much of a path a line of the access log has: a GET for one certificate has about 130 bytes.
+pub const ACCESS_PATH_OCTETS_MAX: usize = 256;
+
 /// Lines of the access log that may wait for their writer: one second at 4,096 a second, which is more than a log
 /// should get.
 pub const ACCESS_LINES_WAITING_MAX: usize = 4096;

@@ -3,13 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use precompute::{ending::Ending, output::complain};
+use precompute::ending::Ending;
 
 fn main() -> ExitCode {
     let arguments = responder::cli::Arguments::parse();
     let outcome = Ending::watch().map_err(Into::into).and_then(|_ending| responder::cli::run(arguments));
-    if let Err(error) = &outcome {
-        complain("ostia-responder", error);
-    }
-    responder::cli::exit_code(&outcome)
+    precompute::cli::end("ostia-responder", &outcome)
 }

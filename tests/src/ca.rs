@@ -250,6 +250,14 @@ impl Ca {
         self.file(file)
     }
 
+    /// The same as of an hour ago.
+    pub fn write_older_crl(&self, file: &str) -> PathBuf {
+        let issued = crate::bash(self.dir(), "date -u -d '-1 hour' +%Y%m%d%H%M%SZ");
+        self.ca(&["-gencrl", "-crl_lastupdate", issued.trim(), "-out", "crl.new"]);
+        fs::rename(self.file("crl.new"), self.file(file)).unwrap();
+        self.file(file)
+    }
+
     /// A CRL with more extensions, as openssl's configuration has them.
     pub fn write_crl_with(&self, extensions: &str, file: &str) -> PathBuf {
         let more = format!("[ more_crl ]\nauthorityKeyIdentifier = keyid\n{extensions}\n");

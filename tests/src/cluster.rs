@@ -60,7 +60,10 @@ impl ClusterPlan {
     /// The same with nothing but Redis started.
     pub fn set_up(self) -> Cluster {
         let ca = Ca::new("Cluster CA");
-        let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let signer = match self.renews {
+            true => ca.delegate_for(Duration::from_secs(86_400)),
+            false => ca.delegate(Delegate::Proper, KeyKind::P256),
+        };
         let tsa = self.replicas_stamp.then(|| Tsa::of("tsa", &ca.tsa(TsaCertificate::Proper, KeyKind::P256)));
         let listed = ca.list(self.listed);
         let dir = tempfile::tempdir().unwrap();
@@ -167,6 +170,14 @@ impl Cluster {
     /// That of the manifest.
     pub const HEAD: &'static str = "ostia:tests:head";
 
+    /// The certificate of the signer as its file has it, DER.
+    #[track_caller]
+    pub fn signers_certificate(&self) -> Vec<u8> {
+        let file = self.signer.certificate.to_str().unwrap();
+        openssl(self.ca.dir(), ["x509", "-in", file, "-outform", "DER", "-out", "signer.der"]);
+        fs::read(self.ca.file("signer.der")).unwrap()
+    }
+
     /// What joins the hosts.
     #[track_caller]
     pub fn network(&self) -> &Hosts {
@@ -178,12 +189,14 @@ impl Cluster {
     }
 
     fn writers_site(&self) -> Site {
-        self.site(true, &signer(&self.signer, true))
+        let renew = if self.plan.renews { renewed(&self.ca, &self.signer) } else { String::new() };
+        self.site(true, &(signer(&self.signer, true) + &renew))
     }
 
     fn replicas_site(&self, has_key: bool) -> Site {
         let Some(hsm) = self.hsm.as_ref().filter(|_| has_key) else {
-            return self.site(false, &signer(&self.signer, has_key));
+            let renew = if self.plan.renews { "\nrenew = {}" } else { "" };
+            return self.site(false, &(signer(&self.signer, has_key) + renew));
         };
         let uri = hsm.shim_uri(TOKEN_OF_REPLICAS, "ocsp");
         let site = self.site(false, &format!("{}\nkey = {uri:?}", signer(&self.signer, false)));
@@ -470,6 +483,17 @@ fn sources(ca: &Ca, are_there: bool) -> String {
 
 fn signer(signer: &Signer, has_key: bool) -> String {
     if has_key { signer.lines() } else { format!("certificate = {:?}", signer.certificate) }
+}
+
+/// A line of a signer: its certificate is renewed by a script that puts the new one into the file, too.
+fn renewed(ca: &Ca, signer: &Signer) -> String {
+    let (command, dir, file) = (ca.file("get-cert"), ca.dir(), &signer.certificate);
+    let issue = "openssl ca -config openssl.cnf -batch -notext -in /dev/stdin -extensions ocsp_signer -out next.pem";
+    let text =
+        format!("#!/bin/sh\nset -e\ncd {dir:?}\n{issue}\ncp next.pem other.pem\nmv other.pem {file:?}\ncat next.pem\n");
+    fs::write(&command, text).unwrap();
+    fs::set_permissions(&command, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("\nrenew = {{ command = [{command:?}], before = \"30d\" }}")
 }
 
 /// Makes the key of a writer with openssl, in its directory; gives the public one in PEM.

@@ -40,6 +40,17 @@ fn packaged(program: &str) -> PathBuf {
 
 /// Runs a script of `tests/tests` with arguments.
 pub fn python(script: &str, arguments: &[&str]) -> Ended {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    run(interpreter().arg(script).args(arguments))
+}
+
+/// Runs a module of a package that the clients bring.
+pub fn python_module(module: &str, arguments: &[&str]) -> Ended {
+    run(interpreter().args(["-m", module]).args(arguments))
+}
+
+/// The interpreter of the clients' environment.
+fn interpreter() -> Command {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = tests.parent().unwrap().join(".venv/clients/bin/python");
     assert!(
@@ -48,5 +59,7 @@ pub fn python(script: &str, arguments: &[&str]) -> Ended {
          .venv/clients && .venv/clients/bin/pip install -r tests/requirements.txt)",
         python.display()
     );
-    run(Command::new(python).arg("-I").arg(tests.join("tests").join(script)).args(arguments))
+    let mut interpreter = Command::new(python);
+    interpreter.arg("-I");
+    interpreter
 }

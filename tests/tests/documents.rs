@@ -127,6 +127,18 @@ fn known_keys() -> Keys {
     known
 }
 
+/// A key of a released version is never taken away: its configurations stay in order.
+#[test]
+fn every_key_of_a_released_version_is_still_known() {
+    let known = known_keys();
+    let released = fs::read_to_string(root().join("tests/fixtures/0.1.0/keys.txt")).unwrap();
+    assert!(released.lines().count() > 100, "{released}");
+    for name in released.lines() {
+        let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
+        assert!(known[section].contains(key), "[{section}] {key} was known in 0.1.0");
+    }
+}
+
 /// The section that the head of a table names, such as ``key of `[[issuer]]` ``.
 fn section_of(head: &str) -> Option<String> {
     let named = head.trim_start_matches("| key of ").split(" |").next()?;
@@ -228,4 +240,83 @@ fn documents_name_known_keys_only() {
         }
     }
     assert!(in_blocks > 30 && in_spans > 10, "{in_blocks} keys in blocks, {in_spans} in text");
+}
+
+/// The metrics that READMEs document, and what rules record, by which queries name them.
+fn known_metrics(rules: &str) -> BTreeSet<String> {
+    let mut known = BTreeSet::from(["up".to_owned()]);
+    for page in ["responder/README.md", "precompute/README.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let cells = text.lines().filter_map(|line| line.strip_prefix("| `ostia_")?.split(" | ").next());
+        known.extend(cells.flat_map(|cell| cell.split("`, `")).map(|name| {
+            let name = name.trim_end_matches('`');
+            if name.starts_with("ostia_") { name.to_owned() } else { format!("ostia_{name}") }
+        }));
+    }
+    let recorded = rules.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
+    known.extend(recorded.map(str::to_owned));
+    known
+}
+
+/// The names of metrics in a query.
+fn metrics_of(query: &str) -> impl Iterator<Item = &str> {
+    let names = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    names.filter(|name| name.starts_with("ostia_") || name.starts_with("job:"))
+}
+
+/// Every text under this key in a JSON value.
+fn texts<'v>(value: &'v serde_json::Value, key: &str, found: &mut Vec<&'v str>) {
+    match value {
+        serde_json::Value::Object(members) => members.iter().for_each(|(name, value)| match value.as_str() {
+            Some(text) if name == key => found.push(text),
+            _ => texts(value, key, found),
+        }),
+        serde_json::Value::Array(values) => values.iter().for_each(|value| texts(value, key, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_query_of_rules_and_dashboards_is_one_of_metrics_that_exist() {
+    let rules = fs::read_to_string(root().join("systemd/prometheus/ostia-rules.yml")).unwrap();
+    let known = known_metrics(&rules);
+    let is_known = |name: &str| {
+        let plain = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
+        known.contains(name) || plain.is_some_and(|plain| known.contains(plain))
+    };
+    let code: String = rules.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+    let mut asked = 0;
+    for name in metrics_of(&code) {
+        assert!(is_known(name), "ostia-rules.yml: {name} is no metric");
+        asked += 1;
+    }
+    let mut queries = String::from("groups:\n- name: dashboards\n  rules:\n");
+    let dashboards = fs::read_dir(root().join("systemd/grafana")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = 0;
+    for file in dashboards.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        files += 1;
+        let dashboard: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let mut found = Vec::new();
+        texts(&dashboard, "expr", &mut found);
+        assert!(found.len() > 10, "{}", file.display());
+        for query in found {
+            for name in metrics_of(query) {
+                assert!(is_known(name), "{}: {name} is no metric", file.display());
+                asked += 1;
+            }
+            // As Grafana would fill it in.
+            let query = query.replace("$__rate_interval", "1m").replace("$job", ".+").replace("$instance", ".+");
+            let expression = serde_json::to_string(&query).unwrap();
+            queries += &format!("  - record: a:query\n    expr: {expression}\n    labels: {{ of: \"{asked}\" }}\n");
+        }
+    }
+    assert!(files == 5 && asked > 150, "{files} dashboards, {asked} metrics");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("queries.yml");
+    fs::write(&file, queries).unwrap();
+    let checked = run(std::process::Command::new("promtool").args(["check", "rules"]).arg(&file));
+    assert!(checked.status.success(), "{}", checked.text);
+    let config = root().join("systemd/prometheus/prometheus.yml");
+    let checked = run(std::process::Command::new("promtool").args(["check", "config"]).arg(config));
+    assert!(checked.status.success(), "{}", checked.text);
 }

@@ -6,10 +6,11 @@ use crate::ocsp::judge::{Accepted, Expectation, Question, Rules, Unlisted, judge
 use crate::ocsp::proof::OcspProver;
 use crate::ocsp::request::IssuerId;
 use crate::outcome::Kind;
-use crate::run::{Ending, ending};
+use crate::run::ending;
 use crate::testing::forge::{Answer, Identity, Profile, good, now, ocsp_error, revoked, unknown};
 use crate::testing::server::{Reply, Request, Server};
 use crate::testing::{kinds, report_of};
+use program::Exit;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ impl Scene {
     }
 
     /// The report's kinds, and the exit status, of 20 requests all answered with `body`.
-    fn run(&self, index: &std::path::Path, body: Vec<u8>, more: &[&str]) -> (Vec<(&'static str, u64)>, Ending) {
+    fn run(&self, index: &std::path::Path, body: Vec<u8>, more: &[&str]) -> (Vec<(&'static str, u64)>, Exit) {
         let server = Server::start(move |_| Reply::Body(body.clone()));
         let (url, pem) = (server.url(), self.pem.to_str().unwrap());
         let mut arguments = vec!["ocsp", "--url", &url, "--issuer", pem, "--index", index.to_str().unwrap()];
@@ -123,7 +124,7 @@ fn counts_every_wrong_answer_under_its_kind() {
         let (counted, end) = s.run(&s.good_index, body, &[]);
         assert_eq!(counted, [(kind, 20)], "{name}");
         let wrong = !kind.starts_with("ocsp_");
-        assert_eq!(end, if wrong { Ending::Wrong } else { Ending::Fine }, "{name}");
+        assert_eq!(end, if wrong { Exit::NotInOrder } else { Exit::Done }, "{name}");
     }
 
     // Against an index that says revoked.
@@ -152,14 +153,14 @@ fn accepts_every_right_answer() {
         ("without nextUpdate", Answer { next_update: None, ..s.answer() }.encode()),
         ("with a nonce that nobody asked for", Answer { nonce: Some(vec![1; 16]), ..s.answer() }.encode()),
     ] {
-        assert_eq!(s.run(&s.good_index, body, &[]), (nothing.to_vec(), Ending::Fine), "{name}");
+        assert_eq!(s.run(&s.good_index, body, &[]), (nothing.to_vec(), Exit::Done), "{name}");
     }
     let sha512 = Answer { hash: Hash::Sha512, ..s.answer() }.encode();
-    assert_eq!(s.run(&s.good_index, sha512, &["--hash", "sha512"]), (nothing.to_vec(), Ending::Fine));
+    assert_eq!(s.run(&s.good_index, sha512, &["--hash", "sha512"]), (nothing.to_vec(), Exit::Done));
     let newly_revoked = Answer { status: revoked(now(), Some(1)), ..s.answer() }.encode();
-    assert_eq!(s.run(&s.good_index, newly_revoked, &["--status-may-change"]).1, Ending::Fine);
+    assert_eq!(s.run(&s.good_index, newly_revoked, &["--status-may-change"]).1, Exit::Done);
     let old = Answer { this_update: now() - 7200, produced_at: now() - 7200, ..s.answer() }.encode();
-    assert_eq!(s.run(&s.good_index, old.clone(), &[]).1, Ending::Fine);
+    assert_eq!(s.run(&s.good_index, old.clone(), &[]).1, Exit::Done);
     assert_eq!(s.run(&s.good_index, old, &["--max-age", "1h"]).0, [("expired", 20)]);
 }
 

@@ -2,10 +2,11 @@
 
 use crate::problem::Problem;
 use crate::report::Report;
-use crate::run::{Ending, ending};
+use crate::run::ending;
 use crate::testing::forge::{Answer, Identity, good, now, revoked};
 use crate::testing::server::{Reply, Request, Server};
 use crate::testing::{kinds, lag_of};
+use program::Exit;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
@@ -163,10 +164,10 @@ fn run(manner: Manner, more: &[&str]) -> (Result<Report, Problem>, usize) {
 #[test]
 fn counts_every_answer_after_an_acknowledgement_that_is_not_revoked() {
     for (manner, expected, end) in [
-        (Manner::Prompt, vec![], Ending::Fine),
-        (Manner::Closing, vec![], Ending::Fine),
-        (Manner::LateOnce, vec![("wrong_status", 3)], Ending::Wrong),
-        (Manner::TryLaterOnce, vec![("ocsp_try_later", 3), ("wrong_status", 3)], Ending::Wrong),
+        (Manner::Prompt, vec![], Exit::Done),
+        (Manner::Closing, vec![], Exit::Done),
+        (Manner::LateOnce, vec![("wrong_status", 3)], Exit::NotInOrder),
+        (Manner::TryLaterOnce, vec![("ocsp_try_later", 3), ("wrong_status", 3)], Exit::NotInOrder),
     ] {
         let report = run(manner, &["--pushes", "3"]).0.unwrap();
         assert_eq!((kinds(&report), ending(&report)), (expected, end));
@@ -176,7 +177,7 @@ fn counts_every_answer_after_an_acknowledgement_that_is_not_revoked() {
         assert_eq!((report.replicas[0].revocations, report.replicas[0].missed), (3, 0));
     }
     let report = run(Manner::Forgetful, &["--pushes", "1", "--timeout", "300ms"]).0.unwrap();
-    assert_eq!((kinds(&report), ending(&report)), (vec![("wrong_status", 1)], Ending::Wrong));
+    assert_eq!((kinds(&report), ending(&report)), (vec![("wrong_status", 1)], Exit::NotInOrder));
     assert_eq!(report.replicas[0].missed, 1);
 }
 
@@ -190,7 +191,7 @@ fn keeps_the_connection_to_an_api_that_keeps_it() {
 #[test]
 fn uploads_lists_and_asks_whether_they_count() {
     let report = run(Manner::Prompt, &["--bulk", "2500"]).0.unwrap();
-    assert_eq!((kinds(&report), ending(&report)), (vec![], Ending::Fine));
+    assert_eq!((kinds(&report), ending(&report)), (vec![], Exit::Done));
     assert_eq!(report.replicas[0].revocations, 834, "one in three of them is asked about, at most a thousand");
     let uploads = report.pushes.unwrap().uploads;
     let told: Vec<_> = uploads.iter().map(|upload| (upload.what, upload.records)).collect();
@@ -199,7 +200,7 @@ fn uploads_lists_and_asks_whether_they_count() {
     assert_eq!(report.requests_per_s, slower);
 
     let report = run(Manner::LateOnce, &["--bulk", "2"]).0.unwrap();
-    assert_eq!((kinds(&report), ending(&report)), (vec![("wrong_status", 2)], Ending::Wrong));
+    assert_eq!((kinds(&report), ending(&report)), (vec![("wrong_status", 2)], Exit::NotInOrder));
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use super::push_table::{Manner, SLOW, State, TOKEN, serial_of};
 use crate::problem::Problem;
 use crate::report::Report;
-use crate::run::{Ending, ending};
+use crate::run::ending;
 use crate::testing::forge::{Identity, good, now, ocsp_error, revoked};
 use crate::testing::server::{Reply, Request, Server};
 use crate::testing::{kinds, lag_of};
+use program::Exit;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -97,7 +98,7 @@ fn run(apis: &[Manner], paces: &[Pace], more: &[&str]) -> Result<Report, Problem
 fn a_replica_may_be_late_and_its_lag_counts_from_the_acknowledgement() {
     let report =
         run(&[Manner::Slow], &[Pace::Prompt, Pace::Late(500)], &["--pushes", "3", "--timeout", "10s"]).unwrap();
-    assert_eq!((kinds(&report), ending(&report)), (vec![], Ending::Fine));
+    assert_eq!((kinds(&report), ending(&report)), (vec![], Exit::Done));
     let lag = |i: usize| report.replicas[i].lag_us.unwrap();
     assert!(lag(0).p50 < 250_000.0 && lag(1).min > 250_000.0, "{report:?}");
     let (each, last) = (report.latency_us.unwrap(), report.last_us.unwrap());
@@ -114,15 +115,15 @@ fn the_last_replica_is_what_is_expected_of() {
     let mut report =
         run(&[Manner::Prompt], &[Pace::Prompt, Pace::Late(500)], &["--pushes", "4", "--timeout", "10s"]).unwrap();
     report.decide(&"p50<250ms".parse().unwrap());
-    assert_eq!(ending(&report), Ending::Missed, "of eight answers half came at once");
+    assert_eq!(ending(&report), Exit::Missed, "of eight answers half came at once");
     report.decide(&"max<8s,errors=0".parse().unwrap());
-    assert_eq!(ending(&report), Ending::Fine);
+    assert_eq!(ending(&report), Exit::Done);
 }
 
 #[test]
 fn one_who_goes_back_is_wrong_and_named() {
     let report = run(&[Manner::Prompt], &[Pace::Prompt, Pace::GoesBack], &["--pushes", "2"]).unwrap();
-    assert_eq!(ending(&report), Ending::Wrong);
+    assert_eq!(ending(&report), Exit::NotInOrder);
     let went_back = report.kinds["went_back"];
     assert!(went_back >= 2, "each certificate is asked about once more at the end: {report:?}");
     assert_eq!((report.replicas[0].went_back, report.replicas[1].went_back), (0, went_back));
@@ -138,16 +139,16 @@ fn everything_is_asked_again_until_the_end() {
     let report = run(&[Manner::Prompt], &[Pace::Refuses], &["--pushes", "2", "--keep-asking", "300ms"]).unwrap();
     assert!(report.wrong == 0 && report.kinds["ocsp_try_later"] >= 2, "{report:?}");
     let report = run(&[Manner::Prompt], &[Pace::GoesBack], &["--bulk", "5"]).unwrap();
-    assert_eq!((report.kinds["went_back"] >= 5, ending(&report)), (true, Ending::Wrong), "{report:?}");
+    assert_eq!((report.kinds["went_back"] >= 5, ending(&report)), (true, Exit::NotInOrder), "{report:?}");
 }
 
 #[test]
 fn a_replica_that_is_gone_or_does_not_know_yet_does_not_end_the_run() {
     let report = run(&[Manner::Prompt], &[Pace::SlowToLearn], &["--pushes", "2"]).unwrap();
-    assert_eq!((kinds(&report), ending(&report)), (vec![], Ending::Fine));
+    assert_eq!((kinds(&report), ending(&report)), (vec![], Exit::Done));
     let more = ["--pushes", "1", "--timeout", "1s"];
     let report = run(&[Manner::Prompt], &[Pace::Prompt, Pace::Dead], &more).unwrap();
-    assert_eq!(ending(&report), Ending::Missed, "{report:?}");
+    assert_eq!(ending(&report), Exit::Missed, "{report:?}");
     assert_eq!((report.replicas[0].missed, report.replicas[1].missed, report.wrong), (0, 1, 0));
     assert!(report.last_us.is_none() && report.latency_us.is_some());
 }
@@ -156,10 +157,10 @@ fn a_replica_that_is_gone_or_does_not_know_yet_does_not_end_the_run() {
 fn a_push_goes_to_whoever_takes_it() {
     let apis = [Manner::StandingBy, Manner::Prompt];
     let report = run(&apis, &[Pace::Prompt], &["--pushes", "3"]).unwrap();
-    assert_eq!((kinds(&report), ending(&report)), (vec![("http_status", 1)], Ending::Fine), "asked once, for the list");
+    assert_eq!((kinds(&report), ending(&report)), (vec![("http_status", 1)], Exit::Done), "asked once, for the list");
     // What was on disk when it was refused is acknowledged at the next try.
     let report = run(&[Manner::TakenAndDenied], &[Pace::Prompt], &["--pushes", "2"]).unwrap();
-    assert_eq!((kinds(&report), ending(&report)), (vec![("http_status", 2)], Ending::Fine));
+    assert_eq!((kinds(&report), ending(&report)), (vec![("http_status", 2)], Exit::Done));
     let problem = run(&[Manner::StandingBy], &[Pace::Prompt], &["--timeout", "500ms"]).unwrap_err().to_string();
     assert!(problem.contains("HTTP status 503: stands by"), "{problem}");
     let problem = run(&[Manner::Refusing], &[Pace::Prompt], &["--pushes", "1"]).unwrap_err().to_string();

@@ -59,7 +59,7 @@ fn counts_time_outs_with_their_latency() {
     let report = stage.report(&server.url(), &["-n", "4", "-c", "4", "--timeout", "100ms"]);
     assert_eq!(kinds(&report), [("timeout", 4)]);
     assert!(report.latency_us.unwrap().min >= 100_000.0);
-    assert_eq!(crate::run::ending(&report), crate::run::Ending::NoAnswer);
+    assert_eq!(crate::run::ending(&report), program::Exit::NoAnswer);
 }
 
 #[test]

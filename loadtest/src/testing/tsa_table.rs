@@ -5,13 +5,14 @@ use crate::der::{Reader, only, tag};
 use crate::hash::Hash;
 use crate::oid;
 use crate::outcome::Kind;
-use crate::run::{Ending, ending};
+use crate::run::ending;
 use crate::testing::forge::{Identity, Profile, Stamp, now, tsp_refusal};
 use crate::testing::server::{Reply, Request, Server};
 use crate::testing::{kinds, report_of};
 use crate::time::UnixNanos;
 use crate::tsa::judge::{Question, judge};
 use crate::tsa::proof::TsaProver;
+use program::Exit;
 use std::sync::Arc;
 
 struct Keys {
@@ -58,7 +59,7 @@ fn run(
     keys: &Arc<Keys>,
     more: &[&str],
     make: impl Fn(&Keys, Stamp<'_>, usize) -> Vec<u8> + Send + Sync + 'static,
-) -> (Vec<(&'static str, u64)>, Ending) {
+) -> (Vec<(&'static str, u64)>, Exit) {
     let directory = tempfile::tempdir().unwrap();
     let pem = keys.root.pem(directory.path(), "root.pem");
     let keys = Arc::clone(keys);
@@ -81,7 +82,7 @@ fn run(
 #[test]
 fn accepts_true_tokens_and_counts_every_wrong_one_under_its_kind() {
     let keys = Keys::new();
-    assert_eq!(run(&keys, &[], |_, s, _| s.encode()), (vec![], Ending::Fine));
+    assert_eq!(run(&keys, &[], |_, s, _| s.encode()), (vec![], Exit::Done));
     type Make = fn(&Keys, Stamp<'_>) -> Vec<u8>;
     let table: Vec<(&str, Make, &str)> = vec![
         ("another nonce", |_, s| Stamp { nonce: Some(vec![0x41; 8]), ..s }.encode(), "nonce_mismatch"),
@@ -122,7 +123,7 @@ fn accepts_true_tokens_and_counts_every_wrong_one_under_its_kind() {
         let (counted, end) = run(&keys, &[], move |keys, stamp, _| make(keys, stamp));
         assert_eq!(counted, [(kind, 12)], "{name}");
         let wrong = !kind.starts_with("tsp_");
-        assert_eq!(end, if wrong { Ending::Wrong } else { Ending::Fine }, "{name}");
+        assert_eq!(end, if wrong { Exit::NotInOrder } else { Exit::Done }, "{name}");
     }
 }
 
@@ -166,7 +167,7 @@ fn one_wrong_token_among_right_ones_is_told_and_only_signatures_wait_for_being_v
                 if number == 7 { make(stamp) } else { stamp }.encode()
             });
             let unseen = verify == "none" && kind == "bad_signature";
-            let expected = if unseen { (vec![], Ending::Fine) } else { (vec![(kind, 1)], Ending::Wrong) };
+            let expected = if unseen { (vec![], Exit::Done) } else { (vec![(kind, 1)], Exit::NotInOrder) };
             assert_eq!(told, expected, "{kind}, {verify} verified");
         }
     }
@@ -200,7 +201,7 @@ fn requires_the_policy_that_was_asked_for() {
     let keys = Keys::new();
     assert_eq!(
         run(&keys, &["--policy", "1.2.3"], |_, s, _| Stamp { policy: vec![0x2a, 0x03], ..s }.encode()).1,
-        Ending::Fine
+        Exit::Done
     );
     assert_eq!(run(&keys, &["--policy", "1.2.4"], |_, s, _| s.encode()).0, [("policy_mismatch", 12)]);
 }
@@ -209,7 +210,7 @@ fn requires_the_policy_that_was_asked_for() {
 fn counts_serial_numbers_that_repeat_across_connections_and_targets() {
     let keys = Keys::new();
     let (counted, end) = run(&keys, &[], |_, s, number| Stamp { serial: vec![0x40, (number / 2) as u8], ..s }.encode());
-    assert_eq!((counted, end), (vec![("repeated_serial", 6)], Ending::Wrong));
+    assert_eq!((counted, end), (vec![("repeated_serial", 6)], Exit::NotInOrder));
 
     // Two authorities that count from the same number.
     let directory = tempfile::tempdir().unwrap();
@@ -229,7 +230,7 @@ fn counts_serial_numbers_that_repeat_across_connections_and_targets() {
     let serials = report.serials.as_ref().unwrap();
     assert_eq!((serials.collected, serials.repeated), (20, 10));
     assert_eq!(serials.examples[0], ("4000".to_owned(), vec![a, b]));
-    assert_eq!(ending(&report), Ending::Wrong);
+    assert_eq!(ending(&report), Exit::NotInOrder);
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::issuer::ActiveIssuer;
 /// A family of metrics without a label of its own: its name, its help, and how it is read.
 pub type Family<T> = (&'static str, &'static str, fn(&T) -> u64);
 
+/// The same of a gauge that is absent where there is nothing to tell: a 0 would be taken for a time long ago.
+pub type Sparse<T> = (&'static str, &'static str, fn(&T) -> Option<u64>);
+
 /// Names and values.
 pub type Labels = Vec<(&'static str, String)>;
 
@@ -32,6 +35,17 @@ pub fn gauges<L: EncodeLabelSet>(
 ) -> Result<(), std::fmt::Error> {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     values.iter().try_for_each(|(labels, value)| metric.encode_family(labels)?.encode_gauge(value))
+}
+
+/// Numbers that go up and down, of those that have one.
+pub fn sparse<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (L, Option<u64>)>,
+) -> Result<(), std::fmt::Error> {
+    let there = values.into_iter().filter_map(|(labels, value)| Some((labels, value?)));
+    gauges(encoder, name, help, there.collect())
 }
 
 /// Numbers that only increase.

@@ -10,7 +10,7 @@ use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
 
 use super::{
     Part,
-    encode::{Family, Labels, counters, gauge, gauges},
+    encode::{Family, Labels, Sparse, counters, gauge, gauges, sparse},
 };
 use crate::{
     feed::Freshness,
@@ -22,17 +22,21 @@ use crate::{
 };
 
 /// Gauges of what is known.
-const REPLICA: [Family<FeedReport>; 6] = [
+const REPLICA: [Family<FeedReport>; 4] = [
     ("feed_filled", "Whether there are records from the feed", |report| report.is_filled.into()),
     ("feed_connected", "Whether Redis is connected", |report| {
         (report.is_connected && report.redis_fault.is_none()).into()
     }),
-    ("feed_epoch", "Epoch of the last entry applied", |report| report.place.map_or(0, |place| place.position.epoch)),
-    ("feed_sequence", "Its sequence in that epoch", |report| report.place.map_or(0, |place| place.position.sequence)),
     ("feed_contradictions", "Certificates that stay revoked although the writer takes that back", |report| {
         report.contradictions
     }),
     ("feed_strangers", "Issuers of the feed that are not configured here", |report| report.strangers),
+];
+
+/// Where it is, once it is somewhere.
+const REPLICA_PLACE: [Sparse<FeedReport>; 2] = [
+    ("feed_epoch", "Epoch of the last entry applied", |report| Some(report.place?.position.epoch)),
+    ("feed_sequence", "Its sequence in that epoch", |report| Some(report.place?.position.sequence)),
 ];
 
 /// Counters of what came.
@@ -104,10 +108,14 @@ fn encode(encoder: &mut DescriptorEncoder<'_>, status: &FeedStatus, now: Instant
     for (name, help, read) in REPLICA {
         gauge(encoder, name, help, read(&report))?;
     }
-    let chunks = status.snapshot().wanted.map_or((0, 0), |(_, here, all)| (here, all));
+    for (name, help, read) in REPLICA_PLACE {
+        sparse(encoder, name, help, [(Labels::new(), read(&report))])?;
+    }
+    let chunks = status.snapshot().wanted.map(|(_, here, all)| (here as u64, all as u64));
     let help = "Chunks of the snapshot that is fetched, or was last";
-    gauge(encoder, "feed_snapshot_chunks", help, chunks.1 as u64)?;
-    gauge(encoder, "feed_snapshot_chunks_here", "How many of them are here", chunks.0 as u64)?;
+    sparse(encoder, "feed_snapshot_chunks", help, [(Labels::new(), chunks.map(|(_, all)| all))])?;
+    let help = "How many of them are here";
+    sparse(encoder, "feed_snapshot_chunks_here", help, [(Labels::new(), chunks.map(|(here, _)| here))])?;
     for (name, help, read) in REPLICA_TOTALS {
         counters(encoder, name, help, vec![(Labels::new(), read(&report))])?;
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
@@ -21,7 +21,9 @@ use prometheus_client::{
 
 use super::{
     Status,
-    encode::{Family, Labels, counters, gauge, gauges, labels},
+    encode::{Family, Labels, Sparse, counters, gauge, gauges, labels, sparse},
+    process::Process,
+    text::Form,
 };
 use crate::{
     answers::Answers,
@@ -36,16 +38,16 @@ use crate::{
 /// Families of metrics that belong together: writes them on request.
 pub type Part = Box<dyn Fn(&mut DescriptorEncoder<'_>) -> fmt::Result + Send + Sync>;
 
-/// All metrics, in the form of OpenMetrics.
-pub fn scrape(parts: Arc<Vec<Part>>) -> Response {
-    let mut registry = Registry::with_prefix("ostia");
-    registry.register_collector(Box::new(Scrape(parts)));
+/// All metrics, in the form that the client accepts.
+pub fn scrape(parts: Arc<Vec<Part>>, request: &HeaderMap) -> Response {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process));
+    registry.sub_registry_with_prefix("ostia").register_collector(Box::new(Scrape(parts)));
+    let accept = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let form = Form::accepted(&accept.collect::<Vec<_>>().join(","));
     let mut body = String::new();
     match text::encode(&mut body, &registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], body).into_response()
-        }
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, form.media_type())], form.of(body)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -81,18 +83,19 @@ const KEPT: [Family<Answers>; 2] = [
     ("answers_octets", "Bytes of the kept answers about listed certificates", Answers::octets),
 ];
 
-/// Gauges of an issuer's sources, book and pushes.
-const SOURCE: [Family<HealthReport>; 10] = [
-    ("source_last_read_seconds", "When the sources were last taken, Unix time", |report| {
-        report.last_read.map_or(0, |time| time.0)
-    }),
-    ("source_faulty", "Whether the sources are refused now", |report| report.fault.is_some().into()),
+/// Times of an issuer's sources and pushes.
+const SOURCE_TIMES: [Sparse<HealthReport>; 4] = [
+    ("source_last_read_seconds", "When the sources were last taken, Unix time", |report| Some(report.last_read?.0)),
     ("source_last_look_seconds", "When the sources were last checked for changes, Unix time", |report| {
-        report.last_look.map_or(0, |time| time.0)
+        Some(report.last_look?.0)
     }),
-    ("crl_next_update_seconds", "When the CRL goes out of date, Unix time; 0 without one", |report| {
-        report.crl_next_update.map_or(0, |time| time.0)
-    }),
+    ("crl_next_update_seconds", "When the CRL goes out of date, Unix time", |report| Some(report.crl_next_update?.0)),
+    ("last_push_seconds", "When a push was last taken since the start, Unix time", |report| Some(report.last_push?.0)),
+];
+
+/// Gauges of an issuer's sources, book and pushes.
+const SOURCE: [Family<HealthReport>; 6] = [
+    ("source_faulty", "Whether the sources are refused now", |report| report.fault.is_some().into()),
     ("book_faulty", "Whether changes are served that are not in the book yet", |report| {
         report.book_fault.is_some().into()
     }),
@@ -100,9 +103,6 @@ const SOURCE: [Family<HealthReport>; 10] = [
     ("source_contradictions", "Revocations that the sources take back and that stay", |report| report.contradictions),
     ("push_contradictions", "Certificates of which pushes and the sources say different things", |report| {
         report.push_contradictions
-    }),
-    ("last_push_seconds", "When a push was last taken since the start, Unix time; 0 before", |report| {
-        report.last_push.map_or(0, |time| time.0)
     }),
     ("push_faulty", "Whether pushes are refused because they cannot be made durable", |report| {
         report.push_fault.is_some().into()
@@ -120,30 +120,30 @@ const SOURCE_TOTALS: [Family<HealthReport>; 5] = [
 
 /// Gauges of a source that is fetched.
 const FETCHES: [FetchGauge; 3] = [
-    (
-        "source_fetch_last_success_seconds",
-        "When the origin of a source was last heard, Unix time; 0 if it never was",
-        |report, _| report.confirmed.map_or(0, |time| time.0),
-    ),
-    (
-        "source_fetch_age_seconds",
-        "How long ago the origin of a source was last heard; 0 if it never was",
-        FetchReport::age,
-    ),
+    ("source_fetch_last_success_seconds", "When the origin of a source was last heard, Unix time", |report, _| {
+        Some(report.confirmed?.0)
+    }),
+    ("source_fetch_age_seconds", "How long ago the origin of a source was last heard", FetchReport::age),
     ("source_fetch_faulty", "Whether a source cannot be fetched now, or never was", |report, _| {
-        (report.fault.is_some() || report.confirmed.is_none()).into()
+        Some((report.fault.is_some() || report.confirmed.is_none()).into())
     }),
 ];
 
-type FetchGauge = (&'static str, &'static str, fn(&FetchReport, UnixTime) -> u64);
+type FetchGauge = (&'static str, &'static str, fn(&FetchReport, UnixTime) -> Option<u64>);
+
+/// Times of pre-signing.
+const PRESIGN_TIMES: [Sparse<Report>; 2] = [
+    ("presign_left_seconds", "How long the present pass will take at its present rate", |report| {
+        Some(report.left?.as_secs())
+    }),
+    ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", |report| {
+        (report.passes > 0).then_some(report.last_pass_ended)
+    }),
+];
 
 /// Gauges of pre-signing.
-const PRESIGN: [Family<Report>; 5] = [
+const PRESIGN: [Family<Report>; 3] = [
     ("presign_due", "Answers that the present pass still has to sign", |report| report.due),
-    ("presign_left_seconds", "How long the present pass will take at its present rate", |report| {
-        report.left.map_or(0, |left| left.as_secs())
-    }),
-    ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", |report| report.last_pass_ended),
     ("presign_store_faulty", "Whether answers signed ahead cannot be stored", |report| report.store_faulty.into()),
     ("presign_full", "Whether there was no room for more answers in the last pass", |report| report.full.into()),
 ];
@@ -200,6 +200,9 @@ fn per_issuer(encoder: &mut DescriptorEncoder<'_>, tenants: &Tenants, now: UnixT
     };
     let ends = each(&|issuer| issuer.not_after().0);
     gauges(encoder, "signer_not_after_seconds", "End of the signing certificate, Unix time", ends)?;
+    let fallen = tenants.issuers().filter_map(|issuer| Some((labels(issuer), issuer.1.ca_revoked_since()?.0)));
+    let help = "Since when all certificates are answered as revoked with the CA's own one, Unix time";
+    gauges(encoder, "ca_revoked_since_seconds", help, fallen.collect())?;
     let help = "Signing certificates that the CA has revoked, plus one if none is valid now";
     gauges(encoder, "signers_at_fault", help, each(&|issuer| issuer.signer_faults(now).count() as u64))?;
     let reports: Vec<_> = tenants.issuers().map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();
@@ -208,6 +211,9 @@ fn per_issuer(encoder: &mut DescriptorEncoder<'_>, tenants: &Tenants, now: UnixT
     };
     for (name, help, read) in SOURCE {
         gauges(encoder, name, help, each(read))?;
+    }
+    for (name, help, read) in SOURCE_TIMES {
+        sparse(encoder, name, help, reports.iter().map(|(labels, report)| (labels.clone(), read(report))))?;
     }
     SOURCE_TOTALS.iter().try_for_each(|(name, help, read)| counters(encoder, name, help, each(*read)))?;
     let fetches = reports.iter().flat_map(|(labels, report)| report.fetches.iter().map(move |fetch| (labels, fetch)));
@@ -221,7 +227,7 @@ fn per_issuer(encoder: &mut DescriptorEncoder<'_>, tenants: &Tenants, now: UnixT
         fetches.iter().map(|(labels, fetch)| (labels.clone(), read(fetch))).collect::<Vec<_>>()
     };
     for (name, help, read) in FETCHES {
-        gauges(encoder, name, help, each(&|fetch| read(fetch, now)))?;
+        sparse(encoder, name, help, fetches.iter().map(|(labels, fetch)| (labels.clone(), read(fetch, now))))?;
     }
     let help = "Questions to the origin of a source that gave nothing";
     counters(encoder, "source_fetch_failures", help, each(&|fetch| fetch.failed))?;
@@ -232,13 +238,18 @@ fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result 
     for (name, help, read) in PRESIGN {
         gauge(encoder, name, help, read(report))?;
     }
+    for (name, help, read) in PRESIGN_TIMES {
+        sparse(encoder, name, help, [(Labels::new(), read(report))])?;
+    }
     let mut took = encoder.encode_descriptor(
         "presign_last_pass_seconds",
         "How long the last pass took",
         None,
         MetricType::Gauge,
     )?;
-    took.encode_gauge(&report.last_pass.as_secs_f64())?;
+    if report.passes > 0 {
+        took.encode_gauge(&report.last_pass.as_secs_f64())?;
+    }
     for (name, help, read) in PRESIGN_TOTALS {
         counters(encoder, name, help, vec![(Labels::new(), read(report))])?;
     }

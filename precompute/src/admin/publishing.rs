@@ -6,7 +6,7 @@ use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
 
 use super::{
     Part,
-    encode::{Family, Labels, counters, gauge, gauges},
+    encode::{Family, Labels, Sparse, counters, gauge, gauges, sparse},
 };
 use crate::{
     feed::writer::Role,
@@ -14,12 +14,8 @@ use crate::{
     service::{Publishing, PublishingReport},
 };
 
-const GAUGES: [Family<PublishingReport>; 6] = [
+const GAUGES: [Family<PublishingReport>; 3] = [
     ("feed_connected", "Whether Redis is connected", |report| report.redis.is_none().into()),
-    ("feed_epoch", "Epoch of the last entry told or applied", |report| {
-        report.place.map_or(0, |place| place.position.epoch)
-    }),
-    ("feed_sequence", "Its sequence in that epoch", |report| report.place.map_or(0, |place| place.position.sequence)),
     ("feed_answers_waiting_bytes", "Answers that are signed and wait to be told", |report| {
         report.answers_waiting as u64
     }),
@@ -28,8 +24,14 @@ const GAUGES: [Family<PublishingReport>; 6] = [
         "Final revocations that only this writer knows, and that wait to be pushed to the one that leads",
         |report| report.debts,
     ),
+];
+
+/// Gauges of what there may not be yet.
+const SPARSE: [Sparse<PublishingReport>; 3] = [
+    ("feed_epoch", "Epoch of the last entry told or applied", |report| Some(report.place?.position.epoch)),
+    ("feed_sequence", "Its sequence in that epoch", |report| Some(report.place?.position.sequence)),
     ("feed_snapshot_timestamp_seconds", "When this writer made its newest snapshot", |report| {
-        report.snapshot_made.map_or(0, |made| made.0)
+        Some(report.snapshot_made?.0)
     }),
 ];
 
@@ -65,6 +67,9 @@ fn encode(encoder: &mut DescriptorEncoder<'_>, report: &PublishingReport) -> fmt
     gauges(encoder, "feed_role", "1 for what this writer is doing", roles.into())?;
     for (name, help, read) in GAUGES {
         gauge(encoder, name, help, read(report))?;
+    }
+    for (name, help, read) in SPARSE {
+        sparse(encoder, name, help, [(Labels::new(), read(report))])?;
     }
     if let Some(heard) = report.heard {
         let help = "How long ago a writer gave the last sign of life";

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::problem::{Kind, Problem};
 use crate::{
+    issuer::under_revoked_ca,
     ledger::{Ledger, Ledgers},
-    pki::{Certificate, Serial, UnixTime, hex, written},
+    pki::{Certificate, Serial, Status, UnixTime, hex, written},
     records::Found,
 };
 
@@ -76,6 +77,7 @@ pub(super) fn description(issuer: &Ledger, certificate: Option<&Certificate>, no
         "subject": certificate.map(Certificate::subject),
         "certificate": certificate.map(|certificate| STANDARD.encode(certificate.der())),
         "counts": { "good": counts.good, "revoked": counts.revoked },
+        "ca_revoked_since": time(health.ca_revoked_since),
         "digest": hex::text(&records.digest().to_bytes()),
         "sources": {
             "in_order": health.fault.is_none() && health.book_fault.is_none(),
@@ -93,20 +95,26 @@ pub(super) fn description(issuer: &Ledger, certificate: Option<&Certificate>, no
     })
 }
 
-/// What is known of a certificate, in an answer.
+/// What is known of a certificate, in an answer: as relying parties are told it. Where its CA takes it along, its own status
+/// stands beside.
 pub(super) fn record(issuer: &Ledger, serial: &Serial, found: &Found) -> Value {
     let time = |time: UnixTime| Value::from(time.to_string());
     let mut record = json!({
         "issuer": reference(issuer),
         "serial": serial.to_string(),
-        "status": "good",
         "not_after": found.not_after.map(time),
         "origin": found.origin.to_string(),
     });
-    if let crate::pki::Status::Revoked { time: since, reason } = found.status {
-        record["status"] = "revoked".into();
+    let ca_revoked_since = issuer.state().health.report().ca_revoked_since;
+    let told = ca_revoked_since.map_or(*found, |since| under_revoked_ca(*found, since));
+    record["status"] = told.status.word().into();
+    if let Status::Revoked { time: since, reason } = told.status {
         record["reason"] = reason.name().into();
         record["revoked_since"] = time(since);
+    }
+    if let Some(since) = ca_revoked_since {
+        record["ca_revoked_since"] = time(since);
+        record["own_status"] = found.status.word().into();
     }
     record
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 
 use super::{
-    Assembler, chain_of,
+    Assembler,
     key::{Wanted, certificate_key},
     renewed::Whose,
 };
@@ -100,7 +100,7 @@ impl<'a> Assembler<'a> {
         of: Of<'_>,
     ) -> Option<(Vec<OcspSigner>, Option<Renewing>)> {
         let at = self.at(&config.place);
-        let file = chain_of(&at, config.certificate.as_deref());
+        let file = self.chain_of_signer(config);
         let issuer = of.certificate;
         let own = if config.certificate.is_some() { file } else { issuer.map(|issuer| vec![issuer.clone()]) };
         let first = own.as_ref().and_then(|own| own.first());

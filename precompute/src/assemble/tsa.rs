@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{AssembledTenant, Assembler, chain_of, key::Wanted, renewed::Whose};
+use super::{AssembledTenant, Assembler, key::Wanted, renewed::Whose};
 use crate::{
     config::{At, TsaConfig, shown_path},
     limits,
@@ -83,7 +83,7 @@ impl<'a> Assembler<'a> {
         let TsaConfig { signer: config, validity_left, key_usage_end, policy, .. } = tsa;
         let name = format!("{tenant}/{}", tsa.name);
         let at = self.at(&config.place);
-        let file = chain_of(&at, config.certificate.as_deref());
+        let file = self.chain_of_signer(config);
         let key = self.key(config, file.as_ref().and_then(|file| file.first()))?;
         let file = file?;
         let wanted = Wanted { name: &name, purpose: KeyPurpose::TimeStamping };

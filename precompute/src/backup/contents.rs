@@ -73,7 +73,7 @@ impl Contents {
                     }
                     progress(reader.records());
                 }
-                Part::EndOfIssuer { .. } | Part::Succession(..) => {}
+                Part::EndOfIssuer { .. } | Part::Hashes(_) | Part::Succession(..) => {}
                 Part::End => break,
             }
         }

@@ -40,6 +40,8 @@ pub(super) const END: u8 = 6;
 pub(super) const FAILED: u8 = 7;
 /// Kinds from here on may be passed over.
 pub(super) const OTHER: u8 = 128;
+/// Hashes of the last issuer's certificates that were pushed, behind its end, in order of serial.
+pub(super) const HASHES: u8 = 128;
 
 /// Where a file is from, for people. Nothing of it is restored.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

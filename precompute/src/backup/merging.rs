@@ -30,6 +30,8 @@ pub struct Changes {
     pub held: u64,
     /// Records of which only who said them changes, or the end of validity.
     pub others: u64,
+    /// Hashes of certificates that were pushed and the book did not have.
+    pub hashes: u64,
     /// Those that pushes have on hold now and the book had not: only a push releases them.
     pub held_by_pushes: Vec<Serial>,
 }
@@ -87,7 +89,7 @@ impl<'a, R: std::io::Read> Rows<'a, R> {
                 Part::Records(changes) => self.waiting = changes.into_iter(),
                 Part::EndOfIssuer { crl_marks, verified } => self.end = Some((crl_marks, verified)),
                 // The reader has none of them within an issuer.
-                Part::Issuer(_) | Part::Succession(..) | Part::End => return Ok(None),
+                Part::Issuer(_) | Part::Hashes(_) | Part::Succession(..) | Part::End => return Ok(None),
             }
         }
     }

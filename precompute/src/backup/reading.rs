@@ -11,14 +11,16 @@ use std::{
 };
 
 use super::{
-    framing::{Check, END, FAILED, HASH, HEAD, Head, ISSUER, ISSUER_END, MAGIC, OTHER, RECORDS, SUCCESSION, VERSION},
-    rows::{self, Input, ROW},
+    framing::{
+        Check, END, FAILED, HASH, HASHES, HEAD, Head, ISSUER, ISSUER_END, MAGIC, OTHER, RECORDS, SUCCESSION, VERSION,
+    },
+    rows::{self, HASH_ROW, Input, ROW},
 };
 use crate::{
     issuer_id::IssuerId,
     limits,
     pki::{Serial, UnixTime},
-    records::Change,
+    records::{CertificateHash, Change},
     source::CrlMarks,
 };
 
@@ -69,6 +71,8 @@ pub(super) enum Part {
     Records(Vec<Change>),
     /// That was the last record of the issuer.
     EndOfIssuer { crl_marks: CrlMarks, verified: Option<UnixTime> },
+    /// Hashes of certificates that were pushed, of the issuer that has ended last.
+    Hashes(Vec<(Serial, CertificateHash)>),
     /// The first of the two issuers has left its tenant's name to the second.
     Succession(IssuerId, IssuerId),
     /// All has come.
@@ -87,6 +91,8 @@ pub struct Reader<R> {
     known: HashSet<IssuerId>,
     /// Of the present issuer: the number of records so far, and the last serial.
     present: Option<(u64, Option<Serial>)>,
+    /// The last serial of the hashes of the issuer before.
+    hashed: Option<Serial>,
     records: u64,
 }
 
@@ -111,7 +117,7 @@ impl<R: Read> Reader<R> {
             Head { made: 0, server: None, host: String::new(), cluster: None, program: String::new(), records: 0 };
         let at = begin.len() as u64;
         let (issuers, known) = (Vec::new(), HashSet::new());
-        let mut this = Self { input, check, at, head, issuers, known, present: None, records: 0 };
+        let mut this = Self { input, check, at, head, issuers, known, present: None, hashed: None, records: 0 };
         match this.frame()? {
             (HEAD, content) if version == VERSION => {
                 this.head = serde_json::from_slice(&content).map_err(|_| Refusal::Damaged(at))?;
@@ -136,6 +142,7 @@ impl<R: Read> Reader<R> {
         let begin = self.at;
         let part = loop {
             match self.frame()? {
+                (HASHES, content) => break self.part(HASHES, &content),
                 (OTHER.., _) => {}
                 (FAILED, why) => return Err(Refusal::Failed(String::from_utf8_lossy(&why).into_owned())),
                 (kind, content) => break self.part(kind, &content),
@@ -158,7 +165,7 @@ impl<R: Read> Reader<R> {
                     return None;
                 }
                 self.issuers.push(id.clone());
-                self.present = Some((0, None));
+                (self.present, self.hashed) = (Some((0, None)), None);
                 Some(Part::Issuer(id))
             }
             (RECORDS, Some((count, mut last))) => {
@@ -180,6 +187,12 @@ impl<R: Read> Reader<R> {
                 let crl_marks = rows::read_marks(&mut input)?;
                 let verified = Some(UnixTime(verified)).filter(|time| time.0 != 0);
                 (counted == count && input.is_empty()).then_some(Part::EndOfIssuer { crl_marks, verified })
+            }
+            (HASHES, None) if !self.issuers.is_empty() => {
+                let hashes: Vec<_> = content.chunks(HASH_ROW).map(rows::read_hash).collect::<Option<_>>()?;
+                let ascends =
+                    |(serial, _): &(Serial, _)| self.hashed.replace(*serial).is_none_or(|last| last < *serial);
+                hashes.iter().all(ascends).then_some(Part::Hashes(hashes))
             }
             (SUCCESSION, None) => {
                 let mut issuer = || self.issuers.get(u32::from_be_bytes(input.array()?) as usize).cloned();

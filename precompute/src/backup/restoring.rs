@@ -25,7 +25,7 @@ use crate::{
     issuer_id::IssuerId,
     limits,
     pki::Serial,
-    records::Change,
+    records::{CertificateHash, Change},
     state_dir::{BOOK, OF_DIRECTORY, StateError, behind, give, remedy_of_write, unused},
 };
 
@@ -159,6 +159,11 @@ impl Restore<'_> {
                     let changes = issuer(&mut reader, &id, present.as_ref(), book.as_deref_mut())?;
                     restored.issuers.push((id, changes));
                 }
+                Part::Hashes(hashes) => {
+                    if let Some((id, changes)) = restored.issuers.last_mut() {
+                        changes.hashes += add_hashes(hashes, id, present.as_ref(), book.as_deref_mut())?;
+                    }
+                }
                 Part::Succession(former, successor) => {
                     let knows = present.as_ref().map_or(Ok(false), |book| knows(book, &former, &successor))?;
                     if let Some(book) = book.as_deref_mut().filter(|_| !knows) {
@@ -218,6 +223,24 @@ fn issuer<R: io::Read>(
         })?;
     }
     Ok(changes)
+}
+
+/// Adds those that the book in place does not have: it may have a newer one. Returns how many.
+fn add_hashes(
+    mut hashes: Vec<(Serial, CertificateHash)>,
+    id: &IssuerId,
+    present: Option<&BookReader>,
+    book: Option<&mut Book>,
+) -> Result<u64, StateError> {
+    if let Some(present) = present {
+        let known = present.hashes_of(id, hashes.iter().map(|(serial, _)| serial))?;
+        hashes = hashes.into_iter().zip(known).filter(|(_, known)| known.is_none()).map(|(hash, _)| hash).collect();
+    }
+    if let Some(book) = book.filter(|_| !hashes.is_empty()) {
+        let identity = book.identity()?;
+        book.commit(&Batch { hashes: &hashes, ..Batch::new(id, identity) })?;
+    }
+    Ok(hashes.len() as u64)
 }
 
 fn of_damaged(error: StateError) -> StateError {

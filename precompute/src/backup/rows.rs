@@ -7,12 +7,13 @@
 //! validity in 8 (0 if unknown) and the origin in one. A mark is a byte that says what there is (0 none, 1 without a
 //! number, 2 with one), and then the number in 20 bytes, thisUpdate in 8 and a digest in 32. The marks of an issuer are a
 //! byte 3, the number of scopes in two bytes, of each its 32 bytes and two marks, a byte that says whether it is known under
-//! which scopes holds were listed, and these scopes behind their number.
+//! which scopes holds were listed, and these scopes behind their number. The hash of a certificate is the serial in 20 bytes,
+//! and SHA-256 in 32.
 
 use crate::{
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
-    records::{Change, Origin},
+    records::{CertificateHash, Change, Origin},
     source::{CrlMark, CrlMarks, CrlNumber, CrlScope, ScopeMarks},
 };
 
@@ -50,6 +51,22 @@ pub(super) fn read(row: &[u8]) -> Option<Change> {
     let origin = Origin::from_bits(bits);
     (input.is_empty() && origin.bits() == bits)
         .then(|| Change::new(serial, Some(Record { status, not_after })).by(origin))
+}
+
+/// Bytes of the hash of a certificate.
+pub(super) const HASH_ROW: usize = Serial::MAX_OCTETS + 32;
+
+/// Appends the hash of a certificate.
+pub(super) fn put_hash(bytes: &mut Vec<u8>, serial: &Serial, hash: &CertificateHash) {
+    bytes.extend_from_slice(serial.padded());
+    bytes.extend_from_slice(hash);
+}
+
+/// Reads one; `None` if it is none that [`put_hash`] writes.
+pub(super) fn read_hash(row: &[u8]) -> Option<(Serial, CertificateHash)> {
+    let mut input = Input(row);
+    let (serial, hash) = (Serial::from_magnitude(&input.array::<{ Serial::MAX_OCTETS }>()?)?, input.array()?);
+    input.is_empty().then_some((serial, hash))
 }
 
 /// Appends the marks of an issuer.

@@ -77,6 +77,14 @@ fn fill(reader: &BookReader, configured: &[IssuerId], writer: &mut Writer<'_>) -
         // It is one of those that the book has, and nothing has stopped the walk.
         if let Some(held) = held? {
             writer.end_of_issuer(&held)?;
+            let mut written = Ok(());
+            reader.load_hashes(id, |serial, hash| {
+                if written.is_ok() {
+                    written = writer.hash(&serial, &hash);
+                }
+            })?;
+            written?;
+            writer.end_of_hashes()?;
         }
     }
     let places: HashMap<&IssuerId, u32> = issuers.iter().zip(0..).collect();

@@ -37,7 +37,7 @@ impl fmt::Display for Contents {
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { added, revoked, held, others, held_by_pushes: _ } = self;
+        let Self { added, revoked, held, others, hashes, held_by_pushes: _ } = self;
         if self.is_empty() {
             return f.write_str("nothing changes");
         }
@@ -47,6 +47,7 @@ impl fmt::Display for Changes {
             (*revoked, format!("{revoked} that were not are revoked")),
             (*held, format!("{held} that were good are on hold")),
             (*others, format!("of {others} only who said it changes")),
+            (*hashes, format!("{hashes} hashes of pushed certificates are new")),
         ];
         let parts: Vec<_> = parts.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
         f.write_str(&parts.join("; "))

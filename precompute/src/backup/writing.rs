@@ -6,15 +6,15 @@
 use std::io;
 
 use super::{
-    framing::{Check, END, FAILED, HEAD, Head, ISSUER, ISSUER_END, MAGIC, RECORDS, SUCCESSION, VERSION},
-    rows::{self, ROW},
+    framing::{Check, END, FAILED, HASHES, HEAD, Head, ISSUER, ISSUER_END, MAGIC, RECORDS, SUCCESSION, VERSION},
+    rows::{self, HASH_ROW, ROW},
 };
 use crate::{
     book::Held,
     issuer_id::IssuerId,
     limits,
     pki::{Record, Serial},
-    records::Origin,
+    records::{CertificateHash, Origin},
 };
 
 /// Takes pieces of a file.
@@ -50,17 +50,28 @@ impl<'a> Writer<'a> {
     pub(super) fn record(&mut self, serial: &Serial, record: &Record, origin: Origin) -> io::Result<()> {
         rows::put(&mut self.rows, serial, record, origin);
         self.of_issuer += 1;
-        if self.rows.len() >= limits::BACKUP_ROWS * ROW { self.flush() } else { Ok(()) }
+        if self.rows.len() >= limits::BACKUP_ROWS * ROW { self.flush(RECORDS) } else { Ok(()) }
     }
 
     /// That was the last record of the issuer.
     pub(super) fn end_of_issuer(&mut self, held: &Held) -> io::Result<()> {
-        self.flush()?;
+        self.flush(RECORDS)?;
         let mut bytes = self.of_issuer.to_be_bytes().to_vec();
         bytes.extend_from_slice(&held.verified.map_or(0, |time| time.0).to_be_bytes());
         rows::put_marks(&mut bytes, &held.crl_marks);
         self.records += self.of_issuer;
         self.frame(ISSUER_END, &bytes)
+    }
+
+    /// The hash of a certificate of the issuer that has ended, in order of serial.
+    pub(super) fn hash(&mut self, serial: &Serial, hash: &CertificateHash) -> io::Result<()> {
+        rows::put_hash(&mut self.rows, serial, hash);
+        if self.rows.len() >= limits::BACKUP_ROWS * HASH_ROW { self.flush(HASHES) } else { Ok(()) }
+    }
+
+    /// That was the last of them.
+    pub(super) fn end_of_hashes(&mut self) -> io::Result<()> {
+        self.flush(HASHES)
     }
 
     /// Two issuers by their numbers in this file.
@@ -80,12 +91,12 @@ impl<'a> Writer<'a> {
         self.frame(FAILED, told.as_bytes())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self, kind: u8) -> io::Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
         let mut rows = std::mem::take(&mut self.rows);
-        let written = self.frame(RECORDS, &rows);
+        let written = self.frame(kind, &rows);
         rows.clear();
         self.rows = rows;
         written

@@ -4,7 +4,7 @@
 //! push that has it. The table is outside of the seals, so that a program that does not know it reads the book: it decides
 //! no status, and a client that compares the hash refuses a damaged one. It does not know pushes.
 
-use redb::{ReadTransaction, TableError, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, TableError, WriteTransaction};
 
 use super::{
     codec::{key, range},
@@ -28,16 +28,13 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Calls `each` with all of an issuer, in order of serial.
 pub(super) fn load(
     read: &ReadTransaction,
     issuer: &IssuerId,
     mut each: impl FnMut(Serial, CertificateHash),
 ) -> Result<(), redb::Error> {
-    let Some(number) = number_of(read, issuer)? else { return Ok(()) };
-    let table = match read.open_table(CERTIFICATE_HASHES) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-        table => table?,
-    };
+    let Some((number, table)) = of_issuer(read, issuer)? else { return Ok(()) };
     let (first, last) = range(number);
     for entry in table.range::<&[u8; KEY]>(&first..=&last)? {
         let (key, hash) = entry?;
@@ -46,4 +43,25 @@ pub(super) fn load(
         }
     }
     Ok(())
+}
+
+/// Those of these certificates.
+pub(super) fn of<'s>(
+    read: &ReadTransaction,
+    issuer: &IssuerId,
+    serials: impl Iterator<Item = &'s Serial>,
+) -> Result<Vec<Option<CertificateHash>>, redb::Error> {
+    let Some((number, table)) = of_issuer(read, issuer)? else { return Ok(serials.map(|_| None).collect()) };
+    serials.map(|serial| Ok(table.get(&key(number, *serial.padded()))?.map(|hash| *hash.value()))).collect()
+}
+
+type Table = ReadOnlyTable<&'static [u8; KEY], &'static CertificateHash>;
+
+/// The table, and the number of the issuer in it; `None` where there are none.
+fn of_issuer(read: &ReadTransaction, issuer: &IssuerId) -> Result<Option<(u32, Table)>, redb::Error> {
+    let Some(number) = number_of(read, issuer)? else { return Ok(None) };
+    match read.open_table(CERTIFICATE_HASHES) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        table => Ok(Some((number, table?))),
+    }
 }

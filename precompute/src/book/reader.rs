@@ -49,7 +49,16 @@ impl BookReader {
         self.run(|| hashes::load(&self.read, issuer, each))
     }
 
-    /// The same until `each` returns false. `None` if it did, and where the book does not know the issuer.
+    /// The hash of each of these certificates, if it was pushed.
+    pub fn hashes_of<'s>(
+        &self,
+        issuer: &IssuerId,
+        serials: impl Iterator<Item = &'s Serial>,
+    ) -> Result<Vec<Option<CertificateHash>>, StateError> {
+        self.run(|| hashes::of(&self.read, issuer, serials))
+    }
+
+    /// Calls `each` with every record of `issuer`, in order of serial, until it returns false. `None` if it did, and where the book does not know the issuer.
     pub fn walk(
         &self,
         issuer: &IssuerId,

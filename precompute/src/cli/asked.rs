@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::{config_file::ConfigOption, end::Usage};
 use crate::pki::{
     Certificate, Serial, certificates,
     written::{self, Radix},
@@ -14,9 +15,9 @@ use crate::pki::{
 /// The certificates, and of which issuer. Whoever has it says in a group which of them are needed.
 #[derive(Args, Debug)]
 pub(super) struct Asked {
-    /// The configuration file of the running service: its [admin] section says where it listens and where the token is.
-    #[arg(long, value_name = "FILE")]
-    pub(super) config: PathBuf,
+    /// Of the running service: its [admin] section says where it listens and where the token is.
+    #[command(flatten)]
+    pub(super) config: ConfigOption,
     /// The issuer: `tenant:name`, its name where no other has it, or its id (64 or the first 8 digits). Pushes need
     /// it only where there are several and no certificate says it; `status` asks of all without it.
     #[arg(long, value_name = "ISSUER")]
@@ -34,7 +35,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// The serial numbers that stand there themselves.
-    pub(super) fn serials(&self) -> Result<Vec<Serial>, String> {
+    pub(super) fn serials(&self) -> Result<Vec<Serial>, Usage> {
         self.serials.iter().map(|text| read_serial(text, self.decimal)).collect()
     }
 
@@ -45,11 +46,11 @@ impl Asked {
 }
 
 /// A serial number as the command line has it.
-pub(super) fn read_serial(text: &str, decimal: bool) -> Result<Serial, String> {
+pub(super) fn read_serial(text: &str, decimal: bool) -> Result<Serial, Usage> {
     let radix = if decimal { Radix::Decimal } else { Radix::Hexadecimal };
     written::serial(text, radix).map_err(|what| {
         let remedy = if Path::new(text).is_file() { "; name the file of a certificate with --certificate" } else { "" };
-        format!("a serial number is {what}{remedy}")
+        Usage::new(format!("a serial number is {what}{remedy}"))
     })
 }
 
@@ -72,8 +73,8 @@ mod tests {
     #[test]
     fn a_file_in_the_place_of_a_serial_number_is_told_of_the_option_for_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = read_serial(file.path().to_str().unwrap(), false).unwrap_err();
+        let error = read_serial(file.path().to_str().unwrap(), false).unwrap_err().to_string();
         assert!(error.contains("no serial number") && error.ends_with("with --certificate"), "{error}");
-        assert!(!read_serial("no such file", false).unwrap_err().contains("--certificate"));
+        assert!(!read_serial("no such file", false).unwrap_err().to_string().contains("--certificate"));
     }
 }

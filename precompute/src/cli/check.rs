@@ -3,24 +3,31 @@
 //! Invariant: nothing is left behind, and a running service is not disturbed. It does not know the sections of the
 //! responder, whose `check` tries what it serves with.
 
+mod facts;
+mod refusals;
+mod report;
+
+pub use facts::{CertificateFacts, IssuerFacts, StateFacts};
+pub use refusals::{Refusals, surveys};
+pub use report::HowToTell;
+
 use std::{error::Error, fmt, path::Path};
 
 use tracing::warn;
 
-use super::run::{self, Rejected};
+use self::facts::Facts;
+use super::run as writer;
 use crate::{
-    assemble::{Assembly, Tokens, assemble},
-    config::{Config, ConfigError, Document},
-    engine::{EngineError, Survey, survey},
+    assemble::{Tokens, assemble},
+    config::Document,
     log,
-    output::say,
     pki::UnixTime,
     state_dir,
 };
 
 /// The error for warnings with `--strict`.
 #[derive(Debug)]
-pub struct NotStrictlyInOrder(pub usize);
+pub(super) struct NotStrictlyInOrder(pub(super) usize);
 
 impl fmt::Display for NotStrictlyInOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,79 +38,41 @@ impl fmt::Display for NotStrictlyInOrder {
 impl Error for NotStrictlyInOrder {}
 
 /// So many warnings, in words.
-pub fn counted(warnings: usize) -> String {
+fn counted(warnings: usize) -> String {
     if warnings == 1 { "1 warning".into() } else { format!("{warnings} warnings") }
 }
 
 /// Checks a configuration, and prints what there is to say; the error is for the user.
-pub(super) fn run(path: &Path, strict: bool) -> Result<(), Box<dyn Error>> {
-    let warnings = log::gather();
-    let checked = check(path, UnixTime::now());
-    let warnings = warnings.take();
-    let mut lines = Vec::new();
-    if let Ok((config, assembly, surveys)) = &checked {
-        let with = if warnings.is_empty() { String::new() } else { format!(", with {}", counted(warnings.len())) };
-        lines.push(format!("{}: in order{with}", path.display()));
-        lines.push(format!("  state in {}", config.state_dir.display()));
-        for ((tenant, issuer), survey) in assembly.issuers().zip(surveys) {
-            let signers: Vec<_> = issuer
-                .signers
-                .all()
-                .iter()
-                .map(|signer| format!("{} until {}", signer.algorithm(), signer.not_after()))
-                .collect();
-            lines.push(format!(
-                "  {}/{}: signs with {}, {} certificates",
-                tenant.name,
-                issuer.name,
-                signers.join("; "),
-                survey.listed
-            ));
-        }
-    }
-    lines.extend(warnings.iter().map(|warning| format!("WARNING: {warning}")));
-    if !lines.is_empty() {
-        say(lines.join("\n"))?;
-    }
-    checked?;
-    if strict && !warnings.is_empty() { Err(NotStrictlyInOrder(warnings.len()).into()) } else { Ok(()) }
+pub(super) fn run(path: &Path, how: HowToTell) -> Result<(), Box<dyn Error>> {
+    let (warnings, checked) = gathering(|| check(path, UnixTime::now()));
+    how.tell("ostia-precompute", path, warnings, checked)
 }
 
-type Checked = (Config, Assembly, Vec<Survey>);
+/// What a check finds, and its warnings. What is wrong with the environment is an error like any other.
+pub fn gathering<F>(
+    check: impl FnOnce() -> Result<F, Box<dyn Error>>,
+) -> (Vec<crate::output::Finding>, Result<F, Box<dyn Error>>) {
+    match log::gather() {
+        Ok(warnings) => {
+            let checked = check();
+            (warnings.take(), checked)
+        }
+        Err(refused) => (Vec::new(), Err(refused.into())),
+    }
+}
 
-fn check(path: &Path, now: UnixTime) -> Result<Checked, Box<dyn Error>> {
-    let told =
-        |error: ConfigError| -> Box<dyn Error> { if error.may_pass() { error.into() } else { Rejected(error).into() } };
-    let document = Document::open(path).map_err(told)?.to_be_checked();
+fn check(path: &Path, now: UnixTime) -> Result<Facts, Box<dyn Error>> {
+    let document = Document::open(path)?.to_be_checked();
     let reading = super::reading(&document).with(|config, problems| {
-        run::check_writer(config, problems);
+        writer::check_writer(config, problems);
         assemble(config, problems, &Tokens::default(), now)
     });
-    let (config, assembly) = reading.finish().map_err(told)?;
+    let (config, assembly) = reading.finish()?;
     if let Err(error) = state_dir::try_server(&config.state_dir) {
         warn!("{error}");
     }
     let surveys = surveys(&assembly, now)?;
-    Ok((config, assembly, surveys))
-}
-
-/// What the sources of each issuer say, with their doubts as warnings; an error names every source that is refused.
-pub fn surveys(assembly: &Assembly, now: UnixTime) -> Result<Vec<Survey>, String> {
-    let (mut surveys, mut problems) = (Vec::new(), Vec::new());
-    for (tenant, issuer, outcome) in survey(assembly, now) {
-        match outcome {
-            Ok(survey) => {
-                for doubt in &survey.doubts {
-                    warn!(tenant, issuer, "{doubt}");
-                }
-                surveys.push(survey);
-            }
-            Err(refusal @ (EngineError::Source(_) | EngineError::Book(_))) => {
-                problems.push(format!("{tenant}/{issuer}: {refusal}"));
-            }
-            // The other errors name their issuer.
-            Err(refusal) => problems.push(refusal.to_string()),
-        }
-    }
-    if problems.is_empty() { Ok(surveys) } else { Err(problems.join("\n")) }
+    let issuers = assembly.issuers().zip(&surveys);
+    let issuers = issuers.map(|((tenant, issuer), survey)| IssuerFacts::of(tenant, issuer, Some(survey)));
+    Ok(Facts { state: StateFacts::of(&config.state_dir), issuers: issuers.collect() })
 }

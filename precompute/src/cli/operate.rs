@@ -2,27 +2,26 @@
 //!
 //! It asks the running writer, and does not know how one takes over.
 
-use std::{
-    error::Error,
-    path::{Path, PathBuf},
-};
+use std::{error::Error, path::Path};
 
 use serde_json::json;
 
-use super::client::{Client, ClientError};
+use super::{
+    client::{Client, ClientError},
+    config_file::ConfigFile,
+};
 use crate::{api::problem::Kind, output::say, service::Asked};
 
 /// Which configuration the writer runs with.
 #[derive(clap::Args, Debug)]
 pub(super) struct Operate {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 impl Operate {
-    pub(super) fn run(&self, asked: Asked) -> Result<(), Box<dyn Error>> {
-        ask(&self.config, asked)
+    pub(super) fn run(self, asked: Asked) -> Result<(), Box<dyn Error>> {
+        ask(&self.config.path(), asked)
     }
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::{
     asked::Asked,
     client::{Client, ClientError, ServedIssuer, choose},
+    end::Usage,
 };
 use crate::{
     api::Verb,
@@ -105,9 +106,9 @@ fn run(verb: Verb, which: Which, said: &Said) -> Result<(), Box<dyn Error>> {
     let (serials, certificates) = (asked.serials()?, asked.certificates()?);
     let Asked { config, issuer, decimal, certificate, .. } = asked;
     if idempotency_key.is_some() && (serials.len() + certificates.len() != 1 || file.is_some()) {
-        return Err("--idempotency-key is for one certificate; a list may be sent again without".into());
+        return Err(Usage::new("--idempotency-key is for one certificate; a list may be sent again without").into());
     }
-    let client = Client::of(&config)?;
+    let client = Client::of(&config.path())?;
     let issuers = client.issuers()?;
     let issuer = choose(&issuers, issuer.as_deref(), &certificates)?;
     let mut refused = 0;

@@ -7,7 +7,6 @@ use std::{error::Error, path::Path, time::Instant};
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::run::Rejected;
 use crate::{
     admin::listener::{self, Bounds},
     assemble::AssembledFeed,
@@ -24,14 +23,14 @@ const RELAY: Purpose = Purpose::exclusive("ostia-precompute relay");
 pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let control = Control::new()?;
     let started = Instant::now();
-    let reading = Document::open(path).map_err(Rejected)?.reading(RelayConfig::read).with(|config, problems| {
+    let reading = Document::open(path)?.reading(RelayConfig::read).with(|config, problems| {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         let open = |feed| AssembledFeed::open(feed, problems, credentials.as_deref());
         // Both, so that all problems are told.
         let (to, from) = (open(&config.feed), open(&config.from));
         to.zip(from)
     });
-    let (config, feeds) = reading.finish().map_err(Rejected)?;
+    let (config, feeds) = reading.finish()?;
     let (to, from) = feeds.ok_or("the configuration could not be opened")?;
     let _owned = state_dir::own(&config.state_dir, RELAY)?;
     let named = |problem: String| format!("{}: {problem}", path.display());

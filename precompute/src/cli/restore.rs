@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, error::Error, path::PathBuf};
 use clap::Args;
 use rustix::{fs::Mode, process::umask};
 
-use super::{progress::Bar, read, status};
+use super::{config_file::ConfigOption, progress::Bar, read, status};
 use crate::{
     backup::{Contents, Restore, Restored},
     config::Config,
@@ -24,9 +24,9 @@ const RESTORE: Purpose = Purpose::exclusive("ostia-precompute restore");
 /// Which backup, and of what.
 #[derive(Args, Debug)]
 pub(super) struct RestoreOrder {
-    /// The configuration file of the service, which must not run.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// Of the service, which must not run.
+    #[command(flatten)]
+    config: ConfigOption,
     /// A file that `snapshot` has written.
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
@@ -42,7 +42,7 @@ impl RestoreOrder {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
         // Nobody else may read what this makes.
         umask(Mode::RWXG | Mode::RWXO);
-        let config = read(&self.config)?.finish()?;
+        let config = read(&self.config.path())?.finish()?;
         if state_dir::is_in_use(&config.state_dir) {
             // The error names who has it, and comes before a long file is read.
             state_dir::own(&config.state_dir, RESTORE)?;
@@ -64,7 +64,8 @@ impl RestoreOrder {
 
     /// What is not of this configuration.
     fn refuse(&self, config: &Config, contents: &Contents, names: &Names) -> Result<(), String> {
-        let (file, configuration) = (self.from.display(), self.config.display());
+        let path = self.config.path();
+        let (file, configuration) = (self.from.display(), path.display());
         let own = config.feed.as_ref().map(|feed| feed.cluster.to_string());
         if let (Some(theirs), Some(own)) = (&contents.head.cluster, own)
             && *theirs != own
@@ -99,7 +100,7 @@ impl RestoreOrder {
             return Ok(say("nothing was changed, since this is a dry run")?);
         }
         for (id, list) in &restored.lists {
-            let (config, list) = (shell_word(&self.config.to_string_lossy()), list.display());
+            let (config, list) = (shell_word(&self.config.path().to_string_lossy()), list.display());
             say(format_args!(
                 "{}: pushes have certificates on hold that the book had not: {list} lists them; of those that were released after the backup was made, with the service running: ostia-precompute release --config {config} --issuer {id} --file LIST",
                 named(id, names)

@@ -6,7 +6,6 @@
 
 use std::{
     error::Error,
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -79,28 +78,12 @@ pub(super) fn check_writer(config: &Config, problems: &Problems) {
     }
 }
 
-/// A configuration that is rejected until somebody changes it.
-#[derive(Debug)]
-pub(super) struct Rejected(pub(super) ConfigError);
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for Rejected {}
-
-fn told(error: ConfigError) -> Box<dyn Error> {
-    if error.may_pass() { error.into() } else { Rejected(error).into() }
-}
-
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     // Signals count from the beginning, because opening keys may take long.
     let control = Control::new()?;
     let opener = Opener { path: path.to_owned(), tokens: Tokens::default(), in_use: InUse::default() };
-    let (config, mut assembly) = opener.read().map_err(told)?;
+    let (config, mut assembly) = opener.read()?;
     let started = Instant::now();
     let owned = state_dir::own(&config.state_dir, RUN)?;
     let server = owned.server_id();
@@ -137,7 +120,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::pools_of_issuers(&status),
         admin::process(&status),
         admin::server(server),
+        admin::build(),
         admin::issuers(&status),
+        admin::certificates(&status),
         admin::renewals(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));

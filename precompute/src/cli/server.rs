@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::config_file::ConfigFile;
 use crate::{
     output::say,
     state_dir::{self, Found, Place, Purpose},
@@ -15,23 +16,21 @@ const ADOPT: Purpose = Purpose::exclusive("ostia-precompute server adopt");
 pub(super) enum Server {
     /// Show the identity of the server, and where it was made.
     Show {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Draw a new identity for a copied state directory; the former one is printed and logged.
     Adopt {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
 }
 
 pub(super) fn run(command: Server) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        Server::Show { config } => show(&state_dir_of(&config)?),
+        Server::Show { config } => show(&state_dir_of(&config.path())?),
         Server::Adopt { config } => {
-            let (former, id) = state_dir::adopt(&state_dir_of(&config)?, ADOPT)?;
+            let (former, id) = state_dir::adopt(&state_dir_of(&config.path())?, ADOPT)?;
             let former = former.map_or("there was none before".into(), |former| format!("in place of {former}"));
             Ok(say(format_args!("{id}, {former}"))?)
         }

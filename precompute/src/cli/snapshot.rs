@@ -19,6 +19,7 @@ use rustix::fs::OFlags;
 
 use super::{
     client::{Client, ClientError},
+    config_file::ConfigOption,
     progress::Bar,
     read, status,
 };
@@ -35,10 +36,9 @@ use crate::{
 /// Where it goes.
 #[derive(Args, Debug)]
 pub(super) struct Snapshot {
-    /// The configuration file of the service: while it runs, its [admin] section says where it is asked, and with which
-    /// token.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// Of the service: while it runs, its [admin] section says where it is asked, and with which token.
+    #[command(flatten)]
+    config: ConfigOption,
     /// The file to write. One that is there is replaced when the new one is whole.
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
@@ -46,10 +46,11 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
-        let config = read(&self.config)?.finish()?;
+        let path = self.config.path();
+        let config = read(&path)?.finish()?;
         let begun = Instant::now();
         let mut draft = Draft::begin(&self.to)?;
-        let contents = self.fill(&config, &mut draft).inspect_err(|_| draft.discard())?;
+        let contents = self.fill(&path, &config, &mut draft).inspect_err(|_| draft.discard())?;
         let octets = draft.finish()?;
         contents.issuers.iter().try_for_each(|of| {
             let (tenant, id) = (of.id.tenant(), &of.id);
@@ -60,13 +61,13 @@ impl Snapshot {
     }
 
     /// From the service where one has the directory, else from the book; one may start meanwhile, or stop.
-    fn fill(&self, config: &Config, draft: &mut Draft) -> Result<Contents, Box<dyn Error>> {
+    fn fill(&self, path: &Path, config: &Config, draft: &mut Draft) -> Result<Contents, Box<dyn Error>> {
         let mut tries = 0..limits::BOOK_LOOKS_MAX;
         loop {
             tries.next();
             draft.empty()?;
             let filled = if state_dir::is_in_use(&config.state_dir) {
-                fetch(&Client::of(&self.config)?, draft)
+                fetch(&Client::of(path)?, draft)
             } else {
                 look(config, draft)
             };

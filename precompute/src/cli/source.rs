@@ -12,7 +12,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::asked::read_serial;
+use super::{asked::read_serial, config_file::ConfigOption};
 use crate::{
     config::Sources,
     feeder::{self, DirectorySource, FilesOfIssuer, Query, RowsOfIssuer, SourceUrl, Spec, SqlSource, SqlUrl, Trial},
@@ -32,7 +32,7 @@ pub(super) enum Source {
 pub(super) struct Try {
     /// A CRL, an index, a list of what was issued, a directory of certificates: its path; the http:// or https:// URL of a
     /// CRL; or a database (postgres://, mysql://, mariadb://, sqlite:).
-    #[arg(value_name = "PATH|URL", required_unless_present = "config")]
+    #[arg(value_name = "PATH|URL")]
     sources: Vec<String>,
     /// The certificate of the CA, which CRLs are verified with, and whose certificates count in a directory.
     #[arg(long, value_name = "FILE")]
@@ -53,7 +53,8 @@ pub(super) struct Try {
     /// The file with the password for a database.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Try the sources of all issuers of this configuration.
+    /// Try the sources of all issuers of this configuration. Without it and without a source: that of the one that
+    /// OSTIA_CONFIG names, else of /etc/ostia/ostia.toml.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sources", "issuer", "crl_issuers", "tls_ca"])]
     config: Option<PathBuf>,
     /// Look this serial number up, in hexadecimal as `openssl x509 -serial` prints it. May be repeated.
@@ -75,9 +76,10 @@ pub(super) fn run(command: Source) -> Result<(), Box<dyn Error>> {
     let Source::Try(wanted) = command;
     let now = UnixTime::now();
     let serials = wanted.serials.iter().map(|text| read_serial(text, wanted.decimal)).collect::<Result<Vec<_>, _>>()?;
-    let mut tried = match &wanted.config {
-        Some(config) => of_config(config, now)?,
-        None => wanted.named(now)?,
+    let mut tried = if wanted.sources.is_empty() {
+        of_config(&ConfigOption::of(wanted.config.clone()).path(), now)?
+    } else {
+        wanted.named(now)?
     };
     let mut failed = 0;
     let count = tried.len();
@@ -200,7 +202,12 @@ impl Try {
         let names = if self.decimal { Radix::Decimal } else { Radix::Hexadecimal };
         // There is no mirror.
         let source = DirectorySource { path: text.into(), names, mirror: feeder::mirror_name(text, &[]).into() };
-        Ok(Tried::asked(&Spec::Files(FilesOfIssuer { source, issuer }), signers.clone(), Form::Mirrored, now))
+        Ok(Tried::asked(
+            &Spec::Files(FilesOfIssuer { source, issuer, hashes: true }),
+            signers.clone(),
+            Form::Mirrored,
+            now,
+        ))
     }
 }
 
@@ -288,7 +295,7 @@ fn of_config(config: &Path, now: UnixTime) -> Result<Vec<Tried>, Box<dyn Error>>
         let Sources { listings, crls, .. } = &issuer.sources;
         let chains = issuer.crl_issuers.iter().map(|path| certificates(path)).collect::<Result<Vec<_>, _>>()?;
         let signers = Signers { ca: certificate, others: chains.concat() };
-        let specs = signers.ca.as_ref().map(|ca| issuer.sources.specs(ca, &signers.others)).unwrap_or_default();
+        let specs = signers.ca.as_ref().map(|ca| issuer.sources.specs(ca, &signers.others, false)).unwrap_or_default();
         for listing in listings {
             let Some(spec) = specs.iter().find(|spec| spec.mirror() == listing.path) else {
                 tried.push(Tried::file(listing.path.clone(), Signers::default(), listing.form));

@@ -22,7 +22,8 @@ use crate::{
     book::Book,
     config::Config,
     issuer_id::IssuerId,
-    output::say,
+    ocsp::CaRevoked,
+    output::{say, well, wrong},
     pki::{Serial, certificates},
 };
 
@@ -48,7 +49,7 @@ impl Status {
         }
         let Asked { config, issuer, decimal, serials, .. } = asked;
         let hint = !decimal && serials.iter().any(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
-        ask_or_read(&config, issuer.as_deref(), &wanted).map_err(|error| match hint {
+        ask_or_read(&config.path(), issuer.as_deref(), &wanted).map_err(|error| match hint {
             true if error.downcast_ref::<NotListed>().is_some() => {
                 format!("{error} (they were read as hexadecimal; `--decimal` reads them as decimal)").into()
             }
@@ -109,7 +110,7 @@ fn ask(client: &Client, issuer: Option<&str>, serials: &[Serial]) -> Result<(), 
                 }
             }
             Err(ClientError::Refused(problem)) if problem.kind == Some(Kind::NotListed) => {
-                say(format_args!("{serial}: not listed"))?;
+                say(format_args!("{serial}: {}", wrong("not listed")))?;
                 unlisted += 1;
             }
             Err(error) => return Err(error.into()),
@@ -125,10 +126,19 @@ fn told(serial: &Serial, record: &Value) -> String {
         Some("revoked") => format!("revoked {} {}", text(&record["revoked_since"]), text(&record["reason"])),
         other => other.unwrap_or("?").to_owned(),
     };
+    let with_its_ca = match record["ca_revoked_since"].as_str() {
+        Some(since) => format!(" (its CA is revoked since {since}; by itself it is {})", text(&record["own_status"])),
+        None => String::new(),
+    };
     let end = record["not_after"].as_str().unwrap_or("an unknown time");
     let issuer = &record["issuer"];
     let (tenant, name, origin) = (text(&issuer["tenant"]), text(&issuer["name"]), text(&record["origin"]));
-    format!("{serial} {tenant}/{name}: {status}, valid until {end}, said by {}", by(&origin))
+    format!("{serial} {tenant}/{name}: {}{with_its_ca}, valid until {end}, said by {}", painted(&status), by(&origin))
+}
+
+/// A status in its colour.
+pub(super) fn painted(status: &str) -> String {
+    if status.starts_with("revoked") { wrong(status).to_string() } else { well(status).to_string() }
 }
 
 /// An origin in words.
@@ -159,6 +169,11 @@ fn look(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), B
             format!("{}: holds no book yet: nothing was read or pushed so far", config.state_dir.display()).into()
         );
     };
+    let mut configured = config.tenants.iter().flat_map(|tenant| &tenant.issuers);
+    if configured.any(|issuer| issuer.policy.ca_revoked != CaRevoked::ItAlone) {
+        let _ =
+            writeln!(stderr(), "whether a CA is revoked with all its certificates (`ca_revoked`) does not stand there");
+    }
     let mut unlisted = 0;
     for serial in serials {
         let mut listed = false;
@@ -167,10 +182,11 @@ fn look(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), B
             listed = true;
             let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
             let (tenant, status, by) = (id.tenant(), record.status, by(&origin.to_string()).to_owned());
+            let status = painted(&status.to_string());
             say(format_args!("{serial} {tenant}/{name}: {status}, valid until {end}, said by {by}"))?;
         }
         if !listed {
-            say(format_args!("{serial}: not listed"))?;
+            say(format_args!("{serial}: {}", wrong("not listed")))?;
             unlisted += 1;
         }
     }

@@ -36,7 +36,13 @@ use self::{
     unknown::{Known, Unknown},
     values::{Wanted, as_i64, as_share, examples_in_words, parse_duration, shown, strings},
 };
-use crate::{limits, ocsp::Share, output::may_be_secret, pki::read_bounded, sign::pkcs11::Uri};
+use crate::{
+    limits,
+    ocsp::Share,
+    output::{may_be_secret, nearest},
+    pki::{UnixTime, read_bounded, written},
+    sign::pkcs11::Uri,
+};
 
 /// The text of a configuration file.
 pub struct Document {
@@ -62,7 +68,7 @@ impl Document {
                 return Err(fail("is a directory; name the file in it, such as ostia.toml".into()));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(fail("does not exist; name the configuration file by `--config FILE` (`ostia-responder demo` makes one to begin with)".into()));
+                return Err(fail("does not exist; name the configuration file by `--config FILE`, by its place (`ostia-responder check FILE`) or by the variable OSTIA_CONFIG (`ostia-responder demo` makes one to begin with)".into()));
             }
             _ => {}
         }
@@ -126,7 +132,8 @@ impl Document {
         let Notes { problems, known, unknown } = notes;
         let known = known.into_inner();
         for unknown in unknown.into_inner() {
-            problems.add(Problem::new(unknown.line, unknown.problem(&known)));
+            let (key, text) = unknown.problem(&known);
+            problems.add(Problem { key: Some(key), ..Problem::new(unknown.line, text) });
         }
         Reading { value, problems }
     }
@@ -282,6 +289,17 @@ impl<'a> Section<'a> {
         self.typed(key, Wanted::Text, "a string", |value| Some(value.as_str()?.to_owned()))
     }
 
+    /// An instant: a date and time of TOML, or a string or number as [`written::time`] reads it.
+    pub fn instant(&mut self, key: &'static str) -> Option<UnixTime> {
+        const WANTED: &str = "a time such as 2026-11-29T08:30:00Z, or seconds since 1970";
+        let text = self.typed(key, Wanted::Other, WANTED, |value| match value {
+            DeValue::Datetime(time) => Some(time.to_string()),
+            DeValue::Integer(_) => Some(as_i64(value)?.to_string()),
+            _ => Some(value.as_str()?.to_owned()),
+        })?;
+        written::time(&text).map_err(|what| self.problem(key, format_args!("is {what}"))).ok()
+    }
+
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
         self.typed(key, Wanted::Boolean, "true or false", |value| value.as_bool())
@@ -331,7 +349,10 @@ impl<'a> Section<'a> {
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<_> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
-        let wanted = format!("one of {}", words.join(", "));
+        let written = self.table.get(key).and_then(|value| value.get_ref().as_str());
+        let meant = written.and_then(|text| nearest(text, choices.iter().map(|(word, _)| *word)));
+        let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+        let wanted = format!("one of {}{meant}", words.join(", "));
         self.typed(key, Wanted::Other, &wanted, |value| {
             let text = value.as_str()?;
             choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice)

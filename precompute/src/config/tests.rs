@@ -1061,6 +1061,15 @@ fn a_directory_is_a_listing_that_is_named_with_a_slash() {
     assert_eq!(sources.key_of(&sources.listings[1]), "issued");
     assert_eq!(sources.directories[0].names, Radix::Decimal);
     assert_eq!(sources.mirrors(), mirrors);
+    for (lines, are_mirrors) in [
+        ("crl = [\"http://a/ca.crl\", \"http://a/more.crl\"]\nissued = \"certs/\"", true),
+        ("crl = [\"http://a/ca.crl\", \"ca.crl\"]", false),
+        ("crl = \"http://a/ca.crl\"\nissued = [\"certs/\", \"issued.txt\"]", false),
+        ("pushes = true", false),
+    ] {
+        let sources = read(&crl_issuer(lines)).unwrap().tenants[0].issuers[0].sources.clone();
+        assert_eq!(sources.are_mirrors(), are_mirrors, "{lines}");
+    }
     let error = read(&crl_issuer("issued = [\"certs/\", \"certs/\"]")).expect_err("twice");
     assert!(error.contains("names /etc/ostia/certs/ twice"), "{error}");
 }

@@ -1,39 +1,42 @@
 //! Compares the sources with the records, and lists the changes between them.
 //!
 //! A listing (an index, or a list of what was issued) has all certificates, or several have them together; a CRL has the
-//! revoked ones. With both, the listings say which certificates exist, and any of them can revoke one. A revocation is never taken back: a record that is finally revoked stays revoked whatever
-//! the sources say, and the contradiction is counted.
+//! revoked ones. With both, the listings say which certificates exist, and any of them can revoke one. A revocation is
+//! never taken back: a record that is finally revoked stays revoked whatever the sources say, and the contradiction is
+//! counted.
 //!
 //! Invariant: a source is taken as a whole or not at all. While one is refused, the others still count where they make
 //! a status stricter: a revocation must not wait until somebody has fixed another file.
 //!
-//! An index that grows while it is read counts as it was at one instant; its appended lines alone are compared where
-//! that is enough ([`appended`]). From one that no read finds whole, revocations count once two passes agree ([`torn`]).
+//! [`listings`] reads all of a listing, and [`unlisted`] is about who is in none. An index that grows while it is read
+//! counts as it was at one instant; its appended lines alone are compared where that is enough ([`appended`]). From one
+//! that no read finds whole, revocations count once two passes agree ([`torn`]).
 //!
 //! It does not know the book or the log; time is a parameter.
 
 mod appended;
+mod listings;
 #[cfg(test)]
 mod tests;
 mod torn;
+mod unlisted;
 
-use std::{
-    cmp::Reverse,
-    path::{Path, PathBuf},
-};
+use std::{cmp::Reverse, path::PathBuf};
 
 use super::{followed::FollowedIssuer, progress::Progress, revocations::Revocations};
 use crate::{
-    config::ListingFile,
-    ledger::reconcile::{Contradiction, FINAL, Known, by_source, stricter, strictness},
-    limits,
+    ledger::reconcile::{Contradiction, FINAL, Known, by_source, strictness},
     pki::{Reason, Record, Serial, Status, UnixTime},
     publication::AcceptedCrl,
-    records::{self, Census, Details, Found, Origin, Records, RevocationDetails, Stated},
-    source::{CrlMarks, Detail, Ended, Form, Listed, Listing, Mark, SourceError},
+    records::{self, Details, Found, Origin, Records, RevocationDetails, Stated},
+    source::{CrlMarks, Mark, SourceError},
 };
 
 pub(super) use self::torn::Candidates;
+use self::{
+    listings::{Refused, read_listings},
+    unlisted::Gone,
+};
 
 /// Everything that a comparison depends on.
 #[derive(Debug)]
@@ -223,117 +226,10 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     Comparison { faults, older, crl_marks, crl_ends, accepted, ..comparison }
 }
 
-/// Listings that are refused, and what of them counts all the same.
-#[derive(Default)]
-struct Refused {
-    /// Their places in [`Sources::listings`].
-    numbers: Vec<usize>,
-    faults: Vec<SourceError>,
-    changes: Vec<Stated>,
-    candidates: Candidates,
-    shrunk: bool,
-}
-
-impl Refused {
-    fn add(&mut self, question: &Question<'_>, number: usize, fault: SourceError, shrunk: bool) {
-        let file = &question.issuer.sources.listings[number];
-        if fault.unsteady {
-            let candidates = Candidates::read(question, file);
-            self.changes.extend(candidates.confirmed(question.candidates));
-            self.candidates.extend(candidates);
-        } else {
-            self.changes.extend(revoked_in_refused(question, file));
-        }
-        self.numbers.push(number);
-        self.faults.push(fault);
-        self.shrunk |= shrunk;
-    }
-}
-
-/// Reads the listings that are not refused, one after the other. An error names the one that is refused now, and says
-/// whether it has lost most of its certificates.
-fn read_listings<'q>(
-    question: &Question<'q>,
-    crl: &mut Revocations,
-    refused: &Refused,
-    unfit: appended::Unfit,
-) -> Result<(Comparison, Census<'q>), (usize, SourceError, bool)> {
-    let sources = &question.issuer.sources;
-    let releases = !sources.has_crls() || crl.releases(question.crl_marks.holds());
-    let is_written_over = unfit == appended::Unfit::WrittenOver;
-    let mut comparison = Comparison { keeps_holds: !releases, is_written_over, ..Default::default() };
-    let mut census = question.records.census();
-    let of = || sources.listings.iter().enumerate().filter(|(number, _)| !refused.numbers.contains(number));
-    let others = Restrictions::read(of().skip(1).map(|(_, file)| file));
-    for (number, file) in of() {
-        if let Err(fault) = comparison.note_listing(question, file, &mut census, crl, &others) {
-            return Err((number, fault, comparison.shrunk));
-        }
-    }
-    if let Some((number, file)) = of().next()
-        && let Err(fault) = comparison.refuse_foreign(question, &file.path, &census)
-    {
-        return Err((number, fault, comparison.shrunk));
-    }
-    if sources.listing_alone().is_none() {
-        comparison.mark = None;
-    }
-    Ok((comparison, census))
-}
-
-/// What listings behind the first one say against a certificate, which may be listed as good before they are read.
-#[derive(Default)]
-struct Restrictions(Vec<(Serial, Status)>);
-
-impl Restrictions {
-    fn read<'f>(files: impl Iterator<Item = &'f ListingFile>) -> Self {
-        let mut restrictions = Vec::new();
-        for file in files {
-            // Why one cannot be read is found when all of it is.
-            let Ok(mut listing) = Listing::open(&file.path, file.form) else { continue };
-            let listed = listing.readable().map(|Listed { serial, record }| (serial, record.status));
-            restrictions.extend(listed.filter(|(_, status)| *status != Status::Good));
-        }
-        restrictions.sort_by_key(|(serial, status)| (*serial, Reverse(strictness(*status))));
-        restrictions.dedup_by_key(|(serial, _)| *serial);
-        Self(restrictions)
-    }
-
-    fn of(&self, serial: &Serial) -> Option<Status> {
-        let at = self.0.binary_search_by_key(serial, |(serial, _)| *serial).ok()?;
-        Some(self.0[at].1)
-    }
-}
-
-/// The revocations in the readable lines of a refused listing: a revocation must not wait until somebody has fixed
-/// another line. Empty if it names no known certificate (it is probably another CA's), or changes while it is
-/// read.
-fn revoked_in_refused(question: &Question<'_>, file: &ListingFile) -> Vec<Stated> {
-    let Ok(mut index) = Listing::open(&file.path, file.form) else { return Vec::new() };
-    let (mut revoked, mut names_anybody) = (Vec::new(), false);
-    for Listed { serial, record } in index.readable() {
-        names_anybody |= question.records.get(&serial).is_some();
-        if record.status != Status::Good {
-            revoked.push(Stated::new(serial, Some(record)));
-        }
-    }
-    if names_anybody && index.ended() != Ended::Torn { revoked } else { Vec::new() }
-}
-
 impl Question<'_> {
     /// Whether a certificate with this end of validity has not expired, as far as is known.
     fn is_valid(&self, not_after: Option<UnixTime>) -> bool {
         not_after.is_none_or(|end| end > self.now)
-    }
-
-    /// How many certificates that have not expired a source listed before and does not list now.
-    fn missed(&self, census: &Census<'_>) -> u64 {
-        let listed = census.unlisted().filter(|(_, found)| found.origin.is_listed());
-        listed.filter(|(_, found)| self.is_valid(found.not_after)).count() as u64
-    }
-
-    fn is_known_valid(&self, serial: &Serial) -> bool {
-        self.records.get(serial).is_some_and(|known| self.is_valid(known.not_after))
     }
 }
 
@@ -360,57 +256,6 @@ impl Comparison {
         self.changes.iter().filter(is_final).map(|change| change.serial)
     }
 
-    fn note_listing(
-        &mut self,
-        question: &Question<'_>,
-        file: &ListingFile,
-        census: &mut Census<'_>,
-        crl: &mut Revocations,
-        others: &Restrictions,
-    ) -> Result<(), SourceError> {
-        let path = &file.path;
-        let first_change = self.changes.len();
-        let mut index = Listing::open(path, file.form)?;
-        let several = question.issuer.sources.listings.len() > 1;
-        let own = several.then(|| question.records.census());
-        let mut lines = Noting { question, file, own, census, crl, others };
-        let mut outcome = self.note_lines(&mut lines, &mut index);
-        if outcome.is_err()
-            && question.still
-            && let Some(listed) = index.half_line()
-        {
-            outcome = self.note_line(&mut lines, listed);
-        }
-        self.passed_over += index.passed_over();
-        self.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
-        self.warnings.extend(index.doubt().map(|doubt| format!("{}: {doubt}", path.display())));
-        let ended = index.ended();
-        // What may be a mixture of several contents means nothing.
-        if ended == Ended::Torn || self.is_written_over && !index.is_settled() {
-            return Err(SourceError::unsteady(path));
-        }
-        // What was appended to a mirror is about certificates that it lists already, or is read next.
-        let has_grown = ended == Ended::Grown && file.form != Form::Mirrored;
-        self.has_grown |= has_grown;
-        // Somebody is writing that line.
-        if index.ends_in_half_a_line() && (has_grown || !question.still) {
-            (outcome, self.held_back) = (Ok(()), true);
-        }
-        outcome?;
-        question.progress.end();
-        self.mark = index.mark();
-        if file.form != Form::Database {
-            return Ok(());
-        }
-        // Duplicate serials that the records do not hold yet are only found here.
-        let changes = &mut self.changes[first_change..];
-        changes.sort_unstable_by_key(|change| change.serial);
-        match changes.windows(2).find(|pair| pair[0].serial == pair[1].serial) {
-            Some(pair) => Err(listed_twice(file, pair[0].serial)),
-            None => Ok(()),
-        }
-    }
-
     /// Sorts the changes. Of several sources that speak of a certificate, the strictest counts.
     fn keep_the_strictest(&mut self, question: &Question<'_>) {
         let strictness = |change: &Stated| change.record().map_or(0, |record| strictness(record.status));
@@ -428,51 +273,6 @@ impl Comparison {
             let is_new = |change: &&Stated| question.records.get(&change.serial).is_none();
             self.listed = self.known + self.changes.iter().filter(is_new).count() as u64;
         }
-    }
-
-    fn note_lines(&mut self, lines: &mut Noting<'_, '_, '_>, listing: &mut Listing) -> Result<(), SourceError> {
-        while let Some(listed) = listing.next() {
-            lines.question.progress.step();
-            let listed = listed?;
-            self.note_details(lines.question, &listed, listing);
-            self.note_line(lines, listed)?;
-        }
-        Ok(())
-    }
-
-    /// Notes what answers may carry of the line that was read last. The hash is there before the certificate shows.
-    fn note_details(&mut self, question: &Question<'_>, listed: &Listed, listing: &Listing) {
-        let carries = question.issuer.carries;
-        if !carries.cert_hash && !carries.of_revocation() {
-            return;
-        }
-        let Detail { sha256, invalid_since } = listing.detail();
-        if let Some(hash) = sha256.filter(|_| carries.cert_hash) {
-            question.details.note_hash(listed.serial, hash);
-        }
-        if carries.of_revocation() && invalid_since.is_some() {
-            self.details.insert(listed.serial, RevocationDetails { crl: None, invalid_since });
-        }
-    }
-
-    fn note_line(&mut self, lines: &mut Noting<'_, '_, '_>, listed: Listed) -> Result<(), SourceError> {
-        let Listed { serial, record } = listed;
-        let mut status = record.status;
-        for other in [lines.crl.take(&serial), lines.others.of(&serial)].into_iter().flatten() {
-            status = stricter(status, other);
-        }
-        let (first, known) = lines.census.mark(&serial);
-        if lines.is_twice(&serial, first) {
-            return Err(listed_twice(lines.file, serial));
-        }
-        if first {
-            self.note(lines.question, serial, known, Record { status, ..record });
-        } else if status != Status::Good {
-            // It was listed before this was said.
-            self.is_repeated = true;
-            self.changes.push(Stated::new(serial, Some(Record { status, ..record })));
-        }
-        Ok(())
     }
 
     /// Notes what the sources say about a serial. `known`: what the records hold for it.
@@ -497,119 +297,6 @@ impl Comparison {
             self.changes.push(Stated::new(serial, Some(said)));
         }
     }
-
-    /// What becomes of the records that the sources do not list.
-    fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Gone {
-        let lists = question.issuer.sources.list();
-        let mut these = Gone::default();
-        for (serial, found) in census.unlisted() {
-            let status = found.status;
-            if is_held_by_source(&found) && question.issuer.sources.has_crls() && self.keeps_holds {
-                self.kept_holds += 1;
-                continue;
-            }
-            // Also where a push has spoken of the certificate.
-            if is_held_by_source(&found) && lists && !question.issuer.releases_by_leaving_out() {
-                self.contradictions.note(Contradiction::TakenBack, serial, status, None);
-                continue;
-            }
-            let known = Known::from(found);
-            let (next, contradiction) = by_source(Some(known), None);
-            let is_pushed = found.origin.is_pushed();
-            // A CRL lists no good certificate, and drops expired ones, which stay revoked.
-            let is_meant = !lists && (!is_pushed || contradiction == Some(Contradiction::PushLists));
-            if let Some(kind) = contradiction.filter(|_| !is_meant) {
-                self.contradictions.note(kind, serial, status, None);
-            }
-            match status {
-                _ if is_pushed => these.pushed.extend((next != Some(known)).then_some(serial)),
-                Status::Good => these.gone.push(serial),
-                Status::Revoked { .. } if is_hold(status) && question.issuer.releases_by_leaving_out() => {
-                    these.gone.push(serial);
-                }
-                Status::Revoked { .. } => {}
-            }
-        }
-        these
-    }
-
-    /// An index that names no known certificate is probably another CA's: nothing in it counts.
-    fn refuse_foreign(&mut self, question: &Question<'_>, path: &Path, census: &Census<'_>) -> Result<(), SourceError> {
-        if self.known > 0 || question.accept_shrink {
-            return Ok(());
-        }
-        let missed = question.missed(census);
-        if missed <= limits::SHRINK_ALWAYS_ALLOWED {
-            return Ok(());
-        }
-        if !question.still {
-            return Err(SourceError::unsteady(path));
-        }
-        self.shrunk = true;
-        let problem = format!(
-            "lists none of the {missed} known certificates that are still valid: it is empty or another CA's; {}",
-            question.shrink_remedy
-        );
-        Err(SourceError::file(path, problem))
-    }
-
-    /// Refuses a list that lost more than half of its certificates at once: it is probably a damaged file. Expired
-    /// certificates do not count, because CAs remove them.
-    fn refuse_shrink(
-        &mut self,
-        question: &Question<'_>,
-        path: &Path,
-        census: &Census<'_>,
-        gone: &[Serial],
-    ) -> Result<(), SourceError> {
-        if question.accept_shrink || gone.len() as u64 <= limits::SHRINK_ALWAYS_ALLOWED {
-            return Ok(());
-        }
-        let lost = gone.iter().filter(|serial| question.is_known_valid(serial)).count() as u64;
-        let missed = question.missed(census);
-        let before = self.valid + missed;
-        if lost <= limits::SHRINK_ALWAYS_ALLOWED || lost * 2 <= before {
-            return Ok(());
-        }
-        self.shrunk = true;
-        let problem = format!(
-            "no longer lists {lost} of the {before} known certificates that are still valid, which looks like a damaged or foreign file; they keep their status; {}",
-            question.shrink_remedy
-        );
-        Err(SourceError::file(path, problem))
-    }
-}
-
-/// The lines of one listing on their way into a comparison.
-struct Noting<'n, 'q, 'r> {
-    question: &'n Question<'q>,
-    file: &'n ListingFile,
-    /// What this listing has listed so far, where several may list a certificate and it may do so only once.
-    own: Option<Census<'q>>,
-    census: &'n mut Census<'r>,
-    crl: &'n mut Revocations,
-    others: &'n Restrictions,
-}
-
-impl Noting<'_, '_, '_> {
-    /// Whether a database lists a certificate a second time: which line is right, only a person knows. In a list of what
-    /// was issued, the stricter line counts. `first`: whether no listing has listed it before.
-    fn is_twice(&mut self, serial: &Serial, first: bool) -> bool {
-        match (&mut self.own, self.file.form) {
-            (_, Form::Issued(_) | Form::Mirrored) => false,
-            (Some(own), Form::Database) => !own.mark(serial).0,
-            (None, Form::Database) => !first,
-        }
-    }
-}
-
-/// The records that sources do not list.
-#[derive(Debug, Default)]
-struct Gone {
-    /// To be removed.
-    gone: Vec<Serial>,
-    /// To be kept, because they were pushed, and to be noted as not listed.
-    pushed: Vec<Serial>,
 }
 
 fn is_hold(status: Status) -> bool {
@@ -619,17 +306,4 @@ fn is_hold(status: Status) -> bool {
 /// Whether a source has it on hold.
 fn is_held_by_source(found: &Found) -> bool {
     is_hold(found.status) && !found.origin.has(Origin::SOURCE_ALLOWS)
-}
-
-/// Finds the second line of a serial, which only a person can correct.
-fn listed_twice(file: &ListingFile, serial: Serial) -> SourceError {
-    let path = &file.path;
-    let mut lines = (1u64..).zip(Listing::open(path, file.form).into_iter().flatten());
-    let mut listing = lines.by_ref().filter(|(_, listed)| listed.as_ref().is_ok_and(|listed| listed.serial == serial));
-    let first = listing.next().map_or(0, |(line, _)| line);
-    let problem = format!("lists serial {serial} a second time (first in record {first}); remove one of the two lines");
-    match listing.next() {
-        Some((line, _)) => SourceError::line(path, line, problem),
-        None => SourceError::file(path, problem),
-    }
 }

@@ -45,6 +45,21 @@ impl FollowedIssuer {
         }
     }
 
+    /// One that is read from these sources, and has nothing else.
+    #[cfg(test)]
+    pub(super) fn of(tenant: &str, name: &str, certificate: &Certificate, sources: Sources) -> Self {
+        Self {
+            id: IssuerId::of(tenant, certificate),
+            name: name.to_owned(),
+            certificate: certificate.clone(),
+            sources,
+            crl_issuers: Vec::new(),
+            unlisted_good: false,
+            carries: Carries::NONE,
+            publishes_crls: false,
+        }
+    }
+
     /// Whether a hold ends when the sources no longer list it. RFC 5280 section 5.3.1 says so of a CRL. An index that
     /// lost a line says nothing, and where unlisted serials are good, the certificate would be.
     pub(super) fn releases_by_leaving_out(&self) -> bool {
@@ -59,7 +74,7 @@ impl FollowedIssuer {
 
     /// Those of them that the configuration names itself.
     pub(super) fn named(&self) -> Vec<Spec> {
-        self.sources.specs(&self.certificate, &self.crl_issuers)
+        self.sources.specs(&self.certificate, &self.crl_issuers, self.carries.cert_hash)
     }
 
     /// Says of a fault of a mirror where that is from.

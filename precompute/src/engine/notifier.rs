@@ -2,9 +2,7 @@
 //!
 //! Purpose: a change of a file is read within milliseconds and not at the next poll. Invariant: an event never decides
 //! that something has changed: it only wakes the reader, which looks at the files itself, and does so at intervals
-//! without any event. So one that is lost, late or too many costs time, and nothing else. Some never come: of changes
-//! that another machine makes on a network file system, of stores through mmap, of writes through a hard link in another
-//! directory.
+//! without any event. So one that is lost, late, too many or never comes ([`file_events`]) costs time, and nothing else.
 //!
 //! The directories of the files are watched, because a file that is replaced is another file; on the way to a file
 //! through symbolic links, so are the directories of all of them (Kubernetes swaps a link to a directory). One thread
@@ -15,13 +13,10 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fmt, fs,
     mem::MaybeUninit,
-    os::{
-        fd::OwnedFd,
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Component, Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -32,24 +27,18 @@ use std::{
 
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
-    fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
+    fs::inotify::{self, Reader, WatchFlags},
     io::Errno,
 };
 use tracing::warn;
 
-use crate::limits;
+use crate::{
+    file_events::{self, ReadFlags, Told},
+    limits,
+};
 
-/// Everything that may change what a name in a directory leads to, and the fate of the directory itself.
-const EVENTS: WatchFlags = WatchFlags::CREATE
-    .union(WatchFlags::MODIFY)
-    .union(WatchFlags::CLOSE_WRITE)
-    .union(WatchFlags::MOVED_TO)
-    .union(WatchFlags::MOVED_FROM)
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::ONLYDIR);
+/// What may change a file, and the fate of the directory itself.
+const EVENTS: WatchFlags = file_events::CHANGES.union(WatchFlags::DELETE_SELF).union(WatchFlags::MOVE_SELF);
 
 /// Bytes of events read at a time: some hundred, of file names of usual length.
 const READ_OCTETS: usize = 16 << 10;
@@ -69,6 +58,8 @@ pub(super) struct Notifier {
 struct Shared {
     /// `None` where there are no events.
     inotify: Option<OwnedFd>,
+    /// Whether the thread still hears of them.
+    hears: AtomicBool,
     state: Mutex<State>,
     has_told_of_limit: AtomicBool,
 }
@@ -129,13 +120,14 @@ impl Notifier {
     }
 
     fn try_start() -> Result<Self, Errno> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let inotify = file_events::open()?;
         let end = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let shared = Arc::new(Shared::new(Some(inotify)));
         let run = {
             let (shared, end) = (Arc::clone(&shared), Arc::clone(&end));
             move || {
                 if let Err(error) = shared.run(&end) {
+                    shared.hears.store(false, Relaxed);
                     warn!("changes of sources are found at intervals alone from now on: inotify failed: {error}");
                 }
             }
@@ -198,6 +190,12 @@ impl Watching {
             // The next look tries it again.
             self.places.clear();
         }
+    }
+
+    /// Whether each change that this machine makes of the files wakes who looks at them, as of the last
+    /// [`Watching::renew`].
+    pub(super) fn is_complete(&self) -> bool {
+        self.shared.hears.load(Relaxed) && !self.places.is_empty() && !self.is_stale.load(Relaxed)
     }
 
     fn tell(&mut self, directory: &Path, error: Errno) {
@@ -273,7 +271,8 @@ fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
 
 impl Shared {
     fn new(inotify: Option<OwnedFd>) -> Self {
-        Self { inotify, state: Mutex::default(), has_told_of_limit: AtomicBool::new(false) }
+        let hears = AtomicBool::new(inotify.is_some());
+        Self { inotify, hears, state: Mutex::default(), has_told_of_limit: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -295,17 +294,7 @@ impl Shared {
                 return Ok(());
             }
             let mut woken = HashSet::new();
-            for _ in 0..BATCH_EVENTS {
-                match reader.next() {
-                    Ok(event) => {
-                        let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
-                        self.lock().note(event.wd(), event.events(), name, &mut woken);
-                    }
-                    Err(Errno::AGAIN) => break,
-                    Err(Errno::INTR) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            file_events::take(&mut reader, BATCH_EVENTS, |told| self.lock().note(told, &mut woken))?;
             let wakes: Vec<WakeUp> = {
                 let state = self.lock();
                 woken.iter().filter_map(|id| state.users.get(id)).map(|user| Arc::clone(&user.wake)).collect()
@@ -319,14 +308,14 @@ impl Shared {
 
 impl State {
     /// Adds those whom an event concerns to `woken`.
-    fn note(&mut self, watch: i32, events: ReadFlags, name: Option<&OsStr>, woken: &mut HashSet<u64>) {
-        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+    fn note(&mut self, Told { watch, what, name }: Told<'_>, woken: &mut HashSet<u64>) {
+        if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             // Anything may have happened to anybody.
             self.users.values().for_each(|user| user.is_stale.store(true, Relaxed));
             woken.extend(self.users.keys());
             return;
         }
-        let is_ended = events.contains(ReadFlags::IGNORED);
+        let is_ended = what.contains(ReadFlags::IGNORED);
         let Some(concerned) = self.watches.get(&watch) else {
             if is_ended && self.adding > 0 {
                 self.ended.insert(watch);

@@ -188,15 +188,22 @@ impl SourceReader {
     /// Looks at the sources until it has to stop: when somebody says that they may have changed, and at intervals.
     pub(super) fn follow(&mut self, accept: Accepted, stop: &Stop, watching: &mut Watching) {
         loop {
-            let settles_in = self.watch.settles_in(SystemTime::now());
-            let again_in = self.read_again_at.map(|at| at.saturating_duration_since(Instant::now()));
-            let wait = again_in.map_or(Pace::wait(settles_in), |again_in| again_in.min(Pace::wait(settles_in)));
+            let wait = self.wait(watching);
             if stop.pause(self.pace.rest(Instant::now())) || stop.wait(wait) == Waited::Stopped {
                 return;
             }
             watching.renew();
             self.look(accept);
         }
+    }
+
+    /// How long to wait for an event until the next look. What others write may change without one.
+    pub(super) fn wait(&self, watching: &Watching) -> Duration {
+        let are_told = self.issuer.sources.are_mirrors() && watching.is_complete() && !self.watch.misses_any();
+        // Nothing tells of the adoption.
+        let wait = Pace::wait(self.watch.settles_in(SystemTime::now()), are_told && !self.was_held);
+        let again_in = self.read_again_at.map(|at| at.saturating_duration_since(Instant::now()));
+        again_in.map_or(wait, |again_in| again_in.min(wait))
     }
 
     /// One look: a pass, if a file has changed or a refused one is to be tried again.

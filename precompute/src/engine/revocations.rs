@@ -84,7 +84,9 @@ impl Revocations {
         for (scope, series) in this.read_files(question) {
             this.take_series(question, &before, scope, series);
         }
-        if question.issuer.unlisted_good && !question.issuer.sources.crls_are_complete {
+        // Of a CRL that cannot be read nobody knows what it covers, and as long as it cannot, nothing is vouched for anyway.
+        let is_all_read = this.faults.is_empty();
+        if is_all_read && question.issuer.unlisted_good && !question.issuer.sources.crls_are_complete {
             this.refuse_to_vouch();
         }
         this.marks = before.replaced_by(&this.scope_marks, holds());

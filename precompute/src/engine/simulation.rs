@@ -53,7 +53,6 @@ use crate::{
         reconcile::strictness,
     },
     left_out::{self, Rule},
-    ocsp::Carries,
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime},
     records::{Change, Digest, Origin},
     rng::Rng,
@@ -194,16 +193,7 @@ impl fmt::Debug for Sim<'_> {
 }
 
 fn issuer(stage: &Stage, id: &IssuerId, ca: &ModelCa) -> FollowedIssuer {
-    FollowedIssuer {
-        id: id.clone(),
-        name: "ca".into(),
-        certificate: stage.certificate.clone(),
-        sources: Sources::of_index(ca.path.clone()),
-        crl_issuers: Vec::new(),
-        unlisted_good: false,
-        carries: Carries::NONE,
-        publishes_crls: false,
-    }
+    FollowedIssuer::of(id.tenant(), "ca", &stage.certificate, Sources::of_index(ca.path.clone()))
 }
 
 impl<'a> Sim<'a> {

@@ -32,7 +32,7 @@ use crate::{
     publication::Publication,
     records::{Details, Records, Stated},
     source::{CrlMarks, SourceError},
-    state_dir::StateError,
+    state_dir::{StateError, file_system},
 };
 
 /// What was read of one issuer.
@@ -171,10 +171,26 @@ fn survey_one(
             doubts: doubts(&comparison, issuer, now)
                 .into_iter()
                 .chain(of_hashes(&comparison, followed, &details))
+                .chain(elsewhere(issuer))
                 .collect(),
             published: suffixes(comparison),
         }),
     }
+}
+
+/// Sources on the disks of other machines.
+fn elsewhere(issuer: &AssembledIssuer) -> impl Iterator<Item = String> {
+    let sources = &issuer.sources;
+    let mirrors = sources.mirrors();
+    let files = sources.paths_of_others().into_iter().filter(move |path| !mirrors.contains(path));
+    let directories = sources.directories.iter().map(|directory| directory.path.clone());
+    files.chain(directories).filter_map(|path| {
+        let kind = file_system::network(&path)?;
+        Some(format!(
+            "{}: is on a network file system ({kind}): reading hangs when the other machine is away, changes are seen only by looking again and again, and a file may be seen half written; have it copied to a local disk (rsync renames what is complete), or served by HTTP, and name the URL",
+            path.display()
+        ))
+    })
 }
 
 /// Certificates without a hash, where answers carry it: they are never *good*.

@@ -15,8 +15,6 @@ use std::{
 use super::*;
 use crate::{
     config::{ListingFile, Sources},
-    issuer_id::IssuerId,
-    ocsp::Carries,
     pki::{Certificate, Reason, Status},
     records::Counts,
     source::{
@@ -69,17 +67,7 @@ const FINAL: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: R
 const HOLD: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Reason::CertificateHold };
 
 fn issuer(tenant: &str, certificate: Certificate, sources: Sources) -> FollowedIssuer {
-    let id = IssuerId::of(tenant, &certificate);
-    FollowedIssuer {
-        id,
-        name: "issuer".into(),
-        certificate,
-        sources,
-        crl_issuers: Vec::new(),
-        unlisted_good: false,
-        carries: Carries::NONE,
-        publishes_crls: false,
-    }
+    FollowedIssuer::of(tenant, "issuer", &certificate, sources)
 }
 
 fn followed(tenant: &str, ca: &Ca, sources: &Sources) -> FollowedIssuer {

@@ -128,6 +128,11 @@ impl Watch {
         unsettled.filter_map(|seen| seen.settles_in(now)).max()
     }
 
+    /// Whether the last call of [`Watch::changed`] has missed a file that it takes for gone if the next one misses it, too.
+    pub(super) fn misses_any(&self) -> bool {
+        self.files.iter().any(|file| file.missed && file.seen.is_some())
+    }
+
     /// Whether any file looks different from the last call of [`Watch::changed`].
     pub(super) fn changed_since(&self) -> bool {
         self.files.iter().any(|file| match (&file.seen, Stamp::of(&file.path)) {
@@ -157,9 +162,11 @@ impl Pace {
         self.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
     }
 
-    /// How long to wait for an event after that. `settles_in`: of [`Watch::settles_in`].
-    pub(super) fn wait(settles_in: Option<Duration>) -> Duration {
-        settles_in.map_or(limits::SOURCE_POLL_INTERVAL, |settles_in| settles_in.min(limits::SOURCE_POLL_INTERVAL))
+    /// How long to wait for an event after that. `settles_in`: of [`Watch::settles_in`]; `are_told`: whether each change of
+    /// the files is told by an event.
+    pub(super) fn wait(settles_in: Option<Duration>, are_told: bool) -> Duration {
+        let most = if are_told { limits::TOLD_POLL_INTERVAL } else { limits::SOURCE_POLL_INTERVAL };
+        settles_in.map_or(most, |settles_in| settles_in.min(most))
     }
 }
 
@@ -226,8 +233,15 @@ mod tests {
             pace.passed(start, ended);
             assert_eq!((pace.rest(ended), pace.rest(ended + ms(rest))), (ms(rest), ms(0)), "{took}");
         }
-        for (settles_in, wait) in [(None, 200), (Some(50), 50), (Some(0), 0), (Some(900), 200)] {
-            assert_eq!(Pace::wait(settles_in.map(ms)), ms(wait));
+        for (settles_in, are_told, wait) in [
+            (None, false, 200),
+            (Some(50), false, 50),
+            (Some(0), false, 0),
+            (Some(900), false, 200),
+            (None, true, 2000),
+            (Some(50), true, 50),
+        ] {
+            assert_eq!(Pace::wait(settles_in.map(ms), are_told), ms(wait));
         }
     }
 

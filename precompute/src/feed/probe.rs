@@ -385,8 +385,17 @@ fn judge_sentinels(sentinels: &[Said], followers: Option<u64>, facts: &mut Vec<S
             newest.sentinels
         ));
     }
-    if followers == Some(0) || newest.followers == 0 {
+    let known = || named().map(|(sentinel, named)| (sentinel, named.followers));
+    let most = known().map(|(_, known)| known).max();
+    if followers == Some(0) || most == Some(0) {
         doubt("no server follows the master now: nobody can take its place".into());
+        return;
+    }
+    let follow = most.max(followers).unwrap_or_default();
+    for (sentinel, known) in known().filter(|(_, known)| *known < follow) {
+        doubt(format!(
+            "the Sentinel at {sentinel} knows {known} of the {follow} servers that follow the master, so it may not find another one when that is lost; it asks every ten seconds, and if it stays so, see whether it may run INFO there"
+        ));
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     issuer_id::IssuerId,
     ledger::{IssuerState, States, reconcile::Known},
     limits::feed as limits,
-    pki::Serial,
+    pki::{Serial, Status},
     records::{Census, Change, Counts, Digest, Filling, Records, RecordsWriter},
 };
 
@@ -148,6 +148,21 @@ impl Replica {
                 held.told.take().iter().for_each(|status| held.note(status));
             }
         }
+    }
+
+    /// How the certificates stand that these sections speak of, of issuers that are here: one that is not listed is good.
+    pub fn statuses(&self, sections: &[Section]) -> Vec<(Issuer, Serial, Status)> {
+        let of = |Section { issuer, changes }: &Section| {
+            let (issuer, held) = (*issuer, self.issuers.get(issuer));
+            let status = |held: &Held, serial: &Serial| held.state.records.get(serial).map(|found| found.status);
+            let each = held.map(|held| {
+                let each = changes.iter().map(|said| (issuer, said.serial, status(held, &said.serial)));
+                each.map(|(issuer, serial, status)| (issuer, serial, status.unwrap_or(Status::Good)))
+                    .collect::<Vec<_>>()
+            });
+            each.unwrap_or_default()
+        };
+        sections.iter().flat_map(of).collect()
     }
 
     fn note_stranger(&mut self, issuer: Issuer) {

@@ -26,6 +26,7 @@ use std::{
     io::{self, Write as _},
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -35,7 +36,7 @@ use tracing::debug;
 use self::{
     catalogue::{Catalogue, Seen, Stamp},
     events::{Changed, Events},
-    file::{Issued, Said, Wanted},
+    file::{Issued, Known, Said, Wanted},
     told::Told,
 };
 use super::{
@@ -66,6 +67,8 @@ pub struct FilesOfIssuer {
     pub source: DirectorySource,
     /// Whose certificates count.
     pub issuer: Certificate,
+    /// Whether their hashes are wanted.
+    pub hashes: bool,
 }
 
 /// Which list the mirror has.
@@ -109,7 +112,7 @@ struct Directory {
 impl Files {
     pub(super) fn new(of: FilesOfIssuer) -> Self {
         Self {
-            wanted: Wanted::new(of.issuer, of.source.names),
+            wanted: Wanted::new(of.issuer, of.source.names, of.hashes),
             path: of.source.path,
             mirror: of.source.mirror,
             began: Instant::now(),
@@ -147,10 +150,11 @@ impl Files {
         }
         self.catalogue.forget_given();
         if noted.is_some()
-            && let Ok(listing) = Listing::open(&self.mirror, Form::Mirrored)
+            && let Ok(mut listing) = Listing::open(&self.mirror, Form::Mirrored)
         {
-            for Listed { serial, record } in listing.map_while(Result::ok) {
-                self.catalogue.recall(serial, record.not_after.unwrap_or(UnixTime::MAX));
+            while let Some(Ok(Listed { serial, record })) = listing.next() {
+                let (end, sha256) = (record.not_after.unwrap_or(UnixTime::MAX), listing.detail().sha256.map(Arc::new));
+                self.catalogue.recall(Issued { serial, of: Known { end, sha256 } });
             }
         }
         self.facts = noted;
@@ -366,9 +370,9 @@ fn is_of_interest(name: &OsString) -> bool {
 /// As lines of a mirror.
 fn lines(issued: &[Issued]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(64 * issued.len());
-    for (serial, end) in issued {
+    for Issued { serial, of: Known { end, sha256 } } in issued {
         let record = Record { status: Status::Good, not_after: Some(*end) };
-        mirror_line(&Listed { serial: *serial, record }, None, &mut lines);
+        mirror_line(&Listed { serial: *serial, record }, sha256.as_deref().copied(), &mut lines);
     }
     lines
 }

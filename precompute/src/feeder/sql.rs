@@ -111,6 +111,10 @@ pub(super) struct SqlFacts {
     newest: Option<(i64, Unit)>,
     /// Bytes appended to the mirror since.
     appended: u64,
+    /// Rows that changed before this are among those that were read then, and too many to be asked for again; in
+    /// milliseconds since 1970.
+    #[serde(default)]
+    floor: Option<i64>,
 }
 
 impl SqlFacts {
@@ -211,7 +215,7 @@ impl Rows {
         if noted.is_some()
             && let Some(known) = self.known.as_mut().filter(|known| !is_due(known))
             && let Some(link) = &mut self.link
-            && let Changes::Lines(lines) = changes_of(&self.of, link, known, question.now).await?
+            && let Changes::Lines(lines, _) = changes_of(&self.of, link, known, question.now).await?
         {
             let octets = lines.len() as u64;
             known.facts.appended += octets;
@@ -226,7 +230,7 @@ impl Rows {
         let Some(mut link) = self.link.take() else { return Err(Problem::new("has no connection")) };
         let of = self.of.clone();
         let mut beside = self.known.take().filter(|known| known.facts.newest.is_some() && of.source.mirror.is_file());
-        let mut known = Known::new(SqlFacts { whole: question.now.0, rows: 0, newest: None, appended: 0 });
+        let mut known = Known::new(SqlFacts { whole: question.now.0, rows: 0, newest: None, appended: 0, floor: None });
         let reading = read_all(&of, &mut link, draft, &mut known, question);
         let odd = tokio::select! {
             odd = reading => odd,
@@ -261,7 +265,7 @@ async fn read_all(
     let source = &of.source;
     let mut lines = MIRROR_BEGINNING.as_bytes().to_vec();
     let (mut odd, mut odds, mut failed) = (None, 0_u64, None);
-    let query = source.query.rows(&link.whose, None);
+    let query = source.query.rows(&link.whose);
     let read = link.link.rows(&query, question.within, |row| {
         let mut this = None;
         if let Some(listed) = known.note(row, &source.query, &mut this) {
@@ -283,11 +287,12 @@ async fn read_all(
     lines.extend_from_slice(MIRROR_CHANGES.as_bytes());
     known.begin(question.now, &source.query);
     let mut changes = changes_of(of, link, known, question.now).await?;
-    if matches!(changes, Changes::TooMany) && known.begin_by_clock(question.now) {
+    let are_many = !matches!(changes, Changes::Lines(_, rows) if rows <= limits::CHANGES_AGAIN_MAX);
+    if are_many && known.begin_behind(question.now, source.overlap) && matches!(changes, Changes::TooMany) {
         changes = changes_of(of, link, known, question.now).await?;
     }
     match changes {
-        Changes::Lines(changes) => lines.extend(changes),
+        Changes::Lines(changes, _) => lines.extend(changes),
         Changes::TooMany => {
             return Err(Problem::new(format!(
                 "{}: more than {} rows have changed while all were read; it is read again",
@@ -314,8 +319,8 @@ async fn follow(of: &RowsOfIssuer, known: Option<&mut Known>) -> std::convert::I
         }
         let Some(connected) = &mut link else { continue };
         match changes_of(of, connected, known, UnixTime::now()).await {
-            Ok(Changes::Lines(lines)) if lines.is_empty() => {}
-            Ok(Changes::Lines(lines)) => {
+            Ok(Changes::Lines(lines, _)) if lines.is_empty() => {}
+            Ok(Changes::Lines(lines, _)) => {
                 let _ = mirror::append(&of.source.mirror, &lines);
             }
             Ok(Changes::TooMany) => {}

@@ -65,8 +65,8 @@ impl FetchReport {
     }
 
     /// How long ago the origin was last heard, in seconds; 0 if it never was.
-    pub fn age(&self, now: UnixTime) -> u64 {
-        self.confirmed.map_or(0, |confirmed| now.since(confirmed).as_secs())
+    pub fn age(&self, now: UnixTime) -> Option<u64> {
+        Some(now.since(self.confirmed?).as_secs())
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
         fetching.failed("http://a/ca.crl: is broken".to_owned(), true);
         assert!(complaint().unwrap().ends_with("what it said last, at 1970-01-01T00:16:40Z, stays in use"));
         let report = fetching.report();
-        assert_eq!((report.asked, report.failed, report.age(UnixTime(1_060))), (3, 2, 60));
+        assert_eq!((report.asked, report.failed, report.age(UnixTime(1_060))), (3, 2, Some(60)));
         // Somebody has removed it.
         fetching.failed("gone".to_owned(), false);
         assert_eq!(fetching.report().confirmed, None);

@@ -113,6 +113,8 @@ pub struct HealthReport {
     pub warnings: Vec<String>,
     /// Its sources that are fetched.
     pub fetches: Vec<FetchReport>,
+    /// Since when all its certificates are answered as revoked with its own one.
+    pub ca_revoked_since: Option<UnixTime>,
 }
 
 impl HealthReport {
@@ -280,6 +282,12 @@ impl Health {
 
     pub(crate) fn changed(&self, records: u64) {
         self.lock().changed += records;
+    }
+
+    /// Notes since when all its certificates are answered as revoked with its own one: for people alone, since who answers
+    /// looks at the issuer itself.
+    pub(crate) fn ca_revoked(&self, since: Option<UnixTime>) {
+        self.lock().ca_revoked_since = since;
     }
 
     pub(crate) fn looked(&self, now: UnixTime) {

@@ -25,7 +25,7 @@ pub const MISSED_FOR: Duration = super::REMOVAL_DELAY;
 pub const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a file that is half of a certificate is looked at again and again; later it is seen with all others.
 pub const HALF_FOLLOWED_FOR: Duration = Duration::from_secs(60);
-/// Files of a directory: 400 bytes of memory each.
+/// Files of a directory: 400 bytes of memory each, and 60 more where answers carry the hashes of certificates.
 pub const FILES_MAX: usize = 2_000_000;
 /// Events that are taken at a time; more are a look at all files.
 pub const EVENTS_MAX: usize = 20_000;

@@ -219,6 +219,9 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(1);
 pub const TOLD_FAILURES_MAX: u32 = 3;
 /// How often who takes a snapshot's answers looks for the next chunk.
 pub const CHUNK_LOOK: Duration = Duration::from_millis(100);
+/// In what time a replica's log lists at most [`super::CHANGES_LOGGED_MAX`] changes by serial: a writer tells thousands
+/// a second where a list was uploaded.
+pub const CHANGES_LOGGED_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the log is reminded of what lasts.
 pub const REMARK_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long a replica may have no records until the log says why.

@@ -106,6 +106,14 @@ impl Carried {
         carried
     }
 
+    /// Whether it says of the certificate what is `known` now, as far as anything is. A newer CRL makes an answer no other.
+    pub fn agrees_with(&self, known: &Self) -> bool {
+        // Others have no place in a tail.
+        let is_kept = |time: &UnixTime| u32::try_from(time.0).is_ok_and(|seconds| seconds > 0);
+        known.cert_hash.is_none_or(|hash| self.cert_hash == Some(hash))
+            && known.invalidity_date.filter(is_kept).is_none_or(|time| self.invalidity_date == Some(time))
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

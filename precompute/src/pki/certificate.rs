@@ -23,7 +23,7 @@ use super::{
     Instant, Serial, UnixTime, VerifyError,
     elements::{Elements, Named},
     is_same_name,
-    name::Unlike,
+    name::{Unlike, shown},
     tag::SEQUENCE,
     verify_signed,
 };
@@ -133,12 +133,12 @@ impl Certificate {
 
     /// The subject in RFC 4514 form, for people.
     pub fn subject(&self) -> String {
-        self.parsed.tbs_certificate.subject.to_string()
+        shown(&self.parsed.tbs_certificate.subject)
     }
 
     /// The issuer in RFC 4514 form, for people.
     pub fn issuer(&self) -> String {
-        self.parsed.tbs_certificate.issuer.to_string()
+        shown(&self.parsed.tbs_certificate.issuer)
     }
 
     /// The serial number, if it is one that RFC 5280 allows.

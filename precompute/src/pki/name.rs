@@ -10,7 +10,11 @@
 
 use std::fmt;
 
-use x509_cert::der::Decode as _;
+use x509_cert::{
+    attr::AttributeTypeAndValue,
+    der::{Any, Decode as _, Tag, Tagged as _, asn1::SetOfVec},
+    name::{Name, RdnSequence, RelativeDistinguishedName},
+};
 
 use super::{
     Excerpt,
@@ -32,6 +36,21 @@ pub fn is_same_general_name(first: &[u8], second: &[u8]) -> bool {
     first == second || matches!((name(first), name(second)), (Ok(first), Ok(second)) if is_same_name(first, second))
 }
 
+/// A name in RFC 4514 form, for people: with text of every string type as text, which would be bytes in hexadecimal of some.
+pub(super) fn shown(name: &Name) -> String {
+    let in_utf8 = |attribute: &AttributeTypeAndValue| {
+        let value = text(attribute.value.tag().octet(), attribute.value.value())
+            .and_then(|text| Any::new(Tag::Utf8String, text.into_bytes()).ok());
+        let value = value.unwrap_or_else(|| attribute.value.clone());
+        AttributeTypeAndValue { oid: attribute.oid, value }
+    };
+    let rdn = |rdn: &RelativeDistinguishedName| {
+        let attributes: Vec<_> = rdn.0.iter().map(in_utf8).collect();
+        SetOfVec::try_from(attributes).map_or_else(|_| rdn.clone(), RelativeDistinguishedName)
+    };
+    RdnSequence(name.0.iter().map(rdn).collect()).to_string()
+}
+
 /// Shows two different names to people, even if both look alike.
 pub(crate) struct Unlike<'a> {
     pub(crate) names: &'a [u8],
@@ -40,7 +59,7 @@ pub(crate) struct Unlike<'a> {
 
 impl fmt::Display for Unlike<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |name| x509_cert::name::Name::from_der(name).map(|name| name.to_string()).unwrap_or_default();
+        let shown = |name| Name::from_der(name).map(|name| shown(&name)).unwrap_or_default();
         let (names, is) = (shown(self.names), shown(self.is));
         write!(f, "was issued by `{}`, not by `{}`", Excerpt(names.as_bytes()), Excerpt(is.as_bytes()))?;
         if names == is {

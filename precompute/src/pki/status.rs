@@ -85,6 +85,14 @@ pub enum Status {
 }
 
 impl Status {
+    /// In one word: `good`, or `revoked`, on hold as well.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Revoked { .. } => "revoked",
+        }
+    }
+
     /// Revoked for good, and not on hold.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Revoked { reason, .. } if !matches!(reason, Reason::CertificateHold))

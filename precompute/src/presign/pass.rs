@@ -194,7 +194,7 @@ impl PresignRunner {
         serial: &Serial,
         packed: &mut Vec<u8>,
     ) -> Option<Entry> {
-        subject.kept(&self.answers, forms.get(usize::from(form))?, serial, packed)
+        subject.kept_as_known(&self.answers, forms.get(usize::from(form))?, serial, packed)
     }
 
     /// Has the tasks signed, in order, until it is too `late` to begin another signature. Returns whether more is due now,
@@ -270,7 +270,7 @@ impl PresignRunner {
         let form = forms.get(usize::from(item.form))?;
         let found = subject.issuer.listed(&item.serial)?;
         let now = UnixTime::now();
-        let kept = subject.kept(&self.answers, form, &item.serial, packed);
+        let kept = subject.kept_as_known(&self.answers, form, &item.serial, packed);
         super::plan::due(
             (&subject.issuer.policy, subject.issuer.told_until()),
             found,

@@ -178,6 +178,26 @@ impl Subject {
         answers.get(&self.key(form, serial), self.packed_length(form), packed)
     }
 
+    /// The same unless it carries something else of the certificate than is known now: a source has corrected that.
+    #[inline]
+    pub(super) fn kept_as_known(
+        &self,
+        answers: &Answers,
+        form: &Form,
+        serial: &Serial,
+        packed: &mut Vec<u8>,
+    ) -> Option<Entry> {
+        let entry = self.kept(answers, form, serial, packed)?;
+        let carries = self.issuer.policy.carries;
+        if carries == Carries::NONE {
+            return Some(entry);
+        }
+        // Of what is not known yet, nothing is said.
+        let known = Kept::of(&entry).and_then(|kept| self.issuer.carried(serial, &kept.statement).ok());
+        let tail = packed.get(form.signer.packing().length()..).unwrap_or_default();
+        known.is_none_or(|known| Carried::of_tail(carries, tail).agrees_with(&known)).then_some(entry)
+    }
+
     /// Bytes of a kept answer of this form: its packed signature, and what it carries beside.
     pub fn packed_length(&self, form: &Form) -> usize {
         self.issuer.packed_length(&form.signer)

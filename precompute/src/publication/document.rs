@@ -43,6 +43,13 @@ impl Document {
         Self { modified: Some(modified), is_dated: true, ..self }
     }
 
+    /// The date that tells a copy of it from others (Last-Modified). None is told for a while: a CA may issue another one
+    /// within the same second, and who has the former must not be told after a restart, or by another machine, that it is
+    /// this one (RFC 9110 section 8.8.2.2).
+    pub fn date(&self, now: UnixTime) -> Option<UnixTime> {
+        self.modified.filter(|modified| modified.after(limits::DATED_AFTER) <= now)
+    }
+
     /// How long caches may keep it: until there is another one, and at most for so long. Zero where that time is over.
     pub fn max_age(&self, most: Duration, now: UnixTime) -> Duration {
         self.until.map_or(limits::UNDATED_MAX_AGE, |until| until.since(now)).min(most)

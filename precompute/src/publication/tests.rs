@@ -117,6 +117,17 @@ fn a_crl_that_is_read_again_is_the_same_document() {
     assert_eq!(first.etag, Document::new("one").etag);
 }
 
+/// After a restart nobody knew that there had been two, and who had the former one was told that nothing had changed.
+#[test]
+fn the_date_of_a_crl_is_told_once_no_other_one_of_its_second_comes() {
+    let issued = UnixTime(1000);
+    let document = Document::new("x").modified_at(issued);
+    for (now, told) in [(900, false), (1000, false), (1059, false), (1060, true), (u64::MAX, true)] {
+        assert_eq!(document.date(UnixTime(now)), told.then_some(issued), "{now}");
+    }
+    assert_eq!(Document::new("x").date(UnixTime(2000)), None);
+}
+
 #[test]
 fn caches_keep_a_document_until_the_next_one_and_no_longer_than_they_may() {
     let document = |until| Document { until, ..Document::new("x") };

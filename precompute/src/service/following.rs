@@ -15,6 +15,7 @@
 mod follower;
 mod level;
 mod loading;
+mod news;
 mod speaking;
 mod told;
 

@@ -12,6 +12,7 @@ use crate::{issuer::ActiveIssuer, limits, pki::UnixTime};
 /// Notes whether the issuer's own certificate is revoked now, and tells of it once. True if it was not noted before.
 fn note_revoked_ca(tenant: &Arc<str>, issuer: &ActiveIssuer, told: &mut HashSet<(Arc<str>, String)>) -> bool {
     let (is_new, name) = (issuer.note_revoked_ca(), &issuer.name);
+    issuer.state.health.ca_revoked(issuer.ca_revoked_since());
     if let Some(since) = issuer.ca_revoked_since()
         && told.insert((Arc::clone(tenant), name.clone()))
     {

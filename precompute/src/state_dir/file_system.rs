@@ -1,12 +1,13 @@
-//! Where a state directory may be: what the file systems promise to a database that must survive a crash.
+//! Where a state directory may be: what the file systems promise to a database that must survive a crash; and which files
+//! are on other machines.
 //!
 //! Purpose: network file systems are refused, since locks and fsync(2) on them depend on servers, mount options and
 //! leases, and two machines may have the same directory. Invariant: a file system that is not known here is not refused.
 //! It does not know what is kept there.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-use rustix::fs::statfs;
+use rustix::fs::{major, minor, statfs};
 
 /// What is to be said of a file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +47,41 @@ const KNOWN: [(u32, Verdict); 17] = [
 pub(super) fn verdict(path: &Path) -> Verdict {
     // One that cannot be asked is found out by who opens the book.
     statfs(path).map_or(Verdict::Fine, |stat| of_type(stat.f_type as u32))
+}
+
+/// The network file system of `path`, if it is on one, such as `NFS` or `fuse.sshfs`.
+pub(crate) fn network(path: &Path) -> Option<String> {
+    match verdict(path) {
+        Verdict::Network(name) => Some(name.to_owned()),
+        Verdict::Fuse => {
+            let device = fs::metadata(path).ok()?.dev();
+            let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+            let kind = kind_of(&mounts, &format!("{}:{}", major(device), minor(device)))?;
+            REACHES_OUT.contains(&kind).then(|| kind.to_owned())
+        }
+        Verdict::Memory(_) | Verdict::Fine => None,
+    }
+}
+
+/// File systems of FUSE that ask another machine, as mountinfo names them.
+const REACHES_OUT: [&str; 11] = [
+    "fuse.sshfs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.mount-s3",
+    "fuse.gcsfuse",
+    "fuse.goofys",
+    "fuse.glusterfs",
+    "fuse.ceph-fuse",
+    "fuse.davfs",
+    "fuse.curlftpfs",
+    "fuse.juicefs",
+];
+
+/// The type of the file system with this device number (`major:minor`) in the text of proc_pid_mountinfo(5).
+fn kind_of<'t>(mounts: &'t str, device: &str) -> Option<&'t str> {
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device))?;
+    line.split_once(" - ")?.1.split(' ').next()
 }
 
 fn of_type(magic: u32) -> Verdict {
@@ -111,6 +147,19 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), KNOWN.len());
+    }
+
+    #[test]
+    fn a_mount_is_found_by_its_device() {
+        let mounts = "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n\
+                      40 22 0:51 /a /mnt/ca\\040s rw,nosuid master:3 shared:7 - fuse.sshfs ca:/pki rw,user_id=0\n\
+                      41 22 0:5 / /x rw - fuse.gocryptfs x rw\n";
+        for (device, wanted) in
+            [("254:1", Some("ext4")), ("0:51", Some("fuse.sshfs")), ("0:5", Some("fuse.gocryptfs")), ("0:510", None)]
+        {
+            assert_eq!(kind_of(mounts, device), wanted);
+        }
+        assert_eq!(network(Path::new("/")), None);
     }
 
     #[test]

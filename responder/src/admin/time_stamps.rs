@@ -129,22 +129,24 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
     let ends = all.iter().map(|authority| (labels(*authority), authority.1.signer.use_of_key().ends.0));
     let help = "When no more tokens may be made with the key, by its certificate or before, Unix time";
     gauges(encoder, "tsa_key_usage_end_seconds", help, ends.collect())?;
-    type Read = fn(&ClockStatus) -> f64;
+    type Read = fn(&ClockStatus) -> Option<f64>;
     let seconds: [(&str, &str, Read); 3] = [
         ("tsa_clock_offset_seconds", "How far the clock is ahead of UTC, as far as its source knows", |state| {
-            state.discipline.map_or(f64::NAN, |discipline| discipline.offset as f64 / 1e9)
+            Some(state.discipline.as_ref()?.offset as f64 / 1e9)
         }),
         ("tsa_clock_uncertainty_seconds", "How wrong the source may be about the offset", |state| {
-            state.discipline.map_or(f64::NAN, |discipline| discipline.uncertainty as f64 / 1e9)
+            Some(state.discipline.as_ref()?.uncertainty as f64 / 1e9)
         }),
         ("tsa_clock_lease_seconds", "How long the clock stays trusted without a report from its source", |state| {
-            if state.lease_left == Duration::MAX { f64::INFINITY } else { state.lease_left.as_secs_f64() }
+            (state.lease_left != Duration::MAX).then_some(state.lease_left.as_secs_f64())
         }),
     ];
     for (name, help, read) in seconds {
         let mut metric = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
         for (labels, state) in &states {
-            metric.encode_family(labels)?.encode_gauge(&read(state))?;
+            if let Some(value) = read(state) {
+                metric.encode_family(labels)?.encode_gauge(&value)?;
+            }
         }
     }
     let transitions = states.iter().flat_map(|(labels, state)| {

@@ -17,7 +17,7 @@ use crate::{
     limits,
     metrics::RequestResult,
     net::{
-        http::Method,
+        http::{Method, status_written},
         service::{Request, Responded},
     },
     ocsp::{
@@ -52,6 +52,7 @@ pub(super) async fn respond(
 ) -> Responded {
     desk.turns.note_others();
     let (before, is_told) = (out.len(), desk.access.draws());
+    let begun = is_told.then(Instant::now);
     let reply = Reply { request, policy: &route.tenant.policy };
     let ((issuer, serial), next) = at_once(desk, route, reply, is_told, out);
     let result = match next {
@@ -68,10 +69,11 @@ pub(super) async fn respond(
     };
     let tenant = route.tenant;
     issuer.map_or(&tenant.requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
-    if is_told {
+    if let Some(begun) = begun {
         let about = access::About::Certificates { issuer: issuer.map(Arc::clone), serial, result };
         let (client, tenant, method) = (request.client.address(), Arc::clone(&tenant.name), Some(route.method));
-        desk.tell(Line { client, tenant, about, method, octets: out.len() - before });
+        let (path, status, took) = (access::path(request.head.path), status_written(&out[before..]), begun.elapsed());
+        desk.tell(Line { client, tenant, about, method, path, status, octets: out.len() - before, took });
     }
     if result == RequestResult::Signed { Responded::Signed } else { Responded::Kept }
 }

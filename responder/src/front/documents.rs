@@ -3,14 +3,17 @@
 //! Invariant: a small document is copied into the output, as an answer is; a large one is sent from the memory that all
 //! responses share. It does not know which CRL is published.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use precompute::{pki::UnixTime, publication::Document};
 
 use super::route::PublishedRoute;
 use crate::{
-    access::{About, Line},
+    access::{self, About, Line},
     desk::Desk,
     limits,
     metrics::RequestResult,
@@ -19,6 +22,7 @@ use crate::{
             conditions::Validators,
             response::{Reason, Refusal, Representation},
             status::Status,
+            status_written,
         },
         service::{Request, Responded},
     },
@@ -60,8 +64,7 @@ impl Served<'_> {
             length: document.octets.len(),
             validators: Validators {
                 etag: document.etag.as_bytes(),
-                // RFC 9110 section 8.8.2.1: never later than Date.
-                modified: document.modified.map(|modified| modified.min(now)),
+                modified: document.date(now),
                 dated: document.is_dated,
             },
             max_age,
@@ -86,6 +89,7 @@ pub(super) fn respond(
     out: &mut Vec<u8>,
 ) -> Responded {
     let (before, now) = (out.len(), UnixTime::now());
+    let begun = desk.access.draws().then(Instant::now);
     let (issuer, (result, rest)) = match route.target {
         PublishedTarget::Crl { issuer, suffix } => {
             let crls = issuer.state.publication.crls();
@@ -111,13 +115,16 @@ pub(super) fn respond(
     };
     let tenant = route.tenant;
     issuer.map_or(&tenant.requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
-    if desk.access.draws() {
+    if let Some(begun) = begun {
         desk.tell(Line {
             client: request.client.address(),
             tenant: Arc::clone(&tenant.name),
             about: About::Certificates { issuer: issuer.map(Arc::clone), serial: None, result },
             method: Some(route.method),
+            path: access::path(request.head.path),
+            status: status_written(&out[before..]),
             octets: out.len() - before + rest.as_ref().map_or(0, Bytes::len),
+            took: begun.elapsed(),
         });
     }
     rest.map_or(Responded::Kept, Responded::Shared)

@@ -18,7 +18,7 @@ use super::{
     route::{self, TimeStampsRoute},
 };
 use crate::{
-    access::{About, Line},
+    access::{self, About, Line},
     desk::{Desk, TokenBuffers},
     limits,
     net::{
@@ -94,9 +94,12 @@ pub(super) async fn respond(
             desk.tell(Line {
                 client: request.client.address(),
                 tenant: Arc::clone(&route.tenant.name),
-                about: About::TimeStamp { tsa: Arc::clone(authority), outcome, status, took: begun.elapsed() },
+                about: About::TimeStamp { tsa: Arc::clone(authority), outcome },
                 method: route::place(request.head.method),
+                path: access::path(request.head.path),
+                status: Some(status.code()),
                 octets: out.len() - before + shared.as_ref().map_or(0, Bytes::len),
+                took: begun.elapsed(),
             });
         }
     }

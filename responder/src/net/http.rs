@@ -22,6 +22,13 @@ pub use self::list::List;
 use self::{list::members, status::Status};
 use crate::limits;
 
+/// The status of a response that was written, as its first line says (RFC 9112 section 4); `None` if none was.
+pub fn status_written(response: &[u8]) -> Option<u16> {
+    const AFTER_VERSION: usize = "HTTP/1.1 ".len();
+    let digits = response.get(AFTER_VERSION..AFTER_VERSION + 3)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 /// Why a request is refused; the connection ends after it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Rejection {

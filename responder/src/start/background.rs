@@ -1,6 +1,7 @@
 //! Periodic tasks of the running service, which end with it. It does not know requests.
 
 use std::{
+    collections::HashSet,
     net::TcpListener,
     sync::Arc,
     time::{Duration, Instant},
@@ -9,22 +10,28 @@ use std::{
 use axum::Router;
 use precompute::{
     admin::listener::{Bounds, serve},
-    pki::FileError,
+    limits::SIGNER_LOOK,
+    pki::{FileError, UnixTime},
 };
-use tokio::task::{JoinSet, spawn_blocking};
-use tracing::warn;
+use tokio::{
+    sync::watch,
+    task::{JoinSet, spawn_blocking},
+};
+use tracing::{info, warn};
 
-use crate::{limits, net::tls::Certificates, tsa::clocks::Clocks};
+use crate::{limits, net::tls::Certificates, site::Site, tsa::clocks::Clocks};
 
 /// Starts them beside a role's own `tasks`; dropping those ends all.
 pub(super) fn start(
     clocks: &Arc<Clocks>,
+    sites: watch::Receiver<Arc<Site>>,
     certificates: Option<&Arc<Certificates>>,
     (admin, router): (TcpListener, Router),
     tasks: &mut JoinSet<()>,
 ) -> std::io::Result<()> {
     tasks.spawn(serve(into_tokio(admin)?, router, Bounds::default()));
     tasks.spawn(keep_notes(clocks));
+    tasks.spawn(watch_time_stamps(sites));
     if let Some(certificates) = certificates {
         tasks.spawn(follow_certificates(Arc::clone(certificates)));
     }
@@ -43,6 +50,35 @@ async fn follow_certificates(certificates: Arc<Certificates>) {
         tokio::time::sleep(limits::TLS_LOOK).await;
         let certificates = Arc::clone(&certificates);
         let _ = spawn_blocking(move || certificates.follow()).await;
+    }
+}
+
+/// Logs when an authority makes no more tokens because of its certificate, and when it does again: health shows it, but
+/// nobody looks there in the log of a night.
+async fn watch_time_stamps(sites: watch::Receiver<Arc<Site>>) {
+    let mut told = HashSet::new();
+    loop {
+        let (site, now) = (Arc::clone(&sites.borrow()), UnixTime::now());
+        let mut found = HashSet::new();
+        for (tenant, authority) in site.authorities() {
+            let named = (tenant.to_owned(), authority.name.clone());
+            match authority.fault_of_signer(now) {
+                Some(fault) => {
+                    if !told.contains(&named) {
+                        warn!(tenant, tsa = authority.name, "no time-stamps: {fault}");
+                    }
+                    found.insert(named);
+                }
+                None if told.contains(&named) => {
+                    info!(tenant, tsa = authority.name, "time-stamps are made again, with another certificate");
+                }
+                None => {}
+            }
+        }
+        told = found;
+        // What was replaced is dropped with its sessions, which the next may be waiting for.
+        drop(site);
+        tokio::time::sleep(SIGNER_LOOK).await;
     }
 }
 

@@ -140,7 +140,8 @@ impl Serving {
     ) -> Result<(), Box<dyn Error>> {
         let Signals { hangup, mut end } = signals;
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
-        background::start(&self.time_stamps.clocks, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
+        let sites = self.sites.subscribe();
+        background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
         let asked = reload_socket::listen(&self.config.common.state_dir, &mut tasks);
         let reload = Arc::new(reload);
         let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
@@ -205,6 +206,7 @@ impl Serving {
             counters: self.workers.counters.clone(),
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
+            tls: self.certificates.clone(),
             server,
         }
     }

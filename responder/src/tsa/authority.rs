@@ -277,18 +277,21 @@ impl Authority {
                 left.as_secs_f64()
             ));
         }
-        let use_of_key = self.signer.use_of_key();
-        if use_of_key.is_over(now) {
-            let UseOfKey { ends, by, .. } = use_of_key;
+        self.fault_of_signer(now)
+            .or_else(|| self.signer.signing().status().is_down().then(|| "no holder of its key works".to_owned()))
+    }
+
+    /// Why its certificate allows no token now, for operators.
+    pub fn fault_of_signer(&self, now: UnixTime) -> Option<String> {
+        let UseOfKey { ends, by, .. } = self.signer.use_of_key();
+        if self.signer.use_of_key().is_over(now) {
             return Some(format!(
                 "the use of its key ended at {ends} by {by}; have a certificate issued for a new key"
             ));
         }
-        if !self.signer.is_valid(now) {
-            let not_after = self.signer.not_after();
-            return Some(format!("the certificate is not valid now (it ends at {not_after}); renew it"));
-        }
-        self.signer.signing().status().is_down().then(|| "no holder of its key works".to_owned())
+        let not_after = self.signer.not_after();
+        (!self.signer.is_valid(now))
+            .then(|| format!("the certificate is not valid now (it ends at {not_after}); renew it"))
     }
 }
 

@@ -26,6 +26,7 @@ pub struct ClusterPlan {
     pub(super) clock: Option<FakeClock>,
     pub(super) has_hosts: bool,
     pub(super) distance: Option<Duration>,
+    pub(super) renews: bool,
 }
 
 impl Default for ClusterPlan {
@@ -51,6 +52,7 @@ impl Default for ClusterPlan {
             clock: None,
             has_hosts: false,
             distance: None,
+            renews: false,
         }
     }
 }
@@ -165,6 +167,14 @@ impl ClusterPlan {
     #[must_use]
     pub fn set_of_replicas(mut self, lines: &str) -> Self {
         let _ = writeln!(self.of_replicas, "{lines}");
+        self
+    }
+
+    /// With a signer whose certificate ends in a day. Writers have a new one issued and put it into the file that all have; replicas
+    /// take it from there.
+    #[must_use]
+    pub fn renewing(mut self) -> Self {
+        self.renews = true;
         self
     }
 

@@ -216,3 +216,31 @@ fn a_replica_without_a_key_waits_for_the_answer_of_a_record_that_has_just_change
     }
     clients.end_with_only(&[Status::Good, Status::Revoked]);
 }
+
+/// The writer has the certificate issued, replicas take it from the file that all have, and answers go on all the while.
+#[test]
+fn replicas_serve_what_a_renewed_certificate_signs_without_a_restart() {
+    let cluster = ClusterPlan::of(1, 2).renewing().start();
+    let serial = issued(&cluster);
+    let ask = Ask::serial(&cluster.ca, &serial);
+    let carries = |replica: usize, certificate: &[u8]| {
+        let [body, _] = bodies(&cluster, replica, &ask.request());
+        ask.read(&body).expect(Status::Good);
+        body.windows(certificate.len()).any(|window| window == certificate)
+    };
+    let pids: Vec<_> = cluster.replicas.iter().map(|replica| replica.process().pid()).collect();
+    cluster.until("it is renewed", SOON, || {
+        let renewed = cluster.writers[0].feed_metric("ostia_signer_renewals_total", "issuer=\"ca\"")?;
+        (renewed == 1.0).then_some(())
+    });
+    let new = cluster.signers_certificate();
+    for replica in [0, 1] {
+        cluster.until("its answers are served", SOON, || carries(replica, &new).then_some(()));
+    }
+    let gone = revoked(&cluster);
+    for replica in [0, 1] {
+        cluster.until("a revocation comes", SOON, || (cluster.says(replica, &gone)? == Status::Revoked).then_some(()));
+        assert!(carries(replica, &new));
+    }
+    assert_eq!(pids, cluster.replicas.iter().map(|replica| replica.process().pid()).collect::<Vec<_>>());
+}

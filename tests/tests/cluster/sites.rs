@@ -18,17 +18,18 @@ use crate::{SOON, revoked, until_logged};
 const BEGINS_ANEW_WITHIN: Duration = Duration::from_secs(30);
 
 /// Two sites.
-struct Sites {
-    cluster: Cluster,
+pub(super) struct Sites {
+    pub(super) cluster: Cluster,
     redis: RedisServer,
     relay: Option<Launched>,
     dir: tempfile::TempDir,
-    admin: SocketAddr,
+    /// Of the relay.
+    pub(super) admin: SocketAddr,
 }
 
 impl Sites {
     /// A writer and a replica at each, all of which have everything.
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let cluster = ClusterPlan::of(2, 2).set_up();
         let redis = RedisServer::start();
         let (here, there) = (format!("127.0.0.1:{}", cluster.redis.port()), format!("127.0.0.1:{}", redis.port()));

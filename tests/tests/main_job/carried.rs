@@ -123,3 +123,29 @@ fn good_is_said_with_the_hash_of_the_certificate_and_not_without() {
         let _ = fs::remove_file(responder.site.dir().join("state/answers.redb"));
     }
 }
+
+/// The files of a directory hold the certificates themselves; one that is named by a serial number alone has no hash.
+#[test]
+fn the_certificates_of_a_directory_are_good_with_their_hashes() {
+    let ca = Ca::new("Filed");
+    let (filed, added, named) = (ca.issue(), ca.issue(), ca.issue());
+    let certs = ca.file("certs");
+    fs::create_dir(&certs).unwrap();
+    let file = |leaf: &Leaf| fs::copy(&leaf.path, certs.join(format!("{}.pem", leaf.serial))).unwrap();
+    file(&filed);
+    fs::write(certs.join(&named.serial), "").unwrap();
+    let sources = format!("issued = \"{}/\"\ncert_hash = true", certs.display());
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let responder = Site::new(&[Tenant::new("tests").issuer("ca", &ca, &sources, &signer.lines())]).start();
+    let becomes = |leaf: &Leaf, wanted: &Status| {
+        let said = || Ask::about(&ca, leaf).at(responder.http(), "/").status == *wanted;
+        until("it is answered so", PATIENCE, || said().then_some(()));
+    };
+    becomes(&named, &Status::error("trylater"));
+    for leaf in [&filed, &added] {
+        file(leaf);
+        becomes(leaf, &Status::Good);
+        let response = response(&responder, &Ask::about(&ca, leaf));
+        assert_eq!(extension(&elements(ca.dir(), &response), "1.3.36.8.3.13"), Some(cert_hash(leaf)));
+    }
+}

@@ -296,7 +296,7 @@ fn keys_check_tells_faults_as_a_start_does_and_tries_a_wrong_pin_once() {
     let site = site(&hsm, &[tenant]);
     hsm.write_pin("1234-wrong");
     let checked = check(&site, &hsm);
-    assert_eq!(checked.status.code(), Some(1), "{}", checked.text);
+    assert_eq!(checked.status.code(), Some(78), "{}", checked.text);
     for said in [
         "issuer[0].signer.key: the token `a`: C_Login says CKR_PIN_INCORRECT to the PIN in",
         "issuer[0].signer.key: the token `b`: C_Login says CKR_PIN_INCORRECT to the PIN in",

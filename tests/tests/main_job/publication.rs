@@ -23,11 +23,11 @@ fn publishing(ca: &Ca, crls: &[&Path]) -> String {
     format!("index = {:?}\ncrl = {crls:?}\npublish = [\"crl\", \"ca\"]", ca.index())
 }
 
-/// A CA with its signer and a CRL in PEM.
+/// A CA with its signer and a CRL in PEM, which is old enough to be told by its date.
 fn authority(name: &str) -> (Ca, Signer, PathBuf) {
     let ca = Ca::new(name);
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
-    let crl = ca.write_crl("ca.crl");
+    let crl = ca.write_older_crl("ca.crl");
     (ca, signer, crl)
 }
 

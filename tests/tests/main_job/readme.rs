@@ -58,6 +58,20 @@ fn readmes_two_commands_and_what_to_try_on_the_demo_work_as_they_stand() {
     assert!(ask(again).contains(": revoked") && begin.elapsed() < Duration::from_millis(4500), "{:?}", begin.elapsed());
     [query, stamp].into_iter().for_each(|line| drop(ask(line)));
     assert!(ask(verify).contains("Verification: OK"));
+
+    // And what the responder says on its page.
+    let page = ostia_tests::http::get(http, "/").text();
+    let files = [("CERTIFICATE.pem", "good.pem"), ("ROOT.pem", "ca.pem"), ("CA.pem", "ca.pem"), ("FILE", "ca.pem")];
+    let mut commands: Vec<String> =
+        page.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect();
+    assert_eq!(commands.len(), 5, "{page}");
+    for (name, file) in files {
+        commands.iter_mut().for_each(|command| *command = command.replace(name, &format!("ostia-demo/{file}")));
+    }
+    let answers = commands.iter().map(|command| ask(&command.replace("URL", &format!("http://{http}"))));
+    let [ocsp, .., stamp] = &answers.collect::<Vec<_>>()[..] else { panic!("{commands:?}") };
+    assert!(ocsp.contains("Response verify OK") && ocsp.contains(": revoked"), "{ocsp}");
+    assert!(stamp.contains("Verification: OK"), "{stamp}");
     drop(demo);
 }
 
@@ -183,15 +197,10 @@ fn every_metric_is_documented_and_every_documented_one_is_given() {
         recorded.replacen("[tenant.issuer.signer]\n", "[tenant.issuer.signer]\nrenew = {}\n", 1)
     });
     let metrics = site.start().metrics() + &crate::replica::metrics();
-    // A counter and an information have a suffix on their series, by which everybody asks for them.
     let given: BTreeSet<_> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| match kind {
-            "counter" => format!("{name}_total"),
-            "info" => format!("{name}_info"),
-            _ => name.to_owned(),
-        })
+        .map(|(name, _)| name.to_owned())
         .collect();
     let page = page("responder/README.md");
     let table = page.split("\n### Metrics\n").nth(1).unwrap().split("\n### ").next().unwrap();

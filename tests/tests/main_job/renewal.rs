@@ -112,6 +112,13 @@ fn a_signer_renews_itself_under_load_without_a_failure_and_a_restart_prefers_the
     responder.reload(|text| text + "\n# changed\n");
     until("it is read again", PATIENCE, || responder.log().contains("was read again").then_some(()));
     assert!(carries(&responder, &request, &new));
+
+    // Without the operator's file nothing starts, and what would help is named.
+    fs::remove_file(&signer.certificate).unwrap();
+    let site = responder.into_site();
+    site.is_refused(&["signer.certificate", "certificates that were renewed are kept in ", "/state/renewed: copy"]);
+    fs::copy(kept(&site.dir().join("state")).unwrap(), &signer.certificate).unwrap();
+    assert!(carries(&site.start(), &request, &new));
 }
 
 /// The operator may be in the middle of editing.
@@ -183,6 +190,20 @@ fn a_request_in_a_file_is_answered_by_another_certificate_in_the_signers() {
         let issue = ["ca", "-config", "openssl.cnf", "-batch", "-notext", "-extensions", "ocsp_signer"];
         openssl(ca.dir(), [&issue[..], &["-in", "next.csr", "-out", "next.pem"]].concat());
         let former = fs::read(&signer.certificate).unwrap();
+        // Each file that is wrong is told at once, and the former certificate signs on.
+        let other_ca = Ca::new("Other");
+        let other = other_ca.delegate(Delegate::Proper, KeyKind::P256);
+        for (wrong, told) in [
+            (fs::read(other.certificate).unwrap(), "has changed, and its certificate "),
+            (b"half of it\n".to_vec(), "its file has changed: "),
+            (fs::read(ca.certificate()).unwrap(), "has changed, and its certificate "),
+        ] {
+            let count = || responder.log().matches(told).count();
+            let before = count();
+            fs::write(&signer.certificate, wrong).unwrap();
+            until("it is told", PATIENCE, || (count() > before).then_some(()));
+        }
+        assert!(!responder.log().contains("the new certificate is in use"), "{}", responder.log());
         fs::rename(ca.file("next.pem"), &signer.certificate).unwrap();
         until("it is taken", PATIENCE, || {
             (responder.metric("ostia_signer_renewals_total", "issuer=\"ca\"") == 1.0).then_some(())

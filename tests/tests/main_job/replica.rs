@@ -245,3 +245,39 @@ fn answers_for_two_hashes_come_to_a_replica_once_and_serve_both() {
     assert_eq!(replica.metric("ostia_feed_answers_total", "outcome=\"unknown_form\""), 0.0);
     assert_eq!(replica.metric("ostia_answers", ""), replica.metric("ostia_records", ""));
 }
+
+/// Who looks into the log of the server that has answered finds the revocation there, whichever server it is.
+#[test]
+fn a_replica_tells_revocations_of_the_feed_by_their_serials_and_a_list_by_a_number() {
+    let world = World::new();
+    let leaf = world.ca.issue();
+    let site = world.replica(&world.signer);
+    let _processes = [Running::start(site.serve(), &site), world.start_writer()];
+    let log = || fs::read_to_string(site.dir().join("log")).unwrap();
+    let lines = |words: &[&str]| log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
+    until("it is ready", PATIENCE, || readiness(&site, "").filter(|(status, _)| *status == 200));
+    until("it answers", PATIENCE, || {
+        (Ask::about(&world.ca, &leaf).at(site.http, "/").status == Status::Good).then_some(())
+    });
+    let by_feed = "\"by\":\"feed\"";
+    world.ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    let told = ["\"message\":\"revoked\"", &leaf.serial, "keyCompromise", "\"issuer\":\"ca\"", by_feed];
+    until("it is told", PATIENCE, || (lines(&told) == 1).then_some(()));
+    // Two hundred at once.
+    let index = fs::read_to_string(world.ca.index()).unwrap();
+    let more = |n: usize| format!("R\t350101000000Z\t260101000000Z\tABCD{n:04}\tunknown\t/CN=many\n");
+    world.ca.replace_index(&(index + &(0..200).map(more).collect::<String>()));
+    let revoked = ["\"message\":\"revoked\"", by_feed];
+    let rest = "more certificates were revoked or released";
+    let more = || -> u64 {
+        let log = log();
+        let told = log.lines().filter(|line| line.contains(rest) && line.contains(by_feed));
+        told.map(|line| {
+            line.split("\"more\":").nth(1).unwrap().split([',', '}']).next().unwrap().parse::<u64>().unwrap()
+        })
+        .sum()
+    };
+    // The list came at once, so a hundred of it are told by serial, or one less beside the one before.
+    until("a hundred, and how many more", PATIENCE, || (lines(&revoked) as u64 + more() == 201).then_some(()));
+    assert!([100, 101].contains(&lines(&revoked)), "{}", log());
+}

@@ -12,6 +12,8 @@ use ostia_tests::{
     openssl, until,
 };
 
+use crate::pushes::with_api;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Less than the 10 s between two passes that nobody wants sooner.
@@ -181,23 +183,34 @@ fn what_is_signed_ahead_offline_is_not_signed_by_a_revoked_delegate() {
     assert_eq!(signed_by(&asked(&responder, &Ask::about(&ca, &leaf))), name(&b));
 }
 
-/// A sub-CA whose root revokes it takes its certificates with it, within two seconds, also after a restart.
+/// A sub-CA whose root revokes it takes its certificates with it, and those of the CA below, within two seconds, also
+/// after a restart.
 #[test]
 fn the_certificates_of_a_ca_that_its_root_revokes_are_revoked_with_it() {
-    let (root, sub) = (Ca::new("Root"), Ca::new("Sub"));
+    let (root, sub, issuing) = (Ca::new("Root"), Ca::new("Sub"), Ca::new("Issuing"));
     let own = root.certify_ca(&sub);
+    sub.certify_ca(&issuing);
     let (good, before) = (sub.issue(), sub.issue());
     sub.revoke(&before, &["-crl_reason", "superseded"]);
     let lines = |ca: &Ca| (format!("index = {:?}", ca.index()), ca.delegate(Delegate::Proper, KeyKind::P256).lines());
-    let ((above, by_root), (below, by_sub)) = (lines(&root), lines(&sub));
+    let ((above, by_root), (below, by_sub), (lowest, by_issuing)) = (lines(&root), lines(&sub), lines(&issuing));
+    let under_both = issuing.issue();
     let tenant = Tenant::new("tests").set("ca_revoked = \"all\"").presigned();
-    let site = Site::new(&[tenant.issuer("root", &root, &above, &by_root).issuer("sub", &sub, &below, &by_sub)]);
+    let tenant = tenant.issuer("root", &root, &above, &by_root).issuer("sub", &sub, &below, &by_sub);
+    let site = with_api(Site::new(&[tenant.issuer("issuing", &issuing, &lowest, &by_issuing)]));
     let mut responder = site.start();
-    let both = [&root, &sub].map(|ca| fs::read_to_string(ca.certificate()).unwrap()).concat();
-    fs::write(root.file("both.pem"), both).unwrap();
-    let about = |leaf: &Leaf| Ask::about(&sub, leaf).trusting_file(root.file("both.pem"));
-    let ask = |responder: &Responder, leaf: &Leaf| about(leaf).at(responder.http(), "/");
+    let all = [&root, &sub, &issuing].map(|ca| fs::read_to_string(ca.certificate()).unwrap()).concat();
+    fs::write(root.file("all.pem"), all).unwrap();
+    let of = |ca: &Ca, responder: &Responder, leaf: &Leaf| {
+        Ask::about(ca, leaf).trusting_file(root.file("all.pem")).at(responder.http(), "/")
+    };
+    let ask = |responder: &Responder, leaf: &Leaf| of(&sub, responder, leaf);
     ask(&responder, &good).expect(Status::Good);
+    of(&issuing, &responder, &under_both).expect(Status::Good);
+    let told = |responder: &Responder, leaf: &Leaf| responder.site.precompute("status", &[&leaf.serial]).text;
+    let text = told(&responder, &good);
+    assert!(text.contains("tests/sub: good, valid until"), "{text}");
+    assert!(!responder.metrics().contains("ostia_ca_revoked_since_seconds{"));
     let own_time = ask(&responder, &before).expect(Status::Revoked).revocation_time;
 
     root.revoke(&own, &["-crl_reason", "cessationOfOperation"]);
@@ -208,8 +221,24 @@ fn the_certificates_of_a_ca_that_its_root_revokes_are_revoked_with_it() {
     for _ in 0..2 {
         let answer = ask(&responder, &good).expect(Status::Revoked);
         assert_eq!((answer.reason.as_deref(), &answer.revocation_time), (Some("cACompromise"), &since));
+        let answer = of(&issuing, &responder, &under_both).expect(Status::Revoked);
+        assert_eq!((answer.reason.as_deref(), &answer.revocation_time), (Some("cACompromise"), &since));
         let answer = ask(&responder, &before).expect(Status::Revoked);
         assert_eq!((answer.reason.as_deref(), &answer.revocation_time), (Some("superseded"), &own_time));
+        // Whoever looks it up, or looks at health, is told the same.
+        let text = until("it is told", PATIENCE, || {
+            let text = told(&responder, &good);
+            text.contains("cACompromise (its CA is revoked since ").then_some(text)
+        });
+        assert!(text.contains("; by itself it is good), valid until "), "{text}");
+        let text = told(&responder, &before);
+        assert!(text.contains(" superseded (its CA is revoked since "), "{text}");
+        let (status, health) = responder.readiness();
+        for ca in ["sub", "issuing"] {
+            let line = format!("warning: tests/{ca}: the CA's own certificate is revoked since ");
+            assert!(status == 200 && health.contains(&line), "{health}");
+            assert!(responder.metric("ostia_ca_revoked_since_seconds", ca) > 1.7e9);
+        }
         responder = responder.kill_and_start_again();
     }
     assert!(responder.log().contains("the CA's own certificate is revoked"), "{}", responder.log());

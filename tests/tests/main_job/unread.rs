@@ -67,7 +67,7 @@ fn no_program_panics_because_nobody_reads_on() {
     for (program, arguments, code) in [
         (&programs.responder, ["check"], 78),
         (&programs.responder, ["serve"], 78),
-        (&programs.precompute, ["sync"], 1),
+        (&programs.precompute, ["sync"], 78),
     ] {
         let (status, _) = run_unread(&mut of(program, &[&arguments, &config[..]].concat()), true);
         assert_eq!(status.code(), Some(code), "{arguments:?}");

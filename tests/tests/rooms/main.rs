@@ -19,6 +19,7 @@ type Rooms = &'static [(&'static str, &'static str)];
 const PRECOMPUTE: Rooms = &[
     ("limits", "bounds are numbers"),
     ("sync", "atomics: those of the standard library, or of a model"),
+    ("file_events", "what the kernel tells of changes in directories"),
     ("output", "words for a terminal"),
     ("log", "lines for the log"),
     ("pki", "the nouns of the field, DER and hexadecimal: everybody's"),

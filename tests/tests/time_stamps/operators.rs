@@ -50,6 +50,7 @@ fn a_sample_of_the_requests_for_time_stamps_is_told_in_the_log() {
         assert_eq!(told, [method, result, status], "{line}");
         assert_eq!(["tenant", "tsa"].map(|name| field(line, name)), ["tests", "stamps"]);
         assert!(field(line, "client").starts_with("127."), "{line}");
+        assert!(["/tsa", "/tsa/chain.pem"].contains(&field(line, "path").as_str()), "{line}");
         let seconds: f64 = field(line, "seconds").parse().unwrap();
         assert!(seconds > 0.0 && seconds < Duration::from_secs(10).as_secs_f64(), "{line}");
     }

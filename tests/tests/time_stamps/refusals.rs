@@ -157,12 +157,15 @@ fn no_token_is_made_once_the_use_of_a_key_has_ended() {
     let instant = |seconds: u32| {
         bash(ca.dir(), &format!("date -u -d '+{seconds} seconds' +%Y-%m-%dT%H:%M:%SZ")).trim().to_owned()
     };
-    let end_of = |seconds: u32| format!("key_usage_end = {:?}", instant(seconds));
+    let end_of = |seconds: u32| format!("key_usage_end = {}", instant(seconds));
     site(&with("key_usage_end = \"2024-02-01T00:00:00Z\"")).is_refused(&[
         "tenant.tsa.signer.key_usage_end: is of a key that may make tokens from",
         "to 2024-02-01T00:00:00Z by `key_usage_end`, not now",
     ]);
     site(&with("key_usage_end = \"soon\"")).is_refused(&["key_usage_end: is `soon`, which is no time"]);
+    site(&with("key_usage_end = 2026-02-30")).is_refused(&["is not TOML: invalid date", "key_usage_end"]);
+    site(&with("key_usage_end = 2034-02-01T00:00:00"))
+        .is_refused(&["key_usage_end: is `2034-02-01T00:00:00`, which is no time"]);
     let in_an_hour = Tsa::of("stamps", &signer).set_signer(&end_of(3600));
     site(&in_an_hour).is_refused(&["validity_left", "is of a key whose use ends at", "in less than the 1d that"]);
 
@@ -203,6 +206,8 @@ fn no_token_is_made_once_the_use_of_a_key_has_ended() {
         text.contains("tests/stamps: the use of its key ended at ") && text.contains("by `key_usage_end`"),
         "{text}"
     );
+    let told = "no time-stamps: the use of its key ended at ";
+    until("the log tells it", PATIENCE, || responder.log().contains(told).then_some(()));
 }
 
 #[test]

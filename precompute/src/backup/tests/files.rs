@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         Contents, Counts, Refusal,
-        framing::{Check, FAILED, MAGIC, OTHER, RECORDS, VERSION},
+        framing::{Check, FAILED, HASHES, MAGIC, OTHER, RECORDS, VERSION},
         rows,
     },
     *,
@@ -31,6 +31,7 @@ fn whole() -> Vec<u8> {
     let mark = CrlMark { number: Some(CrlNumber::from_padded([7; 20])), this_update: THEN, digest: [9; 32] };
     let crl_marks = CrlMarks::of_one(Some(mark), None, Some(CrlScope([5; 32])));
     let batch = Batch {
+        hashes: &[(serial(4), [4; 32]), (serial(5), [5; 32])],
         crl_marks: Some(&crl_marks),
         verified: Some(THEN),
         succeeds: std::slice::from_ref(&former),
@@ -151,11 +152,13 @@ fn frames_that_make_no_sense_are_refused_and_those_of_others_passed_over() {
     let before_end = &whole[..places[places.len() - 2]];
     let end = 3u64.to_be_bytes();
     read(&with_frame(before_end, super::super::framing::END, &end)).unwrap();
-    read(&with_frame(&with_frame(before_end, OTHER, b"later"), super::super::framing::END, &end)).unwrap();
+    read(&with_frame(&with_frame(before_end, OTHER + 1, b"later"), super::super::framing::END, &end)).unwrap();
     let mut row = Vec::new();
     rows::put(&mut row, &serial(9), &good(), Origin::SOURCE);
     let begin_of_issuer = &whole[..places[2]];
     let twice = [&row[..], &row[..]].concat();
+    let mut hashed = Vec::new();
+    rows::put_hash(&mut hashed, &serial(9), &[9; 32]);
     let mut of_nobody = row.clone();
     of_nobody[..20].fill(0);
     let mut odd = row.clone();
@@ -174,6 +177,11 @@ fn frames_that_make_no_sense_are_refused_and_those_of_others_passed_over() {
         ("good since a time", with_frame(begin_of_issuer, RECORDS, &good_with_time)),
         ("an unknown origin", with_frame(begin_of_issuer, RECORDS, &origin)),
         ("half a row", with_frame(begin_of_issuer, RECORDS, &row[..20])),
+        ("a hash within an issuer", with_frame(begin_of_issuer, HASHES, &hashed)),
+        ("a hash of no issuer", with_frame(&whole[..places[1]], HASHES, &hashed)),
+        ("half a hash", with_frame(before_end, HASHES, &hashed[..51])),
+        ("a hash twice", with_frame(before_end, HASHES, &[&hashed[..], &hashed[..]].concat())),
+        ("a hash of nobody", with_frame(before_end, HASHES, &[0; 52])),
         ("an issuer twice", with_frame(before_end, super::super::framing::ISSUER, &[&[1; 32][..], b"tenant"].concat())),
     ] {
         let refused = read(&bytes).unwrap_err();
@@ -183,6 +191,26 @@ fn frames_that_make_no_sense_are_refused_and_those_of_others_passed_over() {
     endless.extend_from_slice(&[RECORDS, 0xff, 0xff, 0xff, 0xff]);
     assert!(matches!(read(&endless), Err(Refusal::Damaged(_))), "no memory is taken for it");
     assert_eq!(VERSION, 1, "a new version needs a reader for this one");
+}
+
+/// A version that does not know hashes takes the rest, and this one takes what that has written.
+#[test]
+fn hashes_are_passed_over_by_a_version_that_does_not_know_them_and_need_not_be_there() {
+    let whole = whole();
+    let places = frames(&whole);
+    let hashes = places.iter().position(|place| whole.get(*place) == Some(&HASHES)).expect("a frame of hashes");
+    for is_left_out in [false, true] {
+        let mut other = whole[..places[hashes]].to_vec();
+        for place in places.windows(2).skip(hashes) {
+            let (kind, content) = (whole[place[0]], &whole[place[0] + 5..place[1] - 32]);
+            match kind {
+                HASHES if is_left_out => {}
+                HASHES => other = with_frame(&other, u8::MAX, content),
+                kind => other = with_frame(&other, kind, content),
+            }
+        }
+        assert_eq!(read(&other).unwrap().issuers, read(&whole).unwrap().issuers);
+    }
 }
 
 #[test]

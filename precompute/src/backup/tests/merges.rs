@@ -11,6 +11,7 @@ use super::{
 use crate::{
     book::Answered,
     ledger::reconcile::{FINAL, HOLD, Known, by_source, keeps, restored, strictness},
+    limits,
     source::{CrlMark, CrlMarks, CrlNumber, CrlScope, ScopeMarks},
     state_dir::BOOK,
 };
@@ -122,7 +123,7 @@ fn nothing_becomes_less_strict_than_the_book_or_the_backup_has_it() {
     }
     assert_eq!(all(&here).len(), wanted.len());
     assert_eq!(looked.issuers, merged.issuers, "what a look says is what is done");
-    let (_, Changes { added, revoked, held, others, held_by_pushes }) = &merged.issuers[0];
+    let (_, Changes { added, revoked, held, others, held_by_pushes, hashes: _ }) = &merged.issuers[0];
     assert_eq!((added.good, added.revoked, *revoked, *held, *others), (2, 1, 2, 2, 4));
     // Only a push releases them: they are listed. The second was held by a source alone.
     assert_eq!(held_by_pushes, &[serial(7), serial(10)]);
@@ -301,4 +302,43 @@ fn what_an_interrupted_attempt_left_is_in_nobodys_way() {
     run(&here, &file).unwrap();
     assert_eq!(all(&here), changes);
     assert!(!left.exists());
+}
+
+/// What a push has said beside its record is nowhere else.
+#[test]
+fn hashes_that_were_pushed_are_back_unless_the_book_has_another() {
+    const COUNT: u32 = limits::BACKUP_ROWS as u32 + 9;
+    let dir = tempfile::tempdir().unwrap();
+    let [from, to, anew] = ["from", "to", "anew"].map(|name| dir.path().join(name));
+    let (id, other) = (issuer(1), issuer(2));
+    let hashed = |dir: &Path, id: &IssuerId, hashes: &[(Serial, [u8; 32])]| {
+        let mut book = Book::open(dir).unwrap();
+        let identity = book.identity().unwrap();
+        book.commit(&Batch { hashes, ..Batch::new(id, identity) }).unwrap();
+        book
+    };
+    let hashes: Vec<_> = (0..COUNT).map(|number| (serial(number), [number as u8; 32])).collect();
+    drop(book(&from, &[change(1, good(), PUSHED)]));
+    drop(hashed(&from, &other, &[(serial(7), [77; 32])]));
+    let file = dir.path().join("backup");
+    backup_to(&mut hashed(&from, &id, &hashes), &file);
+    let all = |dir: &Path, id: &IssuerId| {
+        let mut all = Vec::new();
+        let mut book = Book::open(dir).unwrap();
+        book.reader().unwrap().load_hashes(id, |serial, hash| all.push((serial, hash))).unwrap();
+        all
+    };
+    let restored = run(&anew, &file).unwrap();
+    assert_eq!((all(&anew, &id), all(&anew, &other)), (hashes.clone(), vec![(serial(7), [77; 32])]));
+    assert!(restored.issuers[0].1.to_string().ends_with(&format!("{COUNT} hashes of pushed certificates are new")));
+
+    drop(book(&to, &[change(1, good(), PUSHED)]));
+    drop(hashed(&to, &id, &[(serial(3), [33; 32])]));
+    let look = Restore { state_dir: &to, file: &file, is_dry: true }.run(&mut |_| ()).unwrap();
+    assert_eq!((look.issuers[0].1.hashes, all(&to, &id).len()), (u64::from(COUNT) - 1, 1));
+    run(&to, &file).unwrap();
+    let mut wanted = hashes;
+    wanted[3].1 = [33; 32];
+    assert_eq!(all(&to, &id), wanted);
+    assert!(run(&to, &file).unwrap().is_unchanged(), "all of it is there");
 }

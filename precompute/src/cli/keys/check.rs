@@ -17,7 +17,7 @@ use crate::{
     assemble::{AssembledTsa, Tokens, assemble},
     config::ConfigError,
     limits,
-    output::say,
+    output::{complain, say},
     pki::{Certificate, UnixTime},
     sign::{Health, Job, MemberStatus, Priority, Signing},
     signers::OcspSigner,
@@ -47,13 +47,14 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     if !signers.is_empty() {
         say(&table)?;
     }
-    let unread = faults.is_some();
-    let silent_keys = silent.len();
-    let told: Vec<_> = faults.map(|faults| faults.to_string()).into_iter().chain(silent).collect();
-    match told.is_empty() {
-        true => Ok(()),
-        false if unread => Err(told.join("\n").into()),
-        false => Err(format!("{silent_keys} of {keys} keys do not sign\n{}", told.join("\n")).into()),
+    match faults {
+        Some(faults) => {
+            // The error is the configuration's: its exit status says that trying again is of no use.
+            silent.iter().for_each(|silent| complain("ostia-precompute", silent));
+            Err(faults.into())
+        }
+        None if silent.is_empty() => Ok(()),
+        None => Err(format!("{} of {keys} keys do not sign\n{}", silent.len(), silent.join("\n")).into()),
     }
 }
 

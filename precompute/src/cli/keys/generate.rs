@@ -18,7 +18,7 @@ use crate::{
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Arguments {
     /// Where to put the key: a new file, or a PKCS#11 token named by a URI such as
-    /// 'pkcs11:token=ocsp;object=ocsp-2027?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/ostia/pin'.
+    /// 'pkcs11:token=ocsp;object=ocsp?module-name=softhsm2'.
     #[arg(long, value_name = "FILE|URI")]
     key: String,
     /// Kind of key.

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use crate::output::{Finding, Severity, Where};
+
 /// All problems of a configuration file.
 #[derive(Debug)]
 pub struct ConfigError {
@@ -12,6 +14,8 @@ pub struct ConfigError {
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) line: Option<usize>,
+    /// With the names above it; `None` if the file as a whole is meant.
+    pub(super) key: Option<String>,
     pub(super) text: String,
     /// Whether the cause is outside of the file and may be gone at the next try.
     pub(super) may_pass: bool,
@@ -19,7 +23,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(line: Option<usize>, text: String) -> Self {
-        Self { line, text, may_pass: false }
+        Self { line, key: None, text, may_pass: false }
     }
 }
 
@@ -31,18 +35,26 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// Each problem with its place.
+    pub fn findings(&self) -> Vec<Finding> {
+        let finding = |problem: &Problem| {
+            let Problem { line, key, text, .. } = problem;
+            let file = self.path.display().to_string();
+            let at = line.map(|line| format!(":{line}")).unwrap_or_default();
+            let of = key.as_ref().map(|key| format!("{key}: ")).unwrap_or_default();
+            let told = format!("{file}{at}: {of}{text}");
+            let place = Where { file: Some(file), line: *line, key: key.clone(), ..Where::default() };
+            Finding::new(Severity::Error, place, text, told)
+        };
+        self.problems.iter().map(finding).collect()
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, problem) in self.problems.iter().enumerate() {
-            if number > 0 {
-                f.write_str("\n")?;
-            }
-            match problem.line {
-                Some(line) => write!(f, "{}:{line}: {}", self.path.display(), problem.text)?,
-                None => write!(f, "{}: {}", self.path.display(), problem.text)?,
-            }
-        }
-        Ok(())
+        let lines: Vec<_> = self.findings().iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

@@ -107,7 +107,7 @@ impl Problems {
     /// Notes a problem of a key, at its offset, in its table.
     pub(super) fn note(&self, key: Named<'_>, text: impl fmt::Display, may_pass: bool) {
         let line = key.offset.map(|offset| self.line(offset));
-        self.add(Problem { line, text: format!("{}: {text}", key.name()), may_pass });
+        self.add(Problem { line, key: Some(key.name()), text: text.to_string(), may_pass });
     }
 
     pub(super) fn note_that_may_pass(&self, key: Named<'_>, text: impl fmt::Display) -> bool {

@@ -20,8 +20,8 @@ pub(super) struct Unknown {
 }
 
 impl Unknown {
-    /// The message about it.
-    pub(super) fn problem(&self, known: &Known) -> String {
+    /// Its name with those of the tables above it, and the message about it.
+    pub(super) fn problem(&self, known: &Known) -> (String, String) {
         let key = if self.key.chars().count() <= NAME_TOLD_MAX {
             self.key.escape_debug().to_string()
         } else {
@@ -31,7 +31,8 @@ impl Unknown {
         let table = without_numbers(&self.table);
         let here = known.get(&table);
         let listed: Vec<_> = here.into_iter().flatten().copied().collect();
-        format!("{name}: is not a known key{}; known keys here: {}", self.hint(&table, known), listed.join(", "))
+        let text = format!("is not a known key{}; known keys here: {}", self.hint(&table, known), listed.join(", "));
+        (name, text)
     }
 
     fn hint(&self, table: &str, known: &Known) -> String {
@@ -100,7 +101,9 @@ mod tests {
             ("issuer.signer", &["certificate", "key"]),
         ];
         let known = known.map(|(table, keys)| (table.to_owned(), keys.iter().copied().collect()));
-        Unknown { table: table.into(), key: key.into(), line: None }.problem(&known.into_iter().collect())
+        let unknown = Unknown { table: table.into(), key: key.into(), line: None };
+        let (name, text) = unknown.problem(&known.into_iter().collect());
+        format!("{name}: {text}")
     }
 
     #[test]

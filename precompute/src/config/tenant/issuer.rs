@@ -129,8 +129,13 @@ impl Sources {
 
     /// Those of its files that others may write.
     pub fn paths_of_others(&self) -> Vec<PathBuf> {
-        let listings = self.listings.iter().filter(|listing| listing.form != Form::Mirrored);
-        listings.map(|listing| &listing.path).chain(&self.crls).cloned().collect()
+        let mirrors: Vec<_> = self.mirrors().into_iter().chain(self.deltas().cloned()).collect();
+        self.paths().into_iter().filter(|path| !mirrors.contains(path)).collect()
+    }
+
+    /// Whether it has files, and only this process writes them.
+    pub fn are_mirrors(&self) -> bool {
+        !self.paths().is_empty() && self.paths_of_others().is_empty()
     }
 
     /// Those of its files that mirror something, in the order of [`Sources::specs`].
@@ -162,8 +167,9 @@ impl Sources {
             .or_else(|| Some(directory?.path.display().to_string()))
     }
 
-    /// What is fetched for it, but for the deltas that its CRLs name. `issuer`: its certificate; `crl_issuers`: those of who signs CRLs beside it.
-    pub fn specs(&self, issuer: &Certificate, crl_issuers: &[Certificate]) -> Vec<Spec> {
+    /// What is fetched for it, but for the deltas that its CRLs name. `issuer`: its certificate; `crl_issuers`: those of who
+    /// signs CRLs beside it; `hashes`: whether answers carry the hashes of certificates.
+    pub fn specs(&self, issuer: &Certificate, crl_issuers: &[Certificate], hashes: bool) -> Vec<Spec> {
         let spec = |Fetched { url, mirror, tls_ca, every, delta }: Fetched| {
             let mut crl = CrlAtUrl::new(url, mirror, (issuer.clone(), crl_issuers.to_vec()));
             (crl.tls_ca, crl.every, crl.delta) = (tls_ca, every, delta);
@@ -171,7 +177,7 @@ impl Sources {
         };
         let rows = self.sql.clone().map(|source| Spec::Rows(RowsOfIssuer { source, issuer: issuer.clone() }));
         let files = self.directories.iter().cloned();
-        let files = files.map(|source| Spec::Files(FilesOfIssuer { source, issuer: issuer.clone() }));
+        let files = files.map(|source| Spec::Files(FilesOfIssuer { source, issuer: issuer.clone(), hashes }));
         self.fetched.iter().cloned().map(spec).chain(rows).chain(files).collect()
     }
 

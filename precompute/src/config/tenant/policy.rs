@@ -10,7 +10,6 @@ use super::{super::Section, DAY, HOUR, in_words};
 use crate::{
     limits,
     ocsp::{CaRevoked, Carries, NoncePolicy, Policy, Profile, Refresh, Share, SignedRequests},
-    pki::written,
 };
 
 /// The keys that a tenant and each of its issuers may have.
@@ -99,9 +98,7 @@ pub(super) fn read_times(section: &mut Section<'_>, above: &Policy) -> Policy {
 
 /// When an issuer's own certificate was revoked by the operator's word, which counts before what its own issuer lists.
 pub(super) fn ca_revoked_since(section: &mut Section<'_>) -> Option<CaRevoked> {
-    const KEY: &str = "ca_revoked_since";
-    let since = written::time(&section.string(KEY)?);
-    since.map(CaRevoked::AllSince).map_err(|what| section.problem(KEY, format_args!("is {what}"))).ok()
+    section.instant("ca_revoked_since").map(CaRevoked::AllSince)
 }
 
 /// Tells what cannot be, and what the rules of the profile forbid.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     limits,
-    pki::{UnixTime, written},
+    pki::UnixTime,
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
 
@@ -115,7 +115,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
             section.problem("certificate", "is missing; name the certificate that the CA issued for time-stamping");
         }
         validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
-        key_usage_end = read_instant(section, "key_usage_end");
+        key_usage_end = section.instant("key_usage_end");
         Some(signer::read(section, false, true))
     });
     if !section.has("signer") {
@@ -132,12 +132,6 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         key_usage_end,
         shared_key,
     }
-}
-
-/// An instant as text, as people write it.
-fn read_instant(section: &mut Section<'_>, key: &'static str) -> Option<UnixTime> {
-    let text = section.string(key)?;
-    written::time(&text).map_err(|problem| section.problem(key, format_args!("is {problem}"))).ok()
 }
 
 /// Its policies are empty if a problem with them was noted.

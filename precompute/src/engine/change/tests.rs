@@ -14,7 +14,6 @@ use crate::{
     config::Sources,
     engine::Accepted,
     ledger::{Ledger, Order, Outcome, Push, PushError, Refusal, SharedBook},
-    ocsp::Carries,
     pki::{Reason, Serial, Status, UnixTime},
     records::Origin,
     source::openssl::{Ca, KEYS},
@@ -41,17 +40,7 @@ impl World {
     /// The CA as an issuer of this tenant, read from an index of its own that revokes these.
     fn issuer(&self, tenant: &str, file: &str, revoked: &[u32]) -> FollowedIssuer {
         fs::write(self.ca.path(file), index(file, revoked)).unwrap();
-        let certificate = self.ca.certificate();
-        FollowedIssuer {
-            id: IssuerId::of(tenant, &certificate),
-            name: "ca".into(),
-            certificate,
-            sources: Sources::of_index(self.ca.path(file)),
-            crl_issuers: Vec::new(),
-            unlisted_good: false,
-            carries: Carries::NONE,
-            publishes_crls: false,
-        }
+        FollowedIssuer::of(tenant, "ca", &self.ca.certificate(), Sources::of_index(self.ca.path(file)))
     }
 
     fn engine(&self, issuers: &[&FollowedIssuer]) -> Engine {

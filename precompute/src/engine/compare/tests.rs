@@ -5,6 +5,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     os::unix::fs::FileExt as _,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
@@ -14,13 +15,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::Sources,
-    issuer_id::IssuerId,
+    config::{ListingFile, Sources},
+    limits,
     ocsp::Carries,
     pki::{Certificate, written::Radix},
     records::Change,
     source::{
-        MIRROR_BEGINNING, MIRROR_CHANGES,
+        Form, MIRROR_BEGINNING, MIRROR_CHANGES,
         openssl::{Ca, KEYS},
     },
 };
@@ -66,17 +67,9 @@ impl Follow {
         let dir = tempfile::tempdir().unwrap();
         let file = |(name, form): &(&str, Form)| ListingFile { path: dir.path().join(name), form: *form };
         let sources = Sources { listings: listings.iter().map(file).collect(), ..Sources::default() };
-        let certificate = certificate();
-        let id = IssuerId::of("tenant", &certificate);
         let issuer = FollowedIssuer {
-            id,
-            name: "issuer".into(),
-            certificate,
-            sources,
-            crl_issuers: Vec::new(),
-            unlisted_good: false,
             carries: Carries { cert_hash: true, crl_reference: true, invalidity_date: true },
-            publishes_crls: false,
+            ..FollowedIssuer::of("tenant", "issuer", &certificate(), sources)
         };
         let (records, writer) = Records::new();
         Self {

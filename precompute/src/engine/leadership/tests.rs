@@ -10,7 +10,6 @@ use crate::{
     config::Sources,
     engine::FollowedIssuer,
     limits,
-    ocsp::Carries,
     pki::Serial,
     source::openssl::{Ca, KEYS},
 };
@@ -41,17 +40,8 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn sources_are_read_by_who_leads_alone_and_whole_each_time_that_it_begins() {
     let (ca, state) = (Ca::new("Leads", KEYS[1]), tempfile::tempdir().unwrap());
-    let (certificate, file) = (ca.certificate(), ca.path("a.txt"));
-    let issuer = FollowedIssuer {
-        id: IssuerId::of("a", &certificate),
-        name: "ca".into(),
-        certificate,
-        sources: Sources::of_index(file.clone()),
-        crl_issuers: Vec::new(),
-        unlisted_good: false,
-        carries: Carries::NONE,
-        publishes_crls: false,
-    };
+    let file = ca.path("a.txt");
+    let issuer = FollowedIssuer::of("a", "ca", &ca.certificate(), Sources::of_index(file.clone()));
     fs::write(&file, index(&[1])).unwrap();
     let mut engine = Engine::open_for(state.path(), vec![issuer]).unwrap();
     engine.join().unwrap();
@@ -82,15 +72,8 @@ fn sources_are_read_by_who_leads_alone_and_whole_each_time_that_it_begins() {
 #[test]
 fn a_source_that_is_refused_keeps_nobody_from_leading() {
     let (ca, state) = (Ca::new("Refused", KEYS[1]), tempfile::tempdir().unwrap());
-    let of = |tenant: &str, file: &str| FollowedIssuer {
-        id: IssuerId::of(tenant, &ca.certificate()),
-        name: tenant.into(),
-        certificate: ca.certificate(),
-        sources: Sources::of_index(ca.path(file)),
-        crl_issuers: Vec::new(),
-        unlisted_good: false,
-        carries: Carries::NONE,
-        publishes_crls: false,
+    let of = |tenant: &str, file: &str| {
+        FollowedIssuer::of(tenant, tenant, &ca.certificate(), Sources::of_index(ca.path(file)))
     };
     fs::write(ca.path("good.txt"), index(&[4])).unwrap();
     let mut engine =
@@ -111,14 +94,8 @@ fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
     let (ca, state) = (Ca::new("Reload", KEYS[1]), tempfile::tempdir().unwrap());
     let (certificate, file) = (ca.certificate(), ca.path("a.txt"));
     let issuer = |unlisted_good| FollowedIssuer {
-        id: IssuerId::of("a", &certificate),
-        name: "ca".into(),
-        certificate: certificate.clone(),
-        sources: Sources::of_index(file.clone()),
-        crl_issuers: Vec::new(),
         unlisted_good,
-        carries: Carries::NONE,
-        publishes_crls: false,
+        ..FollowedIssuer::of("a", "ca", &certificate, Sources::of_index(file.clone()))
     };
     fs::write(&file, index(&[1])).unwrap();
     let mut engine = Engine::open_for(state.path(), vec![issuer(false)]).unwrap();

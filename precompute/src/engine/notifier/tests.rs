@@ -179,7 +179,10 @@ fn a_queue_that_overflows_wakes_everybody() {
         fs::remove_file(&name).unwrap();
     }
     drop(held);
-    quiet.is_woken("of what was lost, some may have been its own");
+    assert_eq!(quiet.wake.wait(SOON), Waited::Woken, "of what was lost, some may have been its own");
+    assert!(!quiet.watching.is_complete());
+    quiet.rest();
+    assert!(quiet.watching.is_complete());
     drop(busy);
 }
 
@@ -190,6 +193,7 @@ fn who_looks_no_more_is_woken_no_more_and_leaves_no_watch() {
     let first = world.watch("index.txt");
     let mut second = world.watch("index.txt");
     assert_eq!(world.notifier.shared.lock().watches.len(), 1, "one directory");
+    assert!(second.watching.is_complete());
     let Woken { wake, watching } = first;
     drop(watching);
     world.write("index.txt");
@@ -207,7 +211,7 @@ fn a_watch_that_ends_while_it_is_added_is_added_again() {
     let shared = &world.notifier.shared;
     let inotify = shared.inotify.as_ref().unwrap();
     let mut state = State { adding: 2, ..State::default() };
-    state.note(7, ReadFlags::IGNORED, None, &mut HashSet::new());
+    state.note(Told { watch: 7, what: ReadFlags::IGNORED, name: None }, &mut HashSet::new());
     assert!(!state.added(inotify, 0, vec![(7, "index.txt".into())]));
     assert!(state.added(inotify, 1, vec![(8, "index.txt".into())]));
     assert!(state.ended.is_empty() && state.watches.contains_key(&8));
@@ -220,4 +224,21 @@ fn without_events_nobody_is_woken_and_nothing_fails() {
     let woken = world.watch("index.txt");
     world.write("index.txt");
     assert_eq!(woken.wake.wait(Duration::from_millis(20)), Waited::Over);
+    assert!(!woken.watching.is_complete());
+}
+
+#[test]
+fn what_is_not_watched_or_no_more_is_not_taken_for_watched() {
+    let world = World::new();
+    fs::create_dir(world.path("a")).unwrap();
+    let mut woken = world.watch("a/index.txt");
+    assert!(woken.watching.is_complete(), "there need not be a file yet");
+    assert!(!world.notifier.watch(vec![world.path("a/index.txt")], || ()).is_complete(), "not yet");
+    fs::remove_dir(world.path("a")).unwrap();
+    assert_eq!(woken.wake.wait(SOON), Waited::Woken);
+    assert!(!woken.watching.is_complete());
+    woken.rest();
+    assert!(woken.watching.is_complete(), "by the directory above");
+    world.notifier.shared.hears.store(false, Relaxed);
+    assert!(!woken.watching.is_complete(), "the thread has ended");
 }

@@ -245,6 +245,10 @@ fn unlisted_serials_are_good_only_where_the_parts_make_up_the_whole() {
         place.write("part.crl", &[draft::number(1), part.clone()], &[]);
         place.refuses("covers only a part of the certificates");
         let mut place = place.with_files(&["users.crl", "part.crl", "whole.crl"]);
+        // A fault of one is not blamed on the others.
+        place.put("whole.crl", b"half of it");
+        let error = place.pass().unwrap_err();
+        assert!(error.contains("whole.crl") && !error.contains("covers only a part"), "{error}");
         place.write("whole.crl", &[draft::number(1)], &[]);
         place.pass().unwrap();
     }

@@ -5,14 +5,14 @@ use std::time::Instant;
 use super::*;
 use crate::{
     config::Fetched,
-    feeder::tests::server::{Server, crl, crl_with, freshest},
+    feeder::tests::{
+        server::{Server, crl, crl_with, freshest},
+        until,
+    },
     limits::fetch,
     ocsp::Policy,
     pki::Serial,
 };
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An issuer whose CRL is at a server, as the tenant `far`.
 fn far(state: &Path, url: &str) -> FollowedIssuer {
@@ -38,12 +38,31 @@ fn report(engine: &Engine, place: usize) -> HealthReport {
     engine.followers[place].ledger.state().health.report()
 }
 
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
+/// A hundred issuers with CRLs by URL took more of a core for looks at files than for all else.
+#[test]
+fn files_that_this_process_alone_writes_are_looked_at_rarely_while_events_tell_of_their_changes() {
+    let state = tempfile::tempdir().unwrap();
+    let (book, notifier) = (open_book(state.path()), Notifier::start());
+    let issuers = [far(state.path(), "http://127.0.0.1:9/ca.crl"), near(state.path())];
+    fs::create_dir(state.path().join("fetched")).unwrap();
+    fs::write(state.path().join("fetched/ca.crl"), crl(3)).unwrap();
+    for (issuer, is_own) in issuers.into_iter().zip([true, false]) {
+        let name = issuer.to_string();
+        let mut reader = open(&book, issuer);
+        let mut watching = notifier.watch(reader.issuer.sources.paths(), || ());
+        let settled = |reader: &mut SourceReader| {
+            std::thread::sleep(2 * limits::SETTLED_AFTER);
+            reader.look(Accepted::default());
+        };
+        settled(&mut reader);
+        assert_eq!(reader.wait(&watching), limits::SOURCE_POLL_INTERVAL, "{name}: nothing is watched");
+        watching.renew();
+        let rarely = if is_own { limits::TOLD_POLL_INTERVAL } else { limits::SOURCE_POLL_INTERVAL };
+        assert_eq!(reader.wait(&watching), rarely, "{name}");
+        let path = reader.issuer.sources.paths().remove(0);
+        fs::remove_file(&path).unwrap();
+        reader.look(Accepted::default());
+        assert_eq!(reader.wait(&watching), limits::SOURCE_POLL_INTERVAL, "{name}: missed, or replaced just now");
     }
 }
 

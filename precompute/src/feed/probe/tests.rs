@@ -277,6 +277,12 @@ fn what_would_keep_sentinels_from_a_fail_over_is_doubted() {
         (vec![said("a", "10.0.0.1", 1, [2, 2])], Some(2), &["no majority is left"]),
         (good(), Some(0), &["no server follows the master now"]),
         (vec![said("a", "10.0.0.1", 1, [0, 3])], None, &["no server follows the master now"]),
+        (
+            [good(), vec![said("c", "10.0.0.1", 1, [0, 3])]].concat(),
+            None,
+            &["c:1 knows 0 of the 2 servers that follow"],
+        ),
+        (vec![said("c", "10.0.0.1", 1, [1, 3])], Some(2), &["c:1 knows 1 of the 2 servers"]),
     ] {
         let Findings { mut facts, mut doubts } = Findings::default();
         judge_sentinels(&sentinels, followers, &mut facts, &mut doubts);

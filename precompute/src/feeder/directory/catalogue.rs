@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::file::{Issued, Said};
+use super::file::{Issued, Known, Said};
 use crate::{
     limits::{self, directory},
     pki::{Serial, UnixTime},
@@ -79,9 +79,9 @@ struct File {
 #[derive(Debug)]
 struct Held {
     files: u32,
-    end: UnixTime,
-    /// With which end it is in the list that was given.
-    given: Option<UnixTime>,
+    of: Known,
+    /// What the list that was given says of it, if it is there.
+    given: Option<Known>,
 }
 
 /// All files of a directory, and what they list.
@@ -130,7 +130,7 @@ impl Catalogue {
         let (kind, issued, problem) = match said {
             Some(Said::Certificates(own, _)) if own.is_empty() => (Kind::Foreign, own, None),
             Some(Said::Certificates(own, _)) => (Kind::Own, own, None),
-            Some(Said::Name(serial)) => (Kind::Named, vec![(serial, UnixTime::MAX)], None),
+            Some(Said::Name(serial)) => (Kind::Named, vec![Issued { serial, of: Known::BY_NAME }], None),
             Some(Said::Broken(problem)) => (Kind::Broken, Vec::new(), Some(problem)),
             Some(Said::Other(problem)) => (Kind::Other, Vec::new(), Some(problem)),
             None => (Kind::Gone, Vec::new(), None),
@@ -197,20 +197,25 @@ impl Catalogue {
             self.files.remove(name);
             self.open.remove(name);
         }
-        before.iter().for_each(|(serial, _)| self.drop_one(*serial));
-        now.iter().for_each(|(serial, end)| self.add_one(*serial, *end));
+        before.iter().for_each(|issued| self.drop_one(issued.serial));
+        now.iter().for_each(|issued| self.add_one(issued));
     }
 
-    fn add_one(&mut self, serial: Serial, end: UnixTime) {
-        let held = self.listed.entry(serial).or_insert(Held { files: 0, end, given: None });
+    fn add_one(&mut self, Issued { serial, of }: &Issued) {
+        let held = self.listed.entry(*serial).or_insert_with(|| Held { files: 0, of: of.clone(), given: None });
         held.files += 1;
-        held.end = match held.files {
-            1 => end,
-            // The name alone does not say it.
-            _ if held.end == UnixTime::MAX || end == UnixTime::MAX => held.end.min(end),
-            _ => held.end.max(end),
+        held.of = match held.files {
+            1 => of.clone(),
+            _ => Known {
+                end: match (held.of.end, of.end) {
+                    // The name alone does not say it.
+                    (one, other) if one == UnixTime::MAX || other == UnixTime::MAX => one.min(other),
+                    (one, other) => one.max(other),
+                },
+                sha256: of.sha256.clone().or(held.of.sha256.take()),
+            },
         };
-        self.touched.insert(serial);
+        self.touched.insert(*serial);
     }
 
     fn drop_one(&mut self, serial: Serial) {
@@ -281,8 +286,9 @@ impl Catalogue {
     }
 
     /// The list that was given has this one.
-    pub(super) fn recall(&mut self, serial: Serial, end: UnixTime) {
-        self.listed.entry(serial).or_insert(Held { files: 0, end, given: None }).given = Some(end);
+    pub(super) fn recall(&mut self, Issued { serial, of }: Issued) {
+        let held = self.listed.entry(serial).or_insert_with(|| Held { files: 0, of: of.clone(), given: None });
+        held.given = Some(of);
         self.touched.insert(serial);
     }
 
@@ -292,7 +298,9 @@ impl Catalogue {
         for serial in &self.touched {
             match self.listed.get(serial) {
                 Some(Held { files: 0, given, .. }) => news.lost |= given.is_some(),
-                Some(held) if held.given != Some(held.end) => news.fresh.push((*serial, held.end)),
+                Some(held) if held.given.as_ref() != Some(&held.of) => {
+                    news.fresh.push(Issued { serial: *serial, of: held.of.clone() });
+                }
                 _ => {}
             }
         }
@@ -305,7 +313,7 @@ impl Catalogue {
         let listed = &mut self.listed;
         self.touched.retain(|serial| match listed.get_mut(serial) {
             Some(held) if held.files > 0 => {
-                held.given = Some(held.end);
+                held.given = Some(held.of.clone());
                 false
             }
             Some(held) if held.given.is_some() => true,
@@ -320,10 +328,11 @@ impl Catalogue {
     pub(super) fn give_all(&mut self) -> Vec<Issued> {
         self.touched.clear();
         self.listed.retain(|_, held| {
-            held.given = Some(held.end);
+            held.given = Some(held.of.clone());
             held.files > 0
         });
-        let mut all: Vec<_> = self.listed.iter().map(|(serial, held)| (*serial, held.end)).collect();
+        let mut all: Vec<_> =
+            self.listed.iter().map(|(serial, held)| Issued { serial: *serial, of: held.of.clone() }).collect();
         all.sort_unstable();
         all
     }

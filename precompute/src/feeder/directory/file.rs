@@ -8,18 +8,41 @@
 //! asked only where a certificate has the CA's name and another authorityKeyIdentifier than the CA's key: CAs have the same
 //! name under several keys, and write their identifiers in several ways.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, sync::Arc};
 
-use crate::pki::{
-    Certificate, Instant, Serial, UnixTime,
-    elements::{Elements, Named as _},
-    is_same_name, pem,
-    tag::{BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, explicit, implicit},
-    written::{self, Radix},
+use aws_lc_rs::digest;
+
+use crate::{
+    pki::{
+        Certificate, Instant, Serial, UnixTime,
+        elements::{Elements, Named as _},
+        is_same_name, pem,
+        tag::{BIT_STRING, BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, explicit, implicit},
+        written::{self, Radix},
+    },
+    records::CertificateHash,
 };
 
-/// A serial number and the end of its certificate; [`UnixTime::MAX`] if nothing says that.
-pub(super) type Issued = (Serial, UnixTime);
+/// What is known of a certificate.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Issued {
+    pub(super) serial: Serial,
+    pub(super) of: Known,
+}
+
+/// The same without its serial number.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Known {
+    /// [`UnixTime::MAX`] if nothing says it.
+    pub(super) end: UnixTime,
+    /// Its hash, where answers carry that and a file holds the certificate; shared by all that know it.
+    pub(super) sha256: Option<Arc<CertificateHash>>,
+}
+
+impl Known {
+    /// What a name says.
+    pub(super) const BY_NAME: Self = Self { end: UnixTime::MAX, sha256: None };
+}
 
 /// What a file says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +64,8 @@ pub(super) struct Wanted {
     /// Its subjectKeyIdentifier, if it has one.
     key: Option<Vec<u8>>,
     names: Radix,
+    /// Whether the hashes of certificates are wanted.
+    hashes: bool,
 }
 
 /// Content bytes of id-ce-subjectKeyIdentifier and id-ce-authorityKeyIdentifier.
@@ -48,11 +73,11 @@ const SUBJECT_KEY: &[u8] = &[0x55, 0x1d, 14];
 const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 35];
 
 impl Wanted {
-    /// `names`: how names are serial numbers.
-    pub(super) fn new(issuer: Certificate, names: Radix) -> Self {
+    /// `names`: how names are serial numbers; `hashes`: whether the hashes of certificates are wanted.
+    pub(super) fn new(issuer: Certificate, names: Radix, hashes: bool) -> Self {
         let key = issuer.extension(SUBJECT_KEY).and_then(|value| Elements::only(value, OCTET_STRING).ok());
         let key = key.map(|key| key.rest().to_vec());
-        Self { issuer, key, names }
+        Self { issuer, key, names, hashes }
     }
 
     /// What a file with this name and content says.
@@ -63,7 +88,10 @@ impl Wanted {
             && LONG_FORM.contains(length)
         {
             return match self.certificate(content) {
-                Ok(issued) => Said::Certificates(issued.iter().copied().collect(), usize::from(issued.is_none())),
+                Ok(issued) => {
+                    let others = usize::from(issued.is_none());
+                    Said::Certificates(issued.into_iter().collect(), others)
+                }
                 Err(problem) => Said::Broken(format!("is no certificate in DER, or half of one: {problem}")),
             };
         }
@@ -141,7 +169,8 @@ impl Wanted {
         }
         let serial = Serial::from_der_content(serial);
         let serial = serial.ok_or("its serial number is 0, negative or over 20 bytes, which nobody can ask for")?;
-        Ok(Some((serial, end)))
+        let sha256 = self.hashes.then(|| Arc::new(sha256(der)));
+        Ok(Some(Issued { serial, of: Known { end, sha256 } }))
     }
 
     /// Whether it may be of the issuer's key, as far as it says.
@@ -150,6 +179,12 @@ impl Wanted {
         own == named
             || Certificate::from_der(der).is_ok_and(|certificate| certificate.verify_issued_by(&self.issuer).is_ok())
     }
+}
+
+fn sha256(der: &[u8]) -> CertificateHash {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+    hash
 }
 
 /// The keyIdentifier of authorityKeyIdentifier (RFC 5280 section 4.2.1.1); `None` if it cannot be read.
@@ -174,7 +209,7 @@ mod tests {
     use crate::source::draft;
 
     fn wanted() -> Wanted {
-        Wanted::new(draft::issuer(), Radix::Hexadecimal)
+        Wanted::new(draft::issuer(), Radix::Hexadecimal, false)
     }
 
     fn read(name: &str, content: &[u8]) -> Said {
@@ -197,16 +232,17 @@ mod tests {
     #[test]
     fn a_certificate_counts_by_what_it_says_and_another_file_by_its_name() {
         let own = draft::issued("leaf", 1, ("CA", 7), &[draft::TODAY, draft::TOMORROW], &[]);
-        let issued = (own.serial().unwrap(), own.not_after());
+        let of = Known { end: own.not_after(), sha256: None };
+        let issued = Issued { serial: own.serial().unwrap(), of };
         let other = draft::issued("leaf", 1, ("Other", 7), &[draft::TODAY, draft::TOMORROW], &[]);
-        assert_eq!(read("anything", own.der()), Said::Certificates(vec![issued], 0));
-        assert_eq!(read("0A.pem", &pem(own.der())), Said::Certificates(vec![issued], 0));
+        assert_eq!(read("anything", own.der()), Said::Certificates(vec![issued.clone()], 0));
+        assert_eq!(read("0A.pem", &pem(own.der())), Said::Certificates(vec![issued.clone()], 0));
         assert_eq!(read("x", &[pem(own.der()), pem(other.der())].concat()), Said::Certificates(vec![issued], 1));
         assert_eq!(read("0A.crt", other.der()), Said::Certificates(Vec::new(), 1));
         for (name, content) in [("0a", ""), ("0A.cer", ""), ("0A.tar.gz", "0A1B\n"), ("000A", "issued today")] {
             assert_eq!(read(name, content.as_bytes()), Said::Name(serial("0A")), "{name}");
         }
-        let decimal = Wanted::new(draft::issuer(), Radix::Decimal);
+        let decimal = Wanted::new(draft::issuer(), Radix::Decimal, false);
         assert_eq!(decimal.read(OsStr::new("10"), b""), Said::Name(serial("0A")));
         assert!(matches!(decimal.read(OsStr::new("0A"), b""), Said::Other(_)));
         for name in ["README", "x0A", "0A-1", "0x0A", "0a:1b", "-0A", "", "0", "00.pem", &"F".repeat(42), " 0A"] {
@@ -214,6 +250,19 @@ mod tests {
         }
         assert!(matches!(wanted().read(OsStr::from_bytes(b"\xff0A"), b""), Said::Other(_)));
         assert!(matches!(wanted().read(OsStr::from_bytes(b"\xff"), own.der()), Said::Certificates(..)));
+    }
+
+    /// Whatever stands around a certificate in its file is not in its hash.
+    #[test]
+    fn the_hash_is_that_of_the_certificate_alone() {
+        let own = draft::issued("leaf", 1, ("CA", 7), &[draft::TODAY, draft::TOMORROW], &[]);
+        let wanted = Wanted::new(draft::issuer(), Radix::Hexadecimal, true);
+        let trusted = [own.der(), &draft::sequence::<Vec<u8>>(&[])].concat();
+        let text = String::from_utf8(pem(&trusted)).unwrap().replace("CERTIFICATE", "TRUSTED CERTIFICATE");
+        for content in [own.der(), &pem(own.der()), text.as_bytes()] {
+            let Said::Certificates(read, 0) = wanted.read(OsStr::new("x"), content) else { panic!("a certificate") };
+            assert_eq!(read[0].of.sha256.as_deref(), Some(&sha256(own.der())));
+        }
     }
 
     #[test]
@@ -242,7 +291,7 @@ mod tests {
         let key_id = |id: u8| draft::extension(14, false, draft::element(0x04, [id; 4]));
         let authority = |id: u8| draft::extension(35, false, draft::sequence(&[draft::element(0x80, [id; 4])]));
         let issuer = draft::certificate("CA", 7, &[key_id(7)]);
-        let wanted = Wanted::new(issuer, Radix::Hexadecimal);
+        let wanted = Wanted::new(issuer, Radix::Hexadecimal, false);
         let of = |seed, extensions: &[Vec<u8>]| {
             let leaf = draft::issued("leaf", 1, ("CA", seed), &[draft::TODAY, draft::TOMORROW], extensions);
             matches!(wanted.read(OsStr::new("x"), leaf.der()), Said::Certificates(own, 0) if own.len() == 1)

@@ -1,16 +1,13 @@
 //! A feeder of real directories.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::symlink, sync::Arc};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink};
 
 use super::*;
 use crate::{
-    feeder::{Feed, Feeders, Spec, look},
+    feeder::{Feed, Feeders, Spec, look, tests::until},
     pki::Serial,
     source::draft,
 };
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     dir: tempfile::TempDir,
@@ -40,6 +37,7 @@ impl World {
                 mirror: self.dir.path().join("fetched/certs"),
             },
             issuer: draft::issuer(),
+            hashes: false,
         })
     }
 
@@ -68,15 +66,6 @@ fn listed(mirror: &Path) -> Vec<u32> {
         assert!(all.insert(number(&line.serial)), "{} comes twice", line.serial);
     }
     all.into_iter().collect()
-}
-
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// A certificate of `issuer` with this serial number; its signature is another's.

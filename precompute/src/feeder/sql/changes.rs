@@ -3,13 +3,16 @@
 //! A row that is committed later than the newest one was seen is dated later as well, but for the overlap: so with the time
 //! that passes changes are asked for from a later instant on, by a clock that nobody sets.
 //!
+//! Many rows may have the instant of the newest one, or nearly: a table that was filled or changed in one piece. They were
+//! read with all others, and are not asked for again and again ([`SqlFacts::floor`]).
+//!
 //! Invariant: a row that was committed within the overlap of the newest one comes sooner or later, also if others have the
 //! same instant; one that was given is not given again unless it says something else. It does not know where changes go.
 
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -39,8 +42,8 @@ pub(super) struct Known {
 /// What came of a question.
 #[derive(Debug)]
 pub(super) enum Changes {
-    /// As lines of a mirror.
-    Lines(Vec<u8>),
+    /// As lines of a mirror, and how many rows had to be looked at for them.
+    Lines(Vec<u8>, u64),
     /// So many that all rows had better be read.
     TooMany,
 }
@@ -79,12 +82,21 @@ impl Known {
         self.reach = Some(newest.saturating_add(passed).min(milliseconds(now)));
     }
 
-    /// After a reading of all rows that began `now`, where so many have nearly the instant of the newest one that they were
-    /// written in one piece: changes are asked for by this machine's clock. Whether that leads further.
-    pub(super) fn begin_by_clock(&mut self, now: UnixTime) -> bool {
-        let reach = self.reach.or(self.facts.newest.map(|(newest, _)| newest));
-        self.reach = Some(milliseconds(now));
-        reach.is_some_and(|reach| reach < milliseconds(now))
+    /// After a reading of all rows that began `now`, where many have nearly the instant of the newest one: from now on only
+    /// what is dated behind that is asked for, or from the beginning of the reading on, but for the overlap. So it counts
+    /// whether the clocks of those who write are right or not. Whether that leads further.
+    pub(super) fn begin_behind(&mut self, now: UnixTime, overlap: Duration) -> bool {
+        let Some((newest, unit)) = self.facts.newest else { return false };
+        let former = self.since(now, overlap, unit, newest);
+        let by_clock = Since::before(milliseconds(now), milliseconds(now), overlap, unit).milliseconds;
+        self.facts.floor = Some(newest.saturating_add(unit.step()).min(by_clock));
+        self.since(now, overlap, unit, newest).milliseconds > former.milliseconds
+    }
+
+    /// From when on changes are asked for. `newest`: the newest row that is known.
+    fn since(&self, now: UnixTime, overlap: Duration, unit: Unit, newest: i64) -> Since {
+        let since = Since::before(self.reach.unwrap_or(newest), milliseconds(now), overlap, unit);
+        Since { milliseconds: since.milliseconds.max(self.facts.floor.unwrap_or_default()), ..since }
     }
 
     /// After all rows, of which the reading began `now`: where there was none, changes are asked for from then on, if it
@@ -114,10 +126,10 @@ pub(super) async fn ask(
     known: &mut Known,
     now: UnixTime,
 ) -> Result<Changes, Fault> {
-    let Some((newest, unit)) = known.facts.newest else { return Ok(Changes::Lines(Vec::new())) };
-    let (begun, reach) = (Instant::now(), known.reach.unwrap_or(newest));
-    let since = Since::before(reach, milliseconds(now), of.source.overlap, unit);
-    let query = of.source.query.rows(&link.whose, Some(since));
+    let Some((newest, unit)) = known.facts.newest else { return Ok(Changes::Lines(Vec::new(), 0)) };
+    let begun = Instant::now();
+    let since = known.since(now, of.source.overlap, unit, newest);
+    let query = of.source.query.changes(&link.whose, since, limits::CHANGES_MAX + 1);
     let (mut lines, mut count, mut line) = (Vec::new(), 0, Vec::new());
     let read = link.link.rows(&query, limits::CHANGES_WITHIN, |row| {
         count += 1;
@@ -138,9 +150,42 @@ pub(super) async fn ask(
     });
     read.await?;
     if count > limits::CHANGES_MAX {
+        // Nothing of them is given, so nothing of them was seen.
+        known.seen.clear();
+        known.facts.newest = Some((newest, unit));
         return Ok(Changes::TooMany);
     }
     known.asked(newest, begun, now);
     known.seen.retain(|_, (_, moment)| *moment >= since.milliseconds - 1000);
-    Ok(Changes::Lines(lines))
+    Ok(Changes::Lines(lines, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_of_one_instant_are_not_asked_for_again_and_what_is_dated_later_is_by_whatever_clock() {
+        const NOW: u64 = 1_700_000_000;
+        const HOUR: i64 = 3_600_000;
+        let now = milliseconds(UnixTime(NOW));
+        let overlap = limits::ROWS_OVERLAP;
+        let by_clock = now - i64::try_from(overlap.as_millis()).unwrap();
+        for (what, newest, unit, since, leads_on) in [
+            ("an hour ago", now - HOUR, Unit::Milliseconds, now - HOUR + 1, true),
+            ("an hour ago, in whole seconds", now - HOUR, Unit::Seconds, now - HOUR + 1000, true),
+            ("an hour ago, as a date", now - HOUR, Unit::Timestamp, now - HOUR + 1000, true),
+            ("half a minute ago", now - 30_000, Unit::Milliseconds, by_clock, true),
+            ("now", now, Unit::Milliseconds, by_clock, false),
+        ] {
+            let facts = SqlFacts { whole: NOW, rows: 1, newest: Some((newest, unit)), appended: 0, floor: None };
+            let mut known = Known::new(facts);
+            assert_eq!(known.begin_behind(UnixTime(NOW), overlap), leads_on, "{what}");
+            // A start from these notes goes on from there.
+            let known = Known::new(known.facts);
+            assert_eq!(known.since(UnixTime(NOW), overlap, unit, newest).milliseconds, since, "{what}");
+            let later = known.since(UnixTime(NOW + 600), overlap, unit, now + 600_000).milliseconds;
+            assert_eq!(later, by_clock + 600_000, "{what}: once there is a newer row, the overlap alone counts");
+        }
+    }
 }

@@ -33,8 +33,17 @@ impl Query {
         matches!(self, Self::Xipki).then_some("SELECT ID AS serial, CERT AS status FROM CA")
     }
 
-    /// All rows, or those that have changed since.
-    pub(super) fn rows(&self, whose: &Whose, since: Option<Since>) -> String {
+    /// All rows.
+    pub(super) fn rows(&self, whose: &Whose) -> String {
+        self.text(whose, None)
+    }
+
+    /// Rows that have changed since, so many at most.
+    pub(super) fn changes(&self, whose: &Whose, since: Since, most: u64) -> String {
+        format!("{} LIMIT {most}", self.text(whose, Some(since)))
+    }
+
+    fn text(&self, whose: &Whose, since: Option<Since>) -> String {
         let Whose(whose) = whose;
         match self {
             Self::Ejbca => {

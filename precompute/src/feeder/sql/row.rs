@@ -27,6 +27,16 @@ pub(in crate::feeder) enum Unit {
     Timestamp,
 }
 
+impl Unit {
+    /// The least between two instants that differ, in milliseconds: fractions of a second in dates are not read.
+    pub(super) fn step(self) -> i64 {
+        match self {
+            Self::Milliseconds => 1,
+            Self::Seconds | Self::Timestamp => 1000,
+        }
+    }
+}
+
 /// What kind of value a serial number is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {

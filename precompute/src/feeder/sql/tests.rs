@@ -6,14 +6,14 @@ use sqlx::{Connection as _, sqlite::SqliteConnection};
 
 use super::*;
 use crate::{
-    feeder::{Feeders, Spec},
+    feeder::{
+        Feeders, Spec,
+        tests::{PATIENCE, until},
+    },
     ledger::{FetchKind, Fetching},
     pki::{Reason, Status, written::Radix},
     source::{Form, Listing, draft},
 };
-
-/// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const EJBCA: &str = "CREATE TABLE CertificateData (fingerprint TEXT PRIMARY KEY, cAFingerprint TEXT, serialNumber TEXT \
     NOT NULL, status INT4 NOT NULL, expireDate INT8 NOT NULL, revocationDate INT8 NOT NULL, revocationReason INT4 NOT \
@@ -84,15 +84,6 @@ fn revoked(time: u64, reason: Reason) -> Status {
 }
 
 #[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[track_caller]
 fn becomes(world: &World, serial: &str, wanted: Option<Status>) {
     let mirror = world.dir.path().join("fetched/rows");
     until(&format!("{serial} becomes {wanted:?}"), || listed(&mirror).get(serial).copied() == wanted);
@@ -122,6 +113,42 @@ fn rows_are_mirrored_with_what_changes_also_at_equal_instants_and_back_from_a_ho
     let asked = feed.fetching().report().asked;
     until("it is asked again", || feed.fetching().report().asked > asked + 3);
     assert_eq!(std::fs::metadata(world.dir.path().join("fetched/rows")).unwrap().len(), now.len());
+    assert_eq!(feed.fetching().report().complaint(), None);
+}
+
+/// All rows of a table that was filled within the overlap were taken for changes, too many of them, and so read again and
+/// again: the next revocation of ten million took a minute and a half.
+#[test]
+fn a_table_that_was_filled_in_one_piece_is_read_once_and_each_change_after_that_is_appended() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut world = World::new(OWN);
+    let (first, end) = (0x1000_0000, 0x1000_0000 + limits::CHANGES_MAX + 1);
+    world.write(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {end}) \
+         INSERT INTO certs SELECT printf('%08X', i), 'good', NULL, NULL, NULL, 1700000000 FROM n"
+    ));
+    let spec = world.spec(own());
+    let mut feed = world.feeders.subscribe(&spec).unwrap();
+    let mirror = spec.mirror().to_owned();
+    let inode = || std::fs::metadata(&mirror).map(|metadata| metadata.ino()).ok();
+    let changes = || {
+        let text = std::fs::read_to_string(&mirror).unwrap();
+        text.split(MIRROR_CHANGES).nth(1).unwrap_or_default().to_owned()
+    };
+    until("it is read", || inode().is_some());
+    let whole = inode();
+    for (number, what) in [(1, "right after the reading"), (2, "a start that goes on from there")] {
+        let asked = feed.fetching().report().asked;
+        until("it is asked again", || feed.fetching().report().asked > asked + 3);
+        let moment = 1_700_000_000 + number;
+        world.write(&format!("INSERT INTO certs VALUES ('0{number}', 'revoked', '1700000000', 1, NULL, {moment})"));
+        until(what, || changes().contains(&format!("\t0{number}\t")));
+        assert_eq!(inode(), whole, "{what}: appended");
+        drop(feed);
+        world.feeders = Feeders::default();
+        feed = world.feeders.subscribe(&spec).unwrap();
+    }
+    assert!(changes().lines().count() < 9, "nothing else, but for what a start gives again");
     assert_eq!(feed.fetching().report().complaint(), None);
 }
 

@@ -56,6 +56,30 @@ fn a_name_is_one_in_every_string_type() {
 }
 
 #[test]
+fn a_name_is_shown_as_text_whatever_its_string_type() {
+    let utf_16: Vec<u8> = "Grün 1".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (name, wanted) in [
+        (named(UTF8, "Grün 1".as_bytes()), "CN=Grün 1"),
+        (named(TELETEX, b"Gr\xfcn 1"), "CN=Grün 1"),
+        (named(BMP, &utf_16), "CN=Grün 1"),
+        (named(PRINTABLE, b"a,b"), "CN=a\\,b"),
+        (named(BMP, &[0]), "2.5.4.3=#1e0100"),
+        (named(BMP, &[0, 10, 0x20, 0x2e]), "CN=\\0a\u{202e}"),
+        (
+            sequence(&[
+                rdn(&[attribute(ORGANIZATION, UTF8, b"O")]),
+                rdn(&[attribute(COMMON_NAME, TELETEX, b"\xe9"), attribute(DOMAIN_COMPONENT, IA5, b"d")]),
+            ]),
+            "CN=é+DC=d,O=O",
+        ),
+    ] {
+        assert_eq!(shown(&Name::from_der(&name).unwrap()), wanted);
+    }
+    let unlike = Unlike { names: &named(BMP, &utf_16), is: &named(UTF8, "Blau".as_bytes()) };
+    assert_eq!(unlike.to_string(), "was issued by `CN=Grün 1`, not by `CN=Blau`");
+}
+
+#[test]
 fn what_differs_otherwise_is_another_name() {
     let plain = named(UTF8, b"CA 1");
     for other in [

@@ -52,6 +52,36 @@ fn good_waits_for_the_hash_and_revoked_does_not() {
     assert!(fingerprints[0] != fingerprints[1] && fingerprints[1] != fingerprints[2]);
 }
 
+/// It was found when the answer was signed anew in its turn, days later. A certificate whose hash is as it was, or is not known
+/// after a start, keeps its answer.
+#[test]
+fn a_hash_that_is_corrected_is_in_the_answer_after_the_next_pass() {
+    let world = World::new(4);
+    world.set(3, revoked());
+    let details = world.details();
+    (0..3).for_each(|number| details.note_hash(serial(number), [7; 32]));
+    let subject = world.subject_with(ALL, world.pool());
+    let runner = runner(None);
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 4);
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 0);
+    let hash = |number| carried(&runner, &subject, number).and_then(|carried| carried.cert_hash);
+    assert_eq!([0, 1, 2, 3].map(hash), [Some([7; 32]), Some([7; 32]), Some([7; 32]), None]);
+    for (number, corrected) in [(1, 8), (2, 7), (3, 9)] {
+        details.note_hash(serial(number), [corrected; 32]);
+    }
+    details.keep_hashes(|kept| *kept != serial(0));
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 2);
+    assert_eq!([0, 1, 2, 3].map(hash), [7, 8, 7, 9].map(|hash| Some([hash; 32])));
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 0);
+    // So is invalidityDate; another CRL alone, or a date that no answer can carry, is none to sign anew for.
+    for (number, time, due) in [(1, 1_600_000_000, 1), (2, 1_600_000_000, 0), (3, 1_600_000_001, 1), (4, 0, 0)] {
+        let details_now = RevocationDetails { invalid_since: Some(UnixTime(time)), ..of_crl(number) };
+        details.replace_revocations([(serial(3), details_now), (serial(1), details_now)].into());
+        done(runner.pass(&[Arc::clone(&subject)], NEVER), due);
+    }
+    assert_eq!(carried(&runner, &subject, 3).unwrap().invalidity_date, Some(UnixTime(1_600_000_001)));
+}
+
 /// A store of before the start has what they carry, and so has who hears of them.
 #[test]
 fn what_is_carried_is_stored_with_the_answer() {

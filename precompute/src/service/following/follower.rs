@@ -21,6 +21,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     level::Level,
     loading::{Job, Loading, Places},
+    news::Told,
     speaking::Speaking,
     told::{FeedReport, FeedStatus, Refused},
 };
@@ -110,6 +111,7 @@ pub(super) struct Side {
     speaking: Speaking,
     alarms: Alarms,
     remarks: Remarks,
+    told: Told,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +132,10 @@ struct Watched<'a> {
     replica: &'a mut Replica,
     job: Option<&'a Arc<Job>>,
     journal: Option<&'a mut Journal>,
+    /// For the log: what issuers are called, what was told, and the time.
+    names: &'a HashMap<Issuer, String>,
+    told: &'a mut Told,
+    now: Duration,
 }
 
 impl Store for Watched<'_> {
@@ -140,7 +146,15 @@ impl Store for Watched<'_> {
     fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
         self.job.iter().for_each(|job| job.changes(place.position, sections));
         self.journal.iter_mut().for_each(|journal| journal.append(place, sections));
-        self.replica.apply(place, sections)
+        let before = self.replica.statuses(sections);
+        self.replica.apply(place, sections)?;
+        let after = self.replica.statuses(sections);
+        for ((issuer, serial, before), (_, _, after)) in before.into_iter().zip(after) {
+            if let Some(name) = self.names.get(&issuer) {
+                self.told.note(name, serial, (before, after), self.now);
+            }
+        }
+        Ok(())
     }
 
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
@@ -187,7 +201,8 @@ impl Follower {
             let mut snapshots = Noting { fetcher: &mut self.fetcher, noted: &mut self.side.noted };
             let job = self.side.loading.as_ref().and_then(Loading::job);
             let journal = self.kept.as_mut().map(|(_, journal)| journal);
-            let mut store = Watched { replica: &mut self.replica, job, journal };
+            let (names, told) = (&self.names, &mut self.side.told);
+            let mut store = Watched { replica: &mut self.replica, job, journal, names, told, now: now.monotonic };
             self.reader.step(now, &mut self.stream, &mut store, &mut snapshots)
         };
         let is_idle = events.is_empty();
@@ -494,6 +509,7 @@ impl Follower {
             |place| format!("what was told up to {place} is served on, with {} answers", self.answers.len()),
         );
         let now = now.monotonic;
+        self.side.told.rest(now);
         match remarks.redis.news(report.redis_fault.is_some(), now) {
             Some(News::Over(after)) => info!(seconds = after.as_secs(), "Redis answers again"),
             Some(News::Begins | News::Lasts(_)) => {

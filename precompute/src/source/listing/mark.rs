@@ -13,10 +13,6 @@ use super::{
 };
 use crate::pki::{open_regular, written::Radix};
 
-/// Bytes before the end of what was taken that are compared first: where they differ, the file was not appended to, and
-/// its other bytes need not be read to see that.
-const LAST_OCTETS: u64 = 4096;
-
 /// Bytes of the longest text in a mark: the first oddity, which names one line and shows one field of it.
 const TEXT_OCTETS_MAX: usize = 512;
 
@@ -48,10 +44,10 @@ impl Listing<Prefix> {
         if !self.is_read || self.is_refused || self.utf16.is_some() {
             return None;
         }
-        let Proved { digest: taken, stamp, settled } = self.proved?;
+        let Proved { digest: taken, last, stamp, settled } = self.proved?;
         Some(Mark {
-            last: last_of(&self.reader, taken.length).ok()??,
             taken,
+            last,
             form: self.form,
             // Bytes that were left out are still to be read.
             settled: settled && taken.length == stamp.length,
@@ -62,12 +58,6 @@ impl Listing<Prefix> {
             oddities: self.oddities.clone(),
         })
     }
-}
-
-/// The digest of the last of `length` bytes.
-pub(super) fn last_of(file: &Prefix, length: u64) -> io::Result<Option<Digest>> {
-    let octets = length.min(LAST_OCTETS);
-    file.digest_of(length - octets, octets)
 }
 
 impl Mark {
@@ -81,7 +71,7 @@ impl Mark {
 
     /// Whether what was taken may be the beginning of `file`, as its last bytes are.
     pub(super) fn may_precede(&self, file: &Prefix) -> bool {
-        last_of(file, self.taken.length).is_ok_and(|last| last == Some(self.last))
+        file.last_of(self.taken.length).is_ok_and(|last| last == Some(self.last))
     }
 
     /// Whether `file` is the one that was read, which may have grown.

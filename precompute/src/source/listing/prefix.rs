@@ -35,6 +35,10 @@ use crate::limits;
 /// Bytes requested from the file at a time: about a thousand lines, so that system calls cost little.
 const READ_OCTETS: usize = 128 << 10;
 
+/// Bytes before the end of what was taken that are compared first when the file is read again: where they differ, it was
+/// not appended to, and its other bytes need not be read to see that.
+const LAST_OCTETS: usize = 4096;
+
 /// How often a file is scanned at most to see whether the bytes stay the same,
 const SCANS_MAX: u32 = 8;
 /// as long as these scans read no more than this together: two milliseconds.
@@ -79,6 +83,23 @@ impl Digester {
 
     pub(super) fn digest(&self) -> Digest {
         Digest { length: self.length, hash: self.hasher.finish128().as_bytes() }
+    }
+}
+
+/// The last [`LAST_OCTETS`] of bytes as they come.
+#[derive(Default)]
+struct Last(Vec<u8>);
+
+impl Last {
+    fn add(&mut self, octets: &[u8]) {
+        self.0.extend_from_slice(&octets[octets.len().saturating_sub(LAST_OCTETS)..]);
+        self.0.drain(..self.0.len().saturating_sub(LAST_OCTETS));
+    }
+
+    fn digest(&self) -> Digest {
+        let mut digester = Digester::new();
+        digester.add(&self.0);
+        digester.digest()
     }
 }
 
@@ -141,6 +162,8 @@ impl Look {
 pub(super) struct Proved {
     /// Of the file up to its last whole line that was read.
     pub(super) digest: Digest,
+    /// Of the last of these bytes.
+    pub(super) last: Digest,
     /// What the file looked like while it had them.
     pub(super) stamp: Stamp,
     /// Whether the same stamp, seen again, means the same bytes.
@@ -222,11 +245,11 @@ impl Prefix {
         Ok(if is_found { octets } else { Vec::new() })
     }
 
-    /// The digest of a part of the file; `None` if the file ends before it.
-    pub(super) fn digest_of(&self, from: u64, length: u64) -> io::Result<Option<Digest>> {
-        let mut digester = Digester::new();
-        let mut buffer = vec![0; READ_OCTETS.min(usize::try_from(length).unwrap_or(READ_OCTETS))];
-        let scanned = scan(&self.file, &mut buffer, from, length, |octets| digester.add(octets))?;
+    /// The digest of the last of the first `length` bytes of the file; `None` if it has not so many.
+    pub(super) fn last_of(&self, length: u64) -> io::Result<Option<Digest>> {
+        let (mut digester, mut buffer) = (Digester::new(), [0; LAST_OCTETS]);
+        let octets = length.min(LAST_OCTETS as u64);
+        let scanned = scan(&self.file, &mut buffer, length - octets, octets, |octets| digester.add(octets))?;
         Ok(scanned.then(|| digester.digest()))
     }
 
@@ -236,19 +259,25 @@ impl Prefix {
         if self.is_short {
             return Ok(TORN);
         }
+        // Before the look, which says whether the file still has what was read. A scan finds its own.
+        let last = self.last_of(self.before.map_or(0, |before| before.length) + self.whole.digest().length)?;
         let now = Look::at(&self.file)?;
-        if let Some(before) = self.before.filter(|_| self.is_before_trusted) {
+        if let Some((before, last)) = self.before.filter(|_| self.is_before_trusted).zip(last) {
             let read = self.whole.digest();
             let mut both = Digester::new();
             both.add(&before.hash);
             both.add(&read.hash);
             let digest = Digest { length: before.length + read.length, ..both.digest() };
             let is_same = self.opened.stamp == now.stamp;
-            let proved = Proved { digest, stamp: now.stamp, settled: self.opened.settled && is_same };
+            let proved = Proved { digest, last, stamp: now.stamp, settled: self.opened.settled && is_same };
             return Ok((if is_same { Ended::Whole } else { Ended::Grown }, Some(proved)));
         }
-        if self.opened.settled && self.opened.stamp == now.stamp && self.before.is_none() {
-            let proved = Proved { digest: self.whole.digest(), stamp: now.stamp, settled: true };
+        if let Some(last) = last
+            && self.opened.settled
+            && self.opened.stamp == now.stamp
+            && self.before.is_none()
+        {
+            let proved = Proved { digest: self.whole.digest(), last, stamp: now.stamp, settled: true };
             return Ok((Ended::Whole, Some(proved)));
         }
         let (mut before, mut scans, mut scanned) = (now, 0, 0);
@@ -256,37 +285,39 @@ impl Prefix {
             if before.stamp.length < self.opened.stamp.length {
                 return Ok(TORN);
             }
-            let Some(digest) = self.scan_again()? else { return Ok(TORN) };
+            let Some((digest, last)) = self.scan_again()? else { return Ok(TORN) };
             let after = Look::at(&self.file)?;
             scans += 1;
             scanned += digest.length;
             let steady = before.settled && before.stamp == after.stamp;
             if steady || scans == SCANS_MAX || scanned + digest.length > SCANS_OCTETS_MAX {
                 let whole = self.opened.stamp.is_as_written(&after.stamp);
-                let proved = Proved { digest, stamp: after.stamp, settled: steady };
+                let proved = Proved { digest, last, stamp: after.stamp, settled: steady };
                 return Ok((if whole { Ended::Whole } else { Ended::Grown }, Some(proved)));
             }
             before = after;
         }
     }
 
-    /// The digest of everything up to the last whole line that was read; `None` if it is no longer the same bytes.
-    fn scan_again(&mut self) -> io::Result<Option<Digest>> {
-        let read = self.whole.digest();
-        let mut all = Digester::new();
-        let Some(before) = self.before else {
-            let scanned = self.scan(0, read.length, |octets| all.add(octets))?;
-            return Ok(Some(all.digest()).filter(|all| scanned && *all == read));
+    /// The digest of everything up to the last whole line that was read, and of its last bytes; `None` if it is no longer
+    /// the same bytes.
+    fn scan_again(&mut self) -> io::Result<Option<(Digest, Digest)>> {
+        let (read, before) = (self.whole.digest(), self.before.unwrap_or(Digester::new().digest()));
+        let (mut all, mut last) = (Digester::new(), Last::default());
+        let mut add = |octets: &[u8]| {
+            all.add(octets);
+            last.add(octets);
         };
-        if !self.scan(0, before.length, |octets| all.add(octets))? || all.digest() != before {
+        if !self.scan(0, before.length, &mut add)? || all.digest() != before {
             return Ok(None);
         }
         let mut again = Digester::new();
         let scanned = self.scan(before.length, read.length, |octets| {
             all.add(octets);
+            last.add(octets);
             again.add(octets);
         })?;
-        Ok((scanned && again.digest() == read).then(|| all.digest()))
+        Ok((scanned && again.digest() == read).then(|| (all.digest(), last.digest())))
     }
 
     /// Reads a part of the file, which has no unread bytes in the buffer any more; false if the file ends in it.

@@ -46,7 +46,16 @@ impl World {
 }
 
 fn holds(numbers: &[u8]) -> Said {
-    Said::Certificates(numbers.iter().map(|number| (serial(*number), UnixTime(100))).collect(), 0)
+    Said::Certificates(numbers.iter().map(|number| issued(*number, 100)).collect(), 0)
+}
+
+fn issued(number: u8, end: u64) -> Issued {
+    Issued { serial: serial(number), of: Known { end: UnixTime(end), sha256: None } }
+}
+
+/// The same with a hash.
+fn hashed(number: u8, hash: u8) -> Issued {
+    Issued { serial: serial(number), of: Known { end: UnixTime(100), sha256: Some([hash; 32].into()) } }
 }
 
 fn broken() -> Said {
@@ -109,37 +118,50 @@ fn a_serial_in_several_files_stays_as_long_as_one_of_them_has_it() {
     let mut world = World::default();
     world.see("a", 1, holds(&[1, 2]));
     world.see("b", 1, Said::Name(serial(1)));
-    assert_eq!(
-        world.catalogue.news(),
-        News { fresh: vec![(serial(1), UnixTime(100)), (serial(2), UnixTime(100))], lost: false }
-    );
+    assert_eq!(world.catalogue.news(), News { fresh: vec![issued(1, 100), issued(2, 100)], lost: false });
     world.catalogue.gave_fresh();
     world.gone("a");
     assert_eq!(world.at(30), [1]);
     assert_eq!(world.catalogue.news(), News { fresh: Vec::new(), lost: true });
-    assert_eq!(world.catalogue.give_all(), [(serial(1), UnixTime(100))]);
+    assert_eq!(world.catalogue.give_all(), [issued(1, 100)]);
     assert_eq!(world.catalogue.news(), News { fresh: Vec::new(), lost: false });
     // Of two ends that are known the later one.
-    world.see("d", 1, Said::Certificates(vec![(serial(1), UnixTime(90))], 0));
+    world.see("d", 1, Said::Certificates(vec![issued(1, 90)], 0));
     assert!(world.catalogue.news().fresh.is_empty());
-    world.see("e", 1, Said::Certificates(vec![(serial(1), UnixTime(110))], 0));
-    assert_eq!(world.catalogue.news().fresh, [(serial(1), UnixTime(110))]);
+    world.see("e", 1, Said::Certificates(vec![issued(1, 110)], 0));
+    assert_eq!(world.catalogue.news().fresh, [issued(1, 110)]);
 }
 
 #[test]
 fn what_was_given_before_a_restart_is_neither_given_again_nor_lost_without_a_word() {
     let mut world = World::default();
-    world.catalogue.recall(serial(1), UnixTime(100));
-    world.catalogue.recall(serial(2), UnixTime(100));
+    world.catalogue.recall(issued(1, 100));
+    world.catalogue.recall(issued(2, 100));
     world.see("a", 1, holds(&[1]));
     world.see("c", 1, holds(&[3]));
     assert!(world.catalogue.has_given() && !world.catalogue.is_empty());
-    assert_eq!(world.catalogue.news(), News { fresh: vec![(serial(3), UnixTime(100))], lost: true });
+    assert_eq!(world.catalogue.news(), News { fresh: vec![issued(3, 100)], lost: true });
     world.catalogue.gave_fresh();
     assert_eq!(world.catalogue.news(), News { fresh: Vec::new(), lost: true }, "still lost");
     world.catalogue.forget_given();
     assert_eq!(world.catalogue.news().fresh.len(), 2);
     assert!(!world.catalogue.has_given() && !world.catalogue.news().lost);
+}
+
+#[test]
+fn a_hash_that_was_not_given_or_is_another_now_is_given_and_a_name_takes_none_away() {
+    let mut world = World::default();
+    world.catalogue.recall(issued(1, 100));
+    world.catalogue.recall(hashed(2, 2));
+    world.see("1", 1, Said::Name(serial(1)));
+    world.see("a", 1, Said::Certificates(vec![hashed(1, 1), hashed(2, 2)], 0));
+    assert_eq!(world.catalogue.news(), News { fresh: vec![hashed(1, 1)], lost: false });
+    world.catalogue.gave_fresh();
+    world.see("2", 1, Said::Name(serial(2)));
+    assert_eq!(world.catalogue.news(), News { fresh: Vec::new(), lost: false });
+    world.see("a", 2, Said::Certificates(vec![hashed(1, 1), hashed(2, 3)], 0));
+    assert_eq!(world.catalogue.news(), News { fresh: vec![hashed(2, 3)], lost: false });
+    assert_eq!(world.catalogue.give_all(), [hashed(1, 1), hashed(2, 3)]);
 }
 
 #[test]

@@ -28,7 +28,9 @@ fn while_records_are_compared_there_is_no_journal_of_what_they_were() {
     let mut replica = Replica::new([id]);
     let (mut journal, other) = (Journal::of(&directory), Journal::of(&directory));
     journal.begin(at(1).position, at(1), &[]);
-    let mut watched = Watched { replica: &mut replica, job: None, journal: Some(&mut journal) };
+    let (names, mut told, now) = (HashMap::new(), Told::default(), Duration::ZERO);
+    let (names, told) = (&names, &mut told);
+    let mut watched = Watched { replica: &mut replica, job: None, journal: Some(&mut journal), names, told, now };
     watched.apply(at(2), &[Section { issuer, changes: vec![lost(1)] }]).unwrap();
     assert_eq!(other.read(at(1).position).map(|journaled| journaled.sections.len()), Some(1));
     let mut walk = |each: &mut dyn FnMut(Walked<'_>)| {

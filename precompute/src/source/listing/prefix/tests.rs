@@ -181,6 +181,44 @@ fn only_the_bytes_of_a_mark_are_a_mark() {
     assert_eq!(Mark::from_bytes(&[octets, vec![b'x'; 1000]].concat()), None);
 }
 
+/// The last bytes of what was taken were read once more for it, so a file that was cut in between had no mark, and one that
+/// was rewritten had that of two contents.
+#[test]
+fn a_mark_is_of_what_was_proved_whatever_becomes_of_the_file_after_that() {
+    let long: String = (1..9000).map(|serial| format!("V\t350101000000Z\t\t{serial:04X}\tunknown\t/CN=x\n")).collect();
+    for (what, content, is_settled, after) in [
+        ("fresh", LINES, false, None),
+        ("settled", LINES, true, None),
+        ("long", &long, true, None),
+        ("long and fresh", &long, false, None),
+        ("half a line at its end", &LINES[..LINES.len() - 1], false, None),
+        ("appended to", LINES, false, Some("V\t350101000000Z\t\t04\tunknown\t/CN=4\n")),
+        ("long and appended to", &long, false, Some("V\t350101000000Z\t\tABCD\tunknown\t/CN=4\n")),
+        ("only touched", LINES, false, Some("")),
+    ] {
+        let (_dir, path) = file(content.as_bytes());
+        if is_settled {
+            settle();
+        }
+        let mut index = Listing::open(&path, Form::Database).unwrap();
+        read(&mut index);
+        if let Some(more) = after {
+            let mark = index.mark().unwrap();
+            append(&path, more.as_bytes());
+            index = Listing::open_after(&path, Form::Database, &mark).unwrap().unwrap();
+            read(&mut index);
+        }
+        let mark = index.mark().expect(what);
+        // It is found again by its last bytes.
+        assert!(Listing::open_after(&path, Form::Database, &mark).unwrap().is_some(), "{what}");
+        let length = fs::metadata(&path).unwrap().len() as usize;
+        for other in ["#".repeat(length), String::new()] {
+            fs::write(&path, other).unwrap();
+            assert_eq!(index.mark().as_ref(), Some(&mark), "{what}");
+        }
+    }
+}
+
 #[test]
 fn of_a_file_that_is_rewritten_all_the_time_only_beginnings_of_its_versions_are_taken() {
     let version = |number: u64| -> String {

@@ -1,0 +1,69 @@
+//! When each certificate in use ends. It does not know what follows from that.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::{
+    Part, Status,
+    encode::{Labels, gauges},
+};
+use crate::{
+    pki::{Certificate, hex},
+    service::Tenants,
+};
+
+/// Those of the issuers.
+pub fn certificates(status: &Arc<Status>) -> Part {
+    let status = Arc::clone(status);
+    Box::new(move |encoder| Ends::of_issuers(&status.tenants()).encode(encoder))
+}
+
+/// The ends of certificates, each with what it is for.
+#[derive(Default, Debug)]
+pub struct Ends(Vec<(Labels, u64)>);
+
+/// Whose a certificate is; what does not apply is empty.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Whose<'w> {
+    /// The tenant's name.
+    pub tenant: &'w str,
+    /// The issuer's.
+    pub issuer: &'w str,
+    /// The authority's.
+    pub tsa: &'w str,
+}
+
+impl Ends {
+    /// The certificates of the issuers themselves, and those of their signers.
+    pub fn of_issuers(tenants: &Tenants) -> Self {
+        let mut ends = Self::default();
+        for (tenant, issuer) in tenants.issuers() {
+            let whose = Whose { tenant, issuer: &issuer.name, tsa: "" };
+            ends.add(whose, "ca", &issuer.certificate);
+            for signer in issuer.signers.all() {
+                // It was read before.
+                if let Ok(certificate) = Certificate::from_der(signer.certificate_der()) {
+                    ends.add(whose, "signer", &certificate);
+                }
+            }
+        }
+        ends
+    }
+
+    /// Adds a certificate; `role`: what it is there. The same one in the same place counts once.
+    pub fn add(&mut self, whose: Whose<'_>, role: &str, certificate: &Certificate) {
+        let Whose { tenant, issuer, tsa } = whose;
+        let serial = hex::text(certificate.serial_content()).to_ascii_uppercase();
+        let labels = [("tenant", tenant), ("issuer", issuer), ("tsa", tsa), ("role", role), ("serial", &serial)];
+        let labels: Labels = labels.map(|(name, value)| (name, value.to_owned())).to_vec();
+        if !self.0.iter().any(|(other, _)| *other == labels) {
+            self.0.push((labels, certificate.not_after().0));
+        }
+    }
+
+    /// The metric of all of them.
+    pub fn encode(self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        gauges(encoder, "certificate_not_after_seconds", "End of a certificate in use, Unix time", self.0)
+    }
+}
