@@ -25,6 +25,17 @@ fn compose_understands_its_file() {
 }
 
 #[test]
+fn prometheus_takes_its_configuration_of_the_demo_with_the_rules() {
+    let (dir, systemd) = (tempfile::tempdir().unwrap(), project().join("systemd"));
+    for file in ["compose/prometheus.yml", "prometheus/ostia-rules.yml"] {
+        let file = systemd.join(file);
+        fs::copy(&file, dir.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let checked = run(Command::new("promtool").args(["check", "config", "prometheus.yml"]).current_dir(dir.path()));
+    assert!(checked.status.success() && checked.text.contains("1 rule files found"), "{checked:?}");
+}
+
+#[test]
 fn the_configurations_of_the_demo_are_taken_with_the_ca_that_it_makes() {
     let dir = tempfile::tempdir().unwrap();
     let (etc, compose) = (dir.path().join("etc"), project().join("systemd/compose"));
