@@ -111,7 +111,12 @@ impl<'a> Assembler<'a> {
                 _ => "certificate",
             };
             let about = if at.has(about) { about } else { "certificate" };
-            at.problem(about, error);
+            // By the clock of this machine, which a time daemon may not have set yet.
+            if self.now < certificate.not_before() {
+                at.problem_for_now(about, error)
+            } else {
+                at.problem(about, error)
+            }
         });
         Some((signer.ok()?.with_key_names(key.names()), renewing))
     }

@@ -12,11 +12,13 @@ use std::{
 
 use ostia_tests::{Ask, Ca, Delegate, KeyKind, Launched, Status, bash, free_port, http, run, run_for, until};
 
-use crate::machine::built_by;
+use crate::{
+    machine::{built_by, package, script},
+    site::FIRST,
+};
 
 /// For a boot and what follows.
 const PATIENCE: Duration = Duration::from_secs(400);
-const VERSION: &str = "0.1.0-4";
 /// Where the first partition begins, in bytes.
 const BOOT_PARTITION: u64 = 1 << 20;
 
@@ -49,7 +51,7 @@ fn a_disk_boots_and_answers_with_the_settings_that_were_put_onto_it() {
     fs::write(settings.join("hostname"), "ocsp-1\r\n").unwrap();
     bash(dir.path(), "ssh-keygen -q -t ed25519 -N '' -f login && cp login.pub ostia/authorized_keys");
 
-    let image = built_by("image-disk", VERSION, &["--cached", "--size", "3G"]);
+    let image = built_by(script("image-disk").args(["--cached", "--size", "3G", "--package"]).arg(package(FIRST)));
     put_settings(&image, &settings);
     let [http, ssh] = [(); 2].map(|()| free_port(Ipv4Addr::LOCALHOST.into()));
     let serial = dir.path().join("serial");

@@ -12,15 +12,15 @@ use ostia_tests::{Ca, Delegate, Ended, KeyKind, run, run_for, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::machine::{PATIENCE, built_by, in_own_mounts, project};
-
-/// A version of its own, so that no other test's package is built anew.
-const VERSION: &str = "0.1.0-3";
+use crate::{
+    machine::{PATIENCE, built_by, in_own_mounts, package, project, script},
+    site::FIRST,
+};
 
 /// The layout of the image, built once.
 fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| built_by("image-oci", VERSION, &[]))
+    IMAGE.get_or_init(|| built_by(script("image-oci").arg("--package").arg(package(FIRST))))
 }
 
 /// A container from the image: what it may write is its volume alone, and it has no capability.
@@ -35,7 +35,7 @@ impl Container {
     fn start(user: Option<u32>) -> Self {
         let dir = tempfile::tempdir_in(project().join("target")).unwrap();
         let at = |name: &str| dir.path().join(name);
-        let source = format!("{}:{VERSION}", image().display());
+        let source = format!("{}:{FIRST}", image().display());
         let unpacked = run(Command::new("umoci").args(["unpack", "--image", &source]).arg(at("bundle")));
         assert!(unpacked.status.success(), "{}", unpacked.text);
 

@@ -169,20 +169,24 @@ pub(crate) fn package(version: &str) -> PathBuf {
 }
 
 fn build_package(version: &str) -> PathBuf {
-    built_by("package", version, &[])
-}
-
-/// What a script of `systemd` makes of the programs under test.
-pub(crate) fn built_by(script: &str, version: &str, arguments: &[&str]) -> PathBuf {
     let directory = programs().responder.parent().unwrap();
     let profile = match directory.file_name().unwrap().to_str().unwrap() {
         "debug" => "dev",
         profile => profile,
     };
-    let mut build = Command::new(project().join("systemd").join(script));
-    build.env("CARGO_TARGET_DIR", directory.parent().unwrap()).args(arguments);
-    let ended = run(build.args(["--no-build", "--profile", profile, "--version", version]));
+    let mut build = script("package");
+    build.env("CARGO_TARGET_DIR", directory.parent().unwrap());
+    built_by(build.args(["--no-build", "--profile", profile, "--version", version]))
+}
+
+/// A script of `systemd`.
+pub(crate) fn script(name: &str) -> Command {
+    Command::new(project().join("systemd").join(name))
+}
+
+/// What a script makes: the first line that it prints, since its standard output comes before what it and others say beside.
+pub(crate) fn built_by(script: &mut Command) -> PathBuf {
+    let ended = run(script);
     assert!(ended.status.success(), "{}", ended.text);
-    // Its standard output comes before what it and others say beside.
     project().join(ended.text.lines().next().unwrap())
 }

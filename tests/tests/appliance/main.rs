@@ -3,8 +3,9 @@
 //!
 //! `machine` is the machine. `contents` looks into the package. In `install` a stranger follows the documents; in `running` things go wrong under systemd; in
 //! `replaced` the package is upgraded, removed and purged; in `image` the programs are in a
-//! container, in `disk` on a machine of qemu. It takes root.
+//! container, in `disk` on a machine of qemu; `compose` looks at what no engine runs here. It takes root.
 
+mod compose;
 mod contents;
 mod disk;
 mod image;

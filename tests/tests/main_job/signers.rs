@@ -171,6 +171,13 @@ fn signers_none_of_which_is_valid_are_refused() {
     let expired = ca.delegate(Delegate::Expired, KeyKind::P256);
     let not_yet = ca.delegate(Delegate::NotYet, KeyKind::P256);
     site(&ca, "", &[not_yet.lines()]).is_refused(&["signer.certificate", "2035-01-01", "not now"]);
+    // A clock that nobody has set yet after a boot says so as well: the unit tries again after 1, and not after 78.
+    for (signers, code) in
+        [(vec![not_yet.lines()], 1), (vec![expired.lines(), not_yet.lines()], 1), (vec![expired.lines()], 78)]
+    {
+        let checked = site(&ca, "", &signers).check();
+        assert_eq!(checked.status.code(), Some(code), "{checked:?}");
+    }
     site(&ca, "", &[expired.lines(), not_yet.lines()]).is_refused(&[
         "signer[0].certificate",
         "2024-02-01",

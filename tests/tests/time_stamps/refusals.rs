@@ -29,6 +29,9 @@ fn a_certificate_that_clients_refuse_tokens_of_is_refused() {
         let signer = ca.tsa(certificate, KeyKind::P256);
         let said = [&["tenant.tsa.signer", "certificate"], said].concat();
         site(&Tsa::of("stamps", &signer)).is_refused(&said);
+        // What the right time mends is tried again by the unit.
+        let code = if certificate == TsaCertificate::NotYet { 1 } else { 78 };
+        assert_eq!(site(&Tsa::of("stamps", &signer)).check().status.code(), Some(code));
     }
     // How much has to be left is the operator's choice.
     let soon = Tsa::of("stamps", &ca.tsa(TsaCertificate::EndsIn(90), KeyKind::P256));

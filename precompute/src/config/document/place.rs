@@ -184,6 +184,12 @@ impl<'p> At<'p> {
         self.problems.note_that_may_pass(self.named(key), text)
     }
 
+    /// Notes a problem that is over at a later time, or with the right time: it counts at a start as well, which is worth another
+    /// try ([`ConfigError::may_pass`]).
+    pub fn problem_for_now(&self, key: &str, text: impl fmt::Display) {
+        self.problems.note(self.named(key), text, true);
+    }
+
     /// Notes a problem of `key` that a start only warns of: an installation that has it goes on serving. If the document
     /// is only checked, it counts.
     pub fn problem_where_checked(&self, key: &str, text: impl fmt::Display) {
