@@ -24,8 +24,10 @@ mod status;
 pub mod tag;
 mod time;
 mod verify;
+mod wrapped;
 pub mod written;
 
+pub(crate) use self::wrapped::wrapping;
 pub use algorithm::Algorithm;
 pub use certificate::{Certificate, CertificateError, KeyPeriod, TIME_STAMPING, TimeStampingKeyUsage};
 pub use certs_only::certs_only;

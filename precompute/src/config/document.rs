@@ -73,7 +73,7 @@ impl Document {
             _ => {}
         }
         let octets = read_bounded(path, limits::CONFIG_FILE_OCTETS_MAX).map_err(|error| fail(error.problem))?;
-        let text = syntax::text(octets).map_err(fail)?;
+        let text = syntax::text(octets, path).map_err(fail)?;
         // Paths in the file are relative to the file's directory, wherever the program was started.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(Self { path, text, is_checked: false })

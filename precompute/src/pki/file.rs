@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::{Certificate, elements::Elements, pem};
+use super::{Certificate, elements::Elements, pem, wrapped};
 use crate::{limits, output::may_be_secret};
 
 /// Why a file was refused; always names the file.
@@ -179,7 +179,10 @@ pub fn certificates_in(content: &[u8], path: &Path) -> Result<Vec<Certificate>, 
         Ok(certificate)
     };
     if pem::is_der(content) {
-        return Ok(vec![parse(content)?]);
+        return match (parse(content), wrapped::wrapping(path, content, &[])) {
+            (Err(_), Some(wrapping)) => Err(FileError::new(path, wrapping)),
+            (parsed, _) => Ok(vec![parsed?]),
+        };
     }
     let damaged = |damage| FileError::new(path, damage);
     let sections = pem::sections(content).map_err(damaged)?;
@@ -204,6 +207,15 @@ fn no_certificate(path: &Path, content: &[u8], sections: &[pem::Section]) -> Fil
     if pem::seems_private(content) {
         let problem = "holds no certificate, but a private key; the two may have been named in each other's place";
         return FileError::new(path, problem);
+    }
+    if let Some(wrapping) = wrapped::wrapping(path, content, sections) {
+        return FileError::new(path, wrapping);
+    }
+    if sections.iter().any(|section| section.label == "X509 CRL") {
+        return FileError::new(
+            path,
+            "holds a CRL, not a certificate; the two may have been named in each other's place",
+        );
     }
     let told = pem::told(content, sections);
     let problem = format_args!("holds no certificate: expected PEM (`-----BEGIN CERTIFICATE-----`) or DER; {told}");

@@ -42,7 +42,7 @@ pub(super) fn read(line: &[u8], odd: &mut Odd) -> Result<Line, String> {
 /// Reads one line that is no comment; `None` if no certificate can have its serial number.
 fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
     if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
-        return Err("is UTF-16 text: expected ASCII or UTF-8, as `openssl ca` writes it".to_owned());
+        return Err("is UTF-16 text: expected ASCII or UTF-8, as `openssl ca` writes it; convert it with `iconv -f UTF-16 -t UTF-8`".to_owned());
     }
     let (mut rest, mut found) = (line, 0);
     let mut field = || {

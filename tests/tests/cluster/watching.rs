@@ -121,7 +121,12 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaSignerAtFault", "ostia_signers_at_fault", alone, "1"),
         set("OstiaRenewalLate", "ostia_signer_renewal_late", alone, "1"),
         in_time("OstiaCertificateEndsSoon", "ostia_certificate_not_after_seconds", 3 * DAY, &[]),
-        in_time("OstiaCertificateEndsTomorrow", "ostia_certificate_not_after_seconds", DAY / 2, &["OstiaCertificateEndsSoon"]),
+        in_time(
+            "OstiaCertificateEndsTomorrow",
+            "ostia_certificate_not_after_seconds",
+            DAY / 2,
+            &["OstiaCertificateEndsSoon"],
+        ),
         in_time("OstiaTsaKeyUseEndsSoon", "ostia_tsa_key_usage_end_seconds", 3 * DAY, &[]),
         in_time("OstiaTsaKeyUseEndsTomorrow", "ostia_tsa_key_usage_end_seconds", -DAY, &[]),
         set("OstiaClockNotTrusted", "ostia_tsa_clock_trusted", alone, "0"),

@@ -25,6 +25,7 @@ mod carried;
 mod check_json;
 mod checks;
 mod command_line;
+mod conversions;
 mod databases;
 mod demo;
 mod directories;

@@ -3,21 +3,24 @@
 //! Pure. Such a file may contain a secret. Of its text, messages show only lower-case key names, and values that are
 //! clearly a file name, a duration, a size, or true or false.
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
+
+use crate::output::shell_word;
 
 /// The text of a file's bytes; or why they are not text that can be read, with the remedy.
-pub(super) fn text(octets: Vec<u8>) -> Result<String, String> {
+pub(super) fn text(octets: Vec<u8>, path: &Path) -> Result<String, String> {
+    let file = shell_word(&path.display().to_string());
     let utf_16 = octets.starts_with(&[0xff, 0xfe])
         || octets.starts_with(&[0xfe, 0xff])
         || octets.len() > 1 && (octets[0] == 0) != (octets[1] == 0);
     if utf_16 {
-        return Err("is UTF-16 text; save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)".into());
+        return Err(format!("is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 {file} > {file}.utf8"));
     }
     let text = String::from_utf8(octets).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         let octet = error.as_bytes()[place];
         let line = line_at(error.as_bytes(), place);
-        format!("is not UTF-8 text: line {line} has the byte 0x{octet:02x}; save it as UTF-8 (from Latin-1: `iconv -f ISO-8859-1 -t UTF-8`)")
+        format!("is not UTF-8 text: line {line} has the byte 0x{octet:02x}; save it as UTF-8, if it is Latin-1 by: iconv -f ISO-8859-1 -t UTF-8 {file} > {file}.utf8")
     })?;
     if text.trim_start_matches('\u{feff}').trim().is_empty() {
         return Err("is empty; a minimal one has `version = 1` and an [[issuer]] with `certificate`, `index` or `crl`, and `signer` (README.md has one, and `ostia-responder demo` makes one)".into());
@@ -201,10 +204,10 @@ mod tests {
             (b"", "is empty"),
             (b"\xef\xbb\xbf \r\n\t", "is empty"),
         ] {
-            let problem = text(octets.to_vec()).unwrap_err();
+            let problem = text(octets.to_vec(), Path::new("a")).unwrap_err();
             assert!(problem.contains(wanted), "{octets:?}: {problem}");
         }
-        assert_eq!(text(b"\xef\xbb\xbfversion = 1\r\n".to_vec()).unwrap(), "\u{feff}version = 1\r\n");
+        assert_eq!(text(b"\xef\xbb\xbfversion = 1\r\n".to_vec(), Path::new("a")).unwrap(), "\u{feff}version = 1\r\n");
     }
 
     #[test]

@@ -25,6 +25,9 @@ impl CrlFile {
     /// [`limits::CRLS_IN_FILE_MAX`] CRLs.
     pub fn read(path: &Path, issuers: &CrlIssuers<'_>) -> Result<Self, SourceError> {
         let content = pki::read_opened(path, pki::open_regular(path), limits::CRL_FILE_OCTETS_MAX)?;
+        if let Some(wrapping) = wrapping_of(path, &content) {
+            return Err(SourceError::file(path, wrapping));
+        }
         Self::from_octets(content, issuers).map_err(|problem| SourceError::file(path, problem))
     }
 
@@ -70,6 +73,14 @@ fn only(mut crls: Vec<Crl>, foreign: &[String]) -> Result<Crl, String> {
     crls.pop().filter(|_| count == 1).ok_or_else(|| format!("holds {count} CRLs: expected one"))
 }
 
+/// What CRLs may be wrapped in, as they come out of Windows, with the command that takes them out.
+fn wrapping_of(path: &Path, content: &[u8]) -> Option<String> {
+    // A PEM file with a CRL is none, and may be long.
+    let is_pem_of_crl = memchr::memmem::find(content, b"X509 CRL").is_some();
+    let sections = if is_pem_of_crl { Vec::new() } else { pem::sections(content).unwrap_or_default() };
+    pki::wrapping(path, content, &sections)
+}
+
 /// The DER of the CRLs in a PEM file; never empty.
 fn from_pem(content: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let sections = pem::sections(content).map_err(|damage| damage.to_string())?;
@@ -81,6 +92,9 @@ fn from_pem(content: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     }
     if pem::seems_private(content) {
         return Err("holds a private key, not a CRL; name the file of the CRL".to_owned());
+    }
+    if sections.iter().any(|section| section.label.ends_with("CERTIFICATE")) {
+        return Err("holds a certificate, not a CRL; the two may have been named in each other's place".to_owned());
     }
     let told = pem::told(content, &sections);
     Err(format!("holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER; {told}"))

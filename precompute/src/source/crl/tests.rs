@@ -426,7 +426,7 @@ fn a_file_holds_one_crl_with_text_around_it() {
     assert_eq!(read(text.replace('\n', "\r\n").as_bytes()).unwrap().entries().count(), 1);
     for (content, problem) in [
         (&b""[..], "holds no CRL"),
-        (other.as_bytes(), "holds no CRL"),
+        (other.as_bytes(), "holds a certificate, not a CRL"),
         (text.repeat(2).as_bytes(), "holds 2 CRLs: expected one"),
         (
             b"-----BEGIN X509 CRL-----\n*\n-----END X509 CRL-----\n",

@@ -140,7 +140,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "a certificate in the place of a CRL",
         spoil: |ca, site| with_crl(ca, site, "cp ca.pem ca.crl"),
         outcome: Outcome::Refused,
-        told: &["/ca.crl: ", "holds no CRL", "CERTIFICATE"],
+        told: &["/ca.crl: ", "holds a certificate, not a CRL", "in each other's place"],
         never: &[],
     },
     Row {

@@ -242,7 +242,7 @@ pub(super) const ROWS: &[Row] = &[
             fs::write(site.config(), octets).expect("written");
         },
         outcome: Refused,
-        told: &["ostia.toml: is UTF-16 text; save it as UTF-8"],
+        told: &["ostia.toml: is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 "],
         never: &[],
     },
     Row {
