@@ -117,6 +117,8 @@ pub(super) struct Comparison {
     is_repeated: bool,
     /// Whether a program may be on its way through the index, with the old content behind it.
     is_written_over: bool,
+    /// Whether a listing says of its certificates if they are revoked, and not only that they were issued.
+    lists_have_statuses: bool,
 }
 
 /// Records that stay as they are although the sources say otherwise, by kind.
@@ -155,7 +157,8 @@ impl Contradictions {
 /// Reads the sources and compares.
 pub(super) fn compare(question: &Question<'_>) -> Comparison {
     question.progress.begin();
-    let comparison = read_and_compare(question);
+    let mut comparison = read_and_compare(question);
+    comparison.date_back(question);
     question.progress.end();
     comparison
 }
@@ -168,7 +171,6 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     let mut crl = Revocations::read(question);
     let mut faults = std::mem::take(&mut crl.faults);
     let details = std::mem::take(&mut crl.details);
-    let accepted = (std::mem::take(&mut crl.accepted), faults.is_empty());
     let mut refused = Refused::default();
     let (mut comparison, census) = loop {
         crl.take_none();
@@ -178,6 +180,11 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
             Err((number, fault, shrunk)) => refused.add(question, number, fault, shrunk),
         }
     };
+    // Of a CRL that cannot be read nobody knows what it covers, and as long as it cannot, nothing is vouched for anyway.
+    if faults.is_empty() {
+        faults = crl.refuse_to_vouch(question, comparison.lists_have_statuses);
+    }
+    let accepted = (std::mem::take(&mut crl.accepted), faults.is_empty());
     for (serial, of_crl) in details {
         let noted = comparison.details.entry(serial).or_default();
         let invalid_since = of_crl.invalid_since.or(noted.invalid_since);
@@ -272,6 +279,36 @@ impl Comparison {
         if self.changes.len() < before && question.issuer.sources.listings.len() > 1 {
             let is_new = |change: &&Stated| question.records.get(&change.serial).is_none();
             self.listed = self.known + self.changes.iter().filter(is_new).count() as u64;
+        }
+    }
+
+    /// Revocations dated in the future are taken as of now, or of when they were first taken: a client that looks at
+    /// revocationTime takes the certificate as good until then.
+    fn date_back(&mut self, question: &Question<'_>) {
+        let (mut first, mut count) = (None, 0_u64);
+        self.changes.retain_mut(|change| {
+            let Some(Record { status: Status::Revoked { time, reason }, not_after }) = change.record() else {
+                return true;
+            };
+            if time <= question.now {
+                return true;
+            }
+            count += 1;
+            first.get_or_insert((change.serial, time));
+            let known = question.records.get(&change.serial);
+            let taken = match known.map(|known| known.status) {
+                Some(Status::Revoked { time, .. }) if time <= question.now => time,
+                _ => question.now,
+            };
+            *change =
+                Stated::new(change.serial, Some(Record { status: Status::Revoked { time: taken, reason }, not_after }));
+            let known = known.map(Known::from);
+            by_source(known, change.record()).0 != known
+        });
+        if let Some((serial, time)) = first {
+            self.warnings.push(format!(
+                "{count} revocations are dated in the future, that of {serial} at {time}: they are taken as of now, since clients may take such a certificate as good until then; see whether the clock of the CA is right"
+            ));
         }
     }
 

@@ -84,11 +84,6 @@ impl Revocations {
         for (scope, series) in this.read_files(question) {
             this.take_series(question, &before, scope, series);
         }
-        // Of a CRL that cannot be read nobody knows what it covers, and as long as it cannot, nothing is vouched for anyway.
-        let is_all_read = this.faults.is_empty();
-        if is_all_read && question.issuer.unlisted_good && !question.issuer.sources.crls_are_complete {
-            this.refuse_to_vouch();
-        }
         this.marks = before.replaced_by(&this.scope_marks, holds());
         this.entries.close();
         this
@@ -115,6 +110,7 @@ impl Revocations {
                 self.passed_over += crl.passed_over() as u64;
                 self.warnings.extend(crl.oddities().map(|oddities| told(oddities.to_string())));
                 if crl.header().coverage.only_contains_attribute_certs {
+                    self.covered.push((path.clone(), crl.header().coverage));
                     continue;
                 }
                 let scope = crl.scope();
@@ -235,7 +231,12 @@ impl Revocations {
         let mut number = complete.and_then(|(_, complete)| complete.header().number);
         let is_covered = |other| number.is_some() && other < number;
         let known = marks.delta.and_then(|mark| mark.number);
-        if is_covered(newest.header().number) && (is_covered(known) || known == number) {
+        // One of the same number has to say the same (RFC 5280 section 5.2.3). If it does not, it must not release anybody.
+        let is_of_its_number = number.is_some() && newest.header().number == number;
+        if (is_covered(newest.header().number) || is_of_its_number) && (is_covered(known) || known == number) {
+            if is_of_its_number {
+                self.entries.extend(newest.entries().filter_map(revoked));
+            }
             // It still says something to those who have an earlier complete CRL.
             let mark = newest.mark();
             let is_in_order = mark.is_past(question.now).is_ok() && mark.follows(marks.delta.as_ref()).is_ok();
@@ -334,25 +335,43 @@ impl Revocations {
         self.entries.extend(changes.into_values().flatten());
     }
 
-    /// Where CRLs of parts do not make up the whole, those who are in none of them must not be good. Their revocations
-    /// still count.
-    fn refuse_to_vouch(&mut self) {
+    /// Where CRLs of parts do not make up the whole, those who are in none of them must not be good: neither unlisted ones, nor
+    /// those in a list that says only what was issued. The revocations of the CRLs still count. `lists_have_statuses`: whether
+    /// a listing says itself who is revoked.
+    pub(super) fn refuse_to_vouch(&self, question: &Question<'_>, lists_have_statuses: bool) -> Vec<SourceError> {
+        let sources = &question.issuer.sources;
+        let would = match (sources.list(), question.issuer.unlisted_good) {
+            (_, true) => "`unlisted = \"good\"` would vouch for all others",
+            (true, false) if !lists_have_statuses => {
+                "a list of what was issued would make all others good that it names"
+            }
+            _ => return Vec::new(),
+        };
+        let is_of_attributes = |coverage: &Coverage| coverage.only_contains_attribute_certs;
+        let of_certificates = || self.covered.iter().filter(|(_, coverage)| !is_of_attributes(coverage));
         let is_only =
             |coverage: &Coverage, part: Coverage| *coverage == Coverage { indirect_crl: coverage.indirect_crl, ..part };
         let users = Coverage { only_contains_user_certs: true, ..Coverage::default() };
         let cas = Coverage { only_contains_ca_certs: true, ..Coverage::default() };
-        let has = |part| self.covered.iter().any(|(_, coverage)| is_only(coverage, part));
-        if has(Coverage::default()) || has(users) && has(cas) {
-            return;
+        let has = |part| of_certificates().any(|(_, coverage)| is_only(coverage, part));
+        let are_said_to = sources.crls_are_complete && of_certificates().next().is_some();
+        if are_said_to || has(Coverage::default()) || has(users) && has(cas) {
+            return Vec::new();
         }
-        for (path, coverage) in &self.covered {
-            let problem = format!(
-                "covers only a part of the certificates ({coverage}), and `unlisted = \"good\"` would vouch for all \
-                 others; name a complete CRL, or another policy for `unlisted`; if the CRLs named here are all that the \
-                 CA has, say so by `crls_are_complete = true`"
-            );
-            self.faults.push(SourceError::file(path, problem));
-        }
+        let refuse = |(path, coverage): &(PathBuf, Coverage)| {
+            let remedy = if is_of_attributes(coverage) {
+                "name the CRL of the CA's certificates"
+            } else {
+                "name a complete CRL, or another policy for `unlisted`; if the CRLs named here are all that the CA has, say so by `crls_are_complete = true`"
+            };
+            let what = if is_of_attributes(coverage) {
+                "no certificate but attribute certificates"
+            } else {
+                "only a part of the certificates"
+            };
+            SourceError::file(path, format!("covers {what} ({coverage}), and {would}; {remedy}"))
+        };
+        self.covered.iter().map(refuse).collect()
     }
 
     /// Whether a certificate on hold that is no longer listed is released: by a CRL of all certificates, or where every

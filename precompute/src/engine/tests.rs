@@ -332,6 +332,34 @@ fn a_book_that_cannot_be_written_is_told_and_written_later() {
     assert_eq!(world.restart().status(4), Some(FINAL));
 }
 
+/// Clients that compare revocationTime take the certificate as good until then.
+#[test]
+fn a_revocation_of_the_future_is_taken_as_of_when_it_was_first_seen() {
+    let mut world = World::with_index();
+    let future = revoked(4, ",keyCompromise").replace(DATE, "491231235959Z");
+    world.index(&(list(1..4) + &future + &revoked(5, ",keyCompromise")));
+    let before = UnixTime::now();
+    world.look();
+    let time = |world: &World| match world.status(4) {
+        Some(Status::Revoked { time, reason: Reason::KeyCompromise }) => time,
+        other => panic!("{other:?}"),
+    };
+    let taken = time(&world);
+    assert!(before <= taken && taken <= UnixTime::now(), "{taken}");
+    assert_eq!(world.status(5), Some(FINAL));
+    let warnings = world.report().warnings;
+    let words = "1 revocations are dated in the future, that of 04 at 2049-12-31T23:59:59Z";
+    assert!(warnings.iter().any(|warning| warning.contains(words)), "{warnings:?}");
+    // It stays at that, over later readings and a restart.
+    std::thread::sleep(Duration::from_millis(1100));
+    world.index(&(list(1..4) + &future + &revoked(5, ",keyCompromise") + &good(6)));
+    world.pass().unwrap();
+    assert_eq!((time(&world), world.report().changed), (taken, 6));
+    let mut world = world.restart();
+    world.pass().unwrap();
+    assert_eq!(time(&world), taken);
+}
+
 const COMPLETE: &[&str] = &["-crlexts", "complete"];
 
 fn crl_sources(ca: &Ca) -> Sources {

@@ -201,6 +201,11 @@ impl Lines {
         Ok(line)
     }
 
+    /// Whether a column speaks of revocations.
+    pub(super) fn has_statuses(&self) -> bool {
+        self.columns.iter().flatten().any(speaks_of_revocation)
+    }
+
     /// What a line that was read says beside its record.
     pub(super) fn detail(&self, line: &[u8]) -> Detail {
         let (Some(columns), Ok(text)) = (&self.columns, str::from_utf8(line)) else { return Detail::default() };
@@ -237,11 +242,14 @@ fn sha256(text: &str) -> Option<[u8; 32]> {
     hex::array(&text.trim().replace(':', ""))
 }
 
+fn speaks_of_revocation(column: &Column) -> bool {
+    matches!(column, Column::Status | Column::RevokedAt)
+}
+
 /// Why a line with these fields cannot be read by these columns. A field too many may have moved the others, and one that
 /// is missing may have said that the certificate is revoked.
 fn misfit(columns: &[Column], fields: &[String]) -> Option<&'static str> {
     let given = fields.iter().rposition(|field| !field.is_empty()).map_or(0, |last| last + 1);
-    let speaks_of_revocation = |column: &Column| matches!(column, Column::Status | Column::RevokedAt);
     if given > columns.len() {
         Some("has more fields than the first line")
     } else if columns.get(fields.len()..).is_some_and(|missing| missing.iter().any(speaks_of_revocation)) {

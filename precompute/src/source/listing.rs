@@ -102,6 +102,16 @@ impl Lines {
     }
 }
 
+impl Listing {
+    /// Whether its form says of each certificate if it is revoked, as far as its lines were read. A mirror says what is mirrored.
+    pub fn has_statuses(&self) -> bool {
+        match &self.lines {
+            Lines::Database | Lines::Mirrored(_) => true,
+            Lines::Issued(lines) => lines.has_statuses(),
+        }
+    }
+}
+
 /// An iterator over the certificates of a file. It ends after its first error.
 #[derive(Debug)]
 pub struct Listing<R = Prefix> {

@@ -85,6 +85,10 @@ fn an_index_on_another_machine_comes_by_rsync_or_by_url() {
     bash(here.path(), &pull);
     let log = fs::read_to_string(dir.path().join("access")).unwrap();
     assert!(log.lines().last().unwrap().contains("\" 304 "), "{log}");
+    // One that was lost comes back.
+    fs::remove_file(here.path().join("index.txt")).unwrap();
+    bash(here.path(), &pull);
+    let before = fs::metadata(here.path().join("index.txt")).unwrap();
     drop(server);
     assert!(!run(Command::new("bash").args(["-c", &pull]).current_dir(here.path())).status.success());
     let after = fs::metadata(here.path().join("index.txt")).unwrap();

@@ -218,6 +218,11 @@ impl Sources {
         place.and_then(|place| u8::try_from(place).ok()).unwrap_or(0)
     }
 
+    /// Whether this file mirrors a directory of certificates.
+    pub fn mirrors_directory(&self, path: &Path) -> bool {
+        self.directories.iter().any(|directory| directory.mirror == path)
+    }
+
     /// Whether it has CRLs.
     pub fn has_crls(&self) -> bool {
         !self.crls.is_empty()

@@ -137,6 +137,7 @@ impl Comparison {
         self.passed_over += index.passed_over();
         self.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
         self.warnings.extend(index.doubt().map(|doubt| format!("{}: {doubt}", path.display())));
+        self.lists_have_statuses |= index.has_statuses() && !question.issuer.sources.mirrors_directory(path);
         let ended = index.ended();
         // What may be a mixture of several contents means nothing.
         if ended == Ended::Torn || self.is_written_over && !index.is_settled() {

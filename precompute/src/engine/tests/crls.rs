@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::source::CrlScope;
+use crate::{
+    pki::written::Radix,
+    source::{CrlScope, Form},
+};
 
 const HELD: u8 = 6;
 const LOST: u8 = 1;
@@ -35,6 +38,10 @@ fn users() -> Vec<u8> {
 
 fn cas() -> Vec<u8> {
     draft::distribution_point(&[0x82, 1, 0xff])
+}
+
+fn attributes() -> Vec<u8> {
+    draft::distribution_point(&[0x85, 1, 0xff])
 }
 
 fn some_reasons() -> Vec<u8> {
@@ -229,6 +236,54 @@ fn a_crl_of_some_reasons_revokes_and_says_nothing_of_who_is_not_in_it() {
     assert_eq!(place.reasons([1, 2, 3]), [LOST, HELD, LOST].map(Some));
 }
 
+/// A list of what was issued says of nobody whether he is revoked.
+#[test]
+fn a_list_of_what_was_issued_makes_nobody_good_whom_no_crl_covers() {
+    let listed = |list: &str, part: Vec<u8>, are_complete: bool| {
+        let mut place = Place::of(&["part.crl"], |issuer| {
+            issuer.sources.crls_are_complete = are_complete;
+        });
+        let path = place.dir.path().join("issued.csv");
+        fs::write(&path, list).unwrap();
+        place.write("part.crl", &[draft::number(1), part], &[(1, LOST)]);
+        let mut issuer = (*place.reader.issuer).clone();
+        issuer.sources.listings = vec![ListingFile { path, form: Form::Issued(Radix::Hexadecimal) }];
+        let Place { dir, state, reader, book } = place;
+        drop((reader, book));
+        let book = open_book(state.path());
+        let reader = open(&book, issuer);
+        place = Place { dir, state, reader, book };
+        (place.pass(), place.reasons([1, 2]), place.reader.ledger.look_up(&Serial::from_magnitude(&[2]).unwrap()))
+    };
+    let bare = "01\n02\n";
+    for part in [users(), cas(), shard("a"), some_reasons(), attributes()] {
+        let (outcome, reasons, second) = listed(bare, part.clone(), false);
+        let error = outcome.unwrap_err();
+        assert!(error.contains("a list of what was issued would make all others good that it names"), "{error}");
+        assert!(second.is_none(), "it is not good");
+        assert_eq!(reasons[1], None);
+        let with_statuses = "serial,status\n01,good\n02,good\n";
+        listed(with_statuses, part, false).0.unwrap();
+    }
+    let (outcome, reasons, second) = listed(bare, shard("a"), true);
+    outcome.unwrap();
+    assert!(reasons == [Some(LOST), None] && second.is_some_and(|found| found.status == Status::Good));
+    listed(bare, attributes(), true).0.unwrap_err();
+}
+
+/// RFC 5280 section 5.2.3: complete and delta CRLs of one number say the same.
+#[test]
+fn a_delta_of_the_complete_crls_own_number_revokes_and_releases_nobody() {
+    let mut place = Place::new(&["whole.crl", "delta.crl"]);
+    place.write("whole.crl", &[draft::number(11)], &[(1, HELD)]);
+    place.write("delta.crl", &[draft::number(11), draft::delta(11)], &[(1, REMOVED), (2, LOST)]);
+    place.pass().unwrap();
+    assert_eq!(place.reasons([1, 2]), [Some(HELD), Some(LOST)]);
+    place.write("delta.crl", &[draft::number(12), draft::delta(11)], &[(1, REMOVED), (2, LOST)]);
+    place.pass().unwrap();
+    assert_eq!(place.reasons([1, 2]), [None, Some(LOST)]);
+}
+
 #[test]
 fn unlisted_serials_are_good_only_where_the_parts_make_up_the_whole() {
     let vouching = |files: &[&str]| Place::of(files, |issuer| issuer.unlisted_good = true);
@@ -251,6 +306,21 @@ fn unlisted_serials_are_good_only_where_the_parts_make_up_the_whole() {
         assert!(error.contains("whole.crl") && !error.contains("covers only a part"), "{error}");
         place.write("whole.crl", &[draft::number(1)], &[]);
         place.pass().unwrap();
+    }
+    // One of attribute certificates is about none of them, whatever the operator says of the CRLs.
+    for are_complete in [false, true] {
+        let mut place = Place::of(&["attributes.crl"], |issuer| {
+            (issuer.unlisted_good, issuer.sources.crls_are_complete) = (true, are_complete);
+        });
+        place.write("attributes.crl", &[draft::number(1), attributes()], &[(1, LOST)]);
+        place.refuses("covers no certificate but attribute certificates");
+        let mut place = place.with_files(&["attributes.crl", "whole.crl"]);
+        place.write("whole.crl", &[draft::number(1)], &[(2, LOST)]);
+        place.pass().unwrap();
+        assert_eq!(place.reasons([1, 2]), [None, Some(LOST)]);
+        // Nor may it take the place of one that was taken.
+        place.write("whole.crl", &[draft::number(2), attributes()], &[]);
+        place.refuses("covers no certificate but attribute certificates");
     }
     // Or where the operator says that they do.
     let mut place = Place::of(&["a.crl"], |issuer| {
