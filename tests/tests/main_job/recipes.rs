@@ -81,7 +81,6 @@ fn an_index_on_another_machine_comes_by_rsync_or_by_url() {
     bash(here.path(), &pull);
     says(&responder, &ca, &next.serial, &Status::Revoked);
     // What has not changed is not fetched, and what cannot be fetched changes nothing.
-    let before = fs::metadata(here.path().join("index.txt")).unwrap();
     bash(here.path(), &pull);
     let log = fs::read_to_string(dir.path().join("access")).unwrap();
     assert!(log.lines().last().unwrap().contains("\" 304 "), "{log}");
