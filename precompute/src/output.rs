@@ -19,7 +19,7 @@ use anstream::AutoStream;
 pub use finding::{Finding, Severity, Where};
 pub use nearest::{NAME_TOLD_MAX, nearest};
 pub use paint::{Painted, doubtful, well, wrong};
-pub use stream::{FORM_VARIABLE, Stream, can_be_redrawn, standard_error, takes_colours};
+pub use stream::{FORM_VARIABLE, Stream, standard_error, takes_colours};
 
 /// Prints one or several lines on standard output.
 pub fn say(text: impl Display) -> io::Result<()> {

@@ -51,19 +51,41 @@ impl Ends {
         ends
     }
 
-    /// Adds a certificate; `role`: what it is there. The same one in the same place counts once.
+    /// Adds a certificate; `role`: what it is there.
     pub fn add(&mut self, whose: Whose<'_>, role: &str, certificate: &Certificate) {
         let Whose { tenant, issuer, tsa } = whose;
         let serial = hex::text(certificate.serial_content()).to_ascii_uppercase();
         let labels = [("tenant", tenant), ("issuer", issuer), ("tsa", tsa), ("role", role), ("serial", &serial)];
         let labels: Labels = labels.map(|(name, value)| (name, value.to_owned())).to_vec();
-        if !self.0.iter().any(|(other, _)| *other == labels) {
-            self.0.push((labels, certificate.not_after().0));
+        self.note(labels, certificate.not_after().0);
+    }
+
+    /// No series may be there twice, or nothing is scraped at all: the same certificate in the same place counts once, and
+    /// of two CAs that have used one serial number the one that ends first.
+    fn note(&mut self, labels: Labels, end: u64) {
+        match self.0.iter_mut().find(|(other, _)| *other == labels) {
+            Some((_, noted)) => *noted = end.min(*noted),
+            None => self.0.push((labels, end)),
         }
     }
 
     /// The metric of all of them.
     pub fn encode(self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         gauges(encoder, "certificate_not_after_seconds", "End of a certificate in use, Unix time", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_series_is_there_twice_and_the_first_end_counts() {
+        let mut ends = Ends::default();
+        let labels = |serial: &str| vec![("serial", serial.to_owned())];
+        for (serial, end) in [("01", 30), ("02", 50), ("01", 20), ("01", 40)] {
+            ends.note(labels(serial), end);
+        }
+        assert_eq!(ends.0, [(labels("01"), 20), (labels("02"), 50)]);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::RandomState,
+    io::{IsTerminal as _, stderr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -156,7 +157,7 @@ fn subjects(assembly: &Assembly, states: &States) -> Result<Vec<Arc<Subject>>, B
 
 /// Shows the progress until the other end of `until` is dropped: a bar on a terminal, lines elsewhere.
 fn tell(progress: &Progress, until: Receiver<()>) {
-    let bar = crate::output::can_be_redrawn().then(|| {
+    let bar = stderr().is_terminal().then(|| {
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {human_pos} of {human_len}  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -3,9 +3,9 @@
 //! Invariant: nothing is shown elsewhere, so the output of a job by night has no control characters. It does not know what
 //! is counted.
 
-use indicatif::{HumanCount, ProgressBar};
+use std::io::{IsTerminal as _, stderr};
 
-use crate::output::can_be_redrawn;
+use indicatif::{HumanCount, ProgressBar};
 
 /// Ends when it is dropped.
 pub(super) struct Bar {
@@ -16,7 +16,7 @@ pub(super) struct Bar {
 impl Bar {
     /// `done`: what has become of the records.
     pub(super) fn new(done: &'static str) -> Self {
-        Self { done, bar: can_be_redrawn().then(ProgressBar::new_spinner) }
+        Self { done, bar: stderr().is_terminal().then(ProgressBar::new_spinner) }
     }
 
     /// So many records, of how many if that is known.

@@ -58,11 +58,6 @@ pub fn takes_colours() -> bool {
     AutoStream::choice(&stderr()) != ColorChoice::Never
 }
 
-/// Whether what standard error shows can be written over, as a bar of progress is.
-pub fn can_be_redrawn() -> bool {
-    stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::{
     error::Error,
     fmt,
     fs::File,
-    io::{Read, Write as _, stderr, stdin},
+    io::{IsTerminal as _, Read, Write as _, stderr, stdin},
     path::Path,
     thread::sleep,
     time::{Duration, Instant},
@@ -236,7 +236,7 @@ struct Telling {
 
 impl Telling {
     fn begin(octets: Option<u64>) -> Self {
-        let bar = crate::output::can_be_redrawn().then(|| {
+        let bar = stderr().is_terminal().then(|| {
             let (bar, template) = match octets {
                 Some(octets) => (ProgressBar::new(octets), "{bar:40} {percent:>3} %  {msg}"),
                 None => (ProgressBar::new_spinner(), "{spinner} {msg}"),
