@@ -50,6 +50,11 @@ impl Scrapes {
         self.0.push(Series { name: "up".to_owned(), labels: own, values: format!("1x{MINUTES}") });
     }
 
+    /// Adds all of others.
+    pub fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
     /// The same where the series of this metric whose labels contain that text have other values, in promtool's notation,
     /// such as `0` or `0+5` (five more each minute).
     ///
@@ -66,11 +71,6 @@ impl Scrapes {
         }
         assert!(found, "no process told {name} with {labels}");
         changed
-    }
-
-    /// Whether some process tells this metric.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|series| series.name == name)
     }
 }
 

@@ -1,7 +1,12 @@
 //! Prometheus's rules, tried on what a whole installation tells: two sites with a writer and a replica each, the relay
 //! between them, and a responder alone with time-stamps, a CRL by URL and a signer that is renewed.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command};
+use std::{
+    fs,
+    net::{Ipv4Addr, UdpSocket},
+    path::PathBuf,
+    process::Command,
+};
 
 use ostia_tests::{
     Ca, Delegate, KeyKind, Launched, Responder, Site, Tenant, Tsa, TsaCertificate, free_port, http,
@@ -42,7 +47,7 @@ impl Alone {
         site.edit_config(|text| text.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1));
         let responder = site.start();
         until("it was signed ahead", SOON, || {
-            (responder.metric("ostia_presign_last_pass_end_seconds", "") > 0.0).then_some(())
+            (!responder.metric_series("ostia_presign_last_pass_end_seconds").is_empty()).then_some(())
         });
         Self { ca, responder, _web: running }
     }
@@ -54,9 +59,22 @@ impl Alone {
     }
 }
 
+/// What an authority tells that asks a time daemon. The daemon never answers, so it is told as if it did.
+fn stamping_by_a_daemon() -> Scrapes {
+    let (ca, daemon) = (Ca::new("Clock"), UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    let tsa = Tsa::of("lease", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let site = Site::new(&[Tenant::new("lease").tsa(&tsa)]);
+    let clock = format!("clock = \"chrony:{}\"", daemon.local_addr().unwrap());
+    site.edit_config(|text| text.replace("clock = \"unchecked\"", &clock));
+    let mut scrapes = Scrapes::default();
+    scrapes.add("ostia", "lease:9090", &site.start().metrics());
+    scrapes.with("ostia_tsa_clock_trusted", "lease", "1").with("ostia_tsa_clock_lease_seconds", "lease", "3600")
+}
+
 /// All that a healthy installation tells.
 fn healthy(sites: &Sites, alone: &Alone) -> Scrapes {
-    let mut scrapes = alone.told();
+    let mut scrapes = stamping_by_a_daemon();
+    scrapes.append(alone.told());
     let metrics = |address| http::get(address, "/metrics").text();
     for (number, (writer, replica)) in sites.cluster.writers.iter().zip(&sites.cluster.replicas).enumerate() {
         // Each site is watched by its own name.
@@ -66,7 +84,7 @@ fn healthy(sites: &Sites, alone: &Alone) -> Scrapes {
     scrapes.add("ostia-relay", "relay:9090", &metrics(sites.admin));
     // As if what is ready to lead at the second site led it, and had its standby.
     let leading = "ostia-writers-1\",instance=\"writer:9090\",role=\"leading\"";
-    scrapes.with("ostia_feed_role", leading, "1").with("ostia_tsa_clock_lease_seconds", "", "3600")
+    scrapes.with("ostia_feed_role", leading, "1")
 }
 
 /// For each alert what is told then. The last of each says which alerts fire beside it.
@@ -130,7 +148,7 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         in_time("OstiaTsaKeyUseEndsSoon", "ostia_tsa_key_usage_end_seconds", 3 * DAY, &[]),
         in_time("OstiaTsaKeyUseEndsTomorrow", "ostia_tsa_key_usage_end_seconds", -DAY, &[]),
         set("OstiaClockNotTrusted", "ostia_tsa_clock_trusted", alone, "0"),
-        set("OstiaClockLeaseEndsSoon", "ostia_tsa_clock_lease_seconds", alone, "60"),
+        set("OstiaClockLeaseEndsSoon", "ostia_tsa_clock_lease_seconds", "lease", "60"),
         set("OstiaTokensNotRecorded", "ostia_tsa_record_faulty", alone, "1"),
         set("OstiaReplicaStale", "ostia_feed_freshness", "state=\"stale\"", "1"),
         set("OstiaReplicaLags", "ostia_feed_lag_seconds", "replicas-0", "9"),
@@ -187,7 +205,7 @@ fn each_alert_fires_for_its_fault_alone_by_what_real_processes_tell() {
     for metric in ["ostia_source_faulty", "ostia_config_faulty"] {
         until(metric, SOON, || (alone.responder.metric(metric, "") == 1.0).then_some(()));
     }
-    let night = alone.told().with("ostia_tsa_clock_lease_seconds", "", "3600");
+    let night = alone.told();
     let alerts = named(&["OstiaCaRevoked", "OstiaConfigurationRefused", "OstiaSourceRefused"]);
     cases.push(("a bad night".to_owned(), night, alerts));
     alone.responder.end_by("TERM");
