@@ -69,7 +69,11 @@ fn whoever_takes_over_and_replicas_with_a_key_say_good_with_the_hash_that_was_pu
     // Signed by the one that leads now, who never saw the certificate.
     until_good_with_hash(&cluster, 0, &leaf, "sha1");
     until_good_with_hash(&cluster, signing, &leaf, "sha256");
-    // What a snapshot of that one has.
+    // Its next snapshot is all that there is.
+    cluster.writers[next].kill();
+    cluster.redis.cli(["FLUSHALL"]);
+    cluster.writers[next].start();
+    cluster.until_led(SOON);
     let empty = cluster.add_replica_with(true);
     cluster.replicas[empty].start();
     cluster.until_filled(empty);
