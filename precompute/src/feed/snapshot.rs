@@ -35,9 +35,10 @@ const OF_ISSUER: usize = SECTION + 4 + limits::NAME_OCTETS_MAX + 256;
 const ISSUERS: u8 = 1;
 const RECORDS: u8 = 2;
 const ANSWERS: u8 = 3;
-/// Kinds from here on may be passed over.
-const OTHER: u8 = 128;
+/// The first kind that may be passed over.
 const HASHES: u8 = 128;
+/// Those behind the last one that is known.
+const OTHER: u8 = HASHES + 1;
 
 /// The shortest chunk in which everything fits that cannot be divided.
 const CHUNK_OCTETS_MIN: usize = MAGIC.len() + OF_ISSUER;
