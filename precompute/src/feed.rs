@@ -64,7 +64,7 @@ pub use self::{
     pulse::{Apart, Freshness, Moment},
     reader::Reader,
     rule::{Verdict, by_feed},
-    walking::{Later, walk},
+    walking::{Later, LaterHashes, walk, walk_hashes},
     wire::Refusal,
     writer::Writer,
 };

@@ -34,7 +34,7 @@ use arc_swap::ArcSwap;
 
 pub use self::{
     census::Census,
-    details::{CertificateHash, CrlReference, Details, RevocationDetails, Revocations},
+    details::{CertificateHash, CrlReference, Details, NO_HASH, RevocationDetails, Revocations},
     digest::Digest,
     filling::Filling,
     origin::Origin,

@@ -37,7 +37,7 @@ pub struct Batch<'a> {
     pub forgets_owed: bool,
     /// Answers to the requests that these changes come from.
     pub answered: &'a [Answered],
-    /// The hashes of certificates that were pushed.
+    /// The hashes of certificates that were pushed. Where the changes are owed, so are the records of these certificates.
     pub hashes: &'a [(Serial, CertificateHash)],
     /// Whether the answers that the book has are removed before.
     pub forgets_answers: bool,
@@ -94,7 +94,7 @@ pub struct Told {
 impl<'a> Batch<'a> {
     /// Whether it changes anything, or forgets something.
     pub fn says_something(&self) -> bool {
-        !self.changes.is_empty() || !self.contradicted.is_empty() || self.forgets_stamps
+        !self.changes.is_empty() || !self.contradicted.is_empty() || !self.hashes.is_empty() || self.forgets_stamps
     }
 
     /// One that changes nothing.

@@ -1,7 +1,8 @@
-//! The hashes of certificates that were pushed, for answers that carry them.
+//! The hashes of certificates that were pushed, here or to another writer of the feed, for answers that carry them.
 //!
 //! Purpose: a source is read again after a restart; what was pushed is nowhere else. Invariant: a hash is written with the
-//! push that has it. The table is outside of the seals, so that a program that does not know it reads the book: it decides
+//! push that has it, and told to others with the record: its push has a row in the outbox although the record stays as it
+//! is, and the hash too, since others may lack what this book has. The table is outside of the seals, so that a program that does not know it reads the book: it decides
 //! no status, and a client that compares the hash refuses a damaged one. It does not know pushes.
 
 use redb::{ReadOnlyTable, ReadTransaction, TableError, WriteTransaction};

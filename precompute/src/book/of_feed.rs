@@ -15,6 +15,7 @@ use redb::{Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as 
 use super::{
     Batch, Book, Joint, Move, Owed, Place, Told,
     codec::{decode_value, key},
+    hashes,
     layout::{ISSUERS, KEY, RECORDS, damaged},
     loading::number_of,
     outbox, place,
@@ -24,7 +25,7 @@ use crate::{
     issuer_id::IssuerId,
     limits,
     pki::{Record, Serial},
-    records::{Change, Origin},
+    records::{CertificateHash, Change, Origin},
     state_dir::StateError,
 };
 
@@ -85,6 +86,15 @@ impl Book {
         })?;
         self.remembered.owes_nothing = owed.is_empty() && most > 0;
         Ok(owed)
+    }
+
+    /// The hash of each of these certificates, if it was pushed.
+    pub fn hashes_of<'s>(
+        &mut self,
+        issuer: &IssuerId,
+        serials: impl Iterator<Item = &'s Serial>,
+    ) -> Result<Vec<Option<CertificateHash>>, StateError> {
+        self.run(|database, _| hashes::of(&database.begin_read()?, issuer, serials))
     }
 
     /// Up to `most` rows of an issuer whose serials are behind `after`, in their order.

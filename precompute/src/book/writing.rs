@@ -21,8 +21,8 @@ use super::{
 use crate::{
     issuer_id::IssuerId,
     limits,
-    pki::UnixTime,
-    records::Change,
+    pki::{Serial, UnixTime},
+    records::{CertificateHash, Change},
     source::{CrlMark, CrlMarks, CrlScope},
 };
 
@@ -44,6 +44,9 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     let written = issuer.write_records(batch)?;
     issuer.write_contradicted(batch.contradicted)?;
     hashes::write(transaction, number, batch.hashes)?;
+    if batch.owed {
+        issuer.owe_hashed(batch.hashes)?;
+    }
     if batch.forgets_stamps {
         issuer.write_stamps(&[])?;
     }
@@ -192,6 +195,21 @@ impl Issuer<'_> {
             }
         }
         Ok(changes.len())
+    }
+
+    /// The records of these certificates are told, changed or not: their hashes are told with them.
+    fn owe_hashed(&mut self, hashes: &[(Serial, CertificateHash)]) -> Result<(), redb::Error> {
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let records = self.transaction.open_table(RECORDS)?;
+        let mut outbox = Outbox::open(self.transaction)?;
+        for (serial, _) in hashes {
+            let key = key(self.number, *serial.padded());
+            let value = records.get(&key)?.map(|value| *value.value());
+            outbox.owe(&mut self.seal, &key, value.as_ref(), Rank::new(self.version, true))?;
+        }
+        Ok(())
     }
 
     /// Returns the value that it replaces.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::ListingFile,
-    ledger::{Difference, IssuerState, Ledger, Releases},
+    ledger::{Difference, Ledger, Releases},
     limits,
     ocsp::Carries,
     pki::UnixTime,
@@ -434,17 +434,12 @@ impl SourceReader {
 
     /// Notes what answers carry of revocations, before these show. `whole`: whether it is all that there is to know.
     fn note_details(&self, revocations: Revocations, whole: bool) {
-        let IssuerState { details, records, .. } = self.ledger.state();
+        let state = self.ledger.state();
         if !whole {
-            return details.add_revocations(revocations);
+            return state.details.add_revocations(revocations);
         }
-        details.replace_revocations(revocations);
-        // Hashes of certificates that are listed no longer.
-        let Counts { good, revoked } = records.counts();
-        let most = (good + revoked) as usize + limits::HASHES_SPARE;
-        if details.hashes() > most + most / 4 {
-            details.keep_hashes(|serial| records.get(serial).is_some());
-        }
+        state.details.replace_revocations(revocations);
+        state.forget_hashes();
     }
 
     /// A file that was just written is read a second time, because another change might not show in its times. A second

@@ -12,7 +12,7 @@ mod sections;
 
 pub(super) use self::{
     answers::put_rows,
-    sections::{RECORD, Rows, put_record, put_section_head},
+    sections::{HASH_ROW, RECORD, Rows, put_hash, put_record, put_section_head},
 };
 pub use self::{
     answers::{AnswerRows, AnswerSection},

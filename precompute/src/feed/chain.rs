@@ -2,7 +2,8 @@
 //!
 //! Invariant: from what [`Ring::begin`] gives, a reader at any entry it names comes to the present state: every record
 //! that has changed after it is among those to be stated again. With each comes what was told of it last, for a writer
-//! whose book does not have its issuer. Memory is bounded by [`limits::RING_OCTETS_MAX`] of the stream and
+//! whose book does not have its issuer. Hashes of certificates are the book's, and are stated again with their records;
+//! here is how many were told. Memory is bounded by [`limits::RING_OCTETS_MAX`] of the stream and
 //! [`limits::BEGIN_CHAINS_MAX`] entries. It does not know what the records say now.
 //!
 //! What entries have said lies in one row and not in boxes of their own: small blocks that stay, between pages of the book
@@ -15,6 +16,9 @@ use std::{
 
 use super::{Chain, Issuer, body::Section};
 use crate::{limits::feed as limits, pki::Serial, records::Change};
+
+/// Hashes that are told again: what was never told comes along with its own.
+const HASHES_MAX: usize = limits::BEGIN_HASHES_MAX - limits::ENTRY_RECORDS_MAX;
 
 /// Records, each with what was told of it last.
 pub(crate) type LastTold = BTreeMap<(Issuer, Serial), Change>;
@@ -35,8 +39,10 @@ struct Link {
     chain: Chain,
     octets: usize,
     at: Duration,
-    /// How many of [`Ring::said`] are its own.
+    /// How many of [`Ring::said`] are its own,
     records: usize,
+    /// and how many of those were told with a hash.
+    hashes: usize,
 }
 
 impl Ring {
@@ -50,7 +56,8 @@ impl Ring {
         let before = self.said.len();
         let said = sections.iter().flat_map(|section| section.changes.iter().map(|change| (section.issuer, *change)));
         self.said.extend(said);
-        self.links.push_back(Link { chain, octets, at: now, records: self.said.len() - before });
+        let (records, hashes) = (self.said.len() - before, sections.iter().map(|section| section.hashes.len()).sum());
+        self.links.push_back(Link { chain, octets, at: now, records, hashes });
         self.octets += octets;
         while let Some(first) = self.links.front()
             && (self.links.len() > limits::BEGIN_CHAINS_MAX
@@ -81,10 +88,11 @@ impl Ring {
     /// The entries to continue from, and the records that have changed after the first of them: as many as fit.
     pub(crate) fn begin(&self) -> (Vec<Chain>, LastTold) {
         let (mut chains, mut changed) = (vec![self.last()], LastTold::new());
-        let mut end = self.said.len();
+        let (mut end, mut hashes) = (self.said.len(), 0);
         for (number, link) in self.links.iter().enumerate().rev() {
             let before = number.checked_sub(1).map_or(self.base, |before| self.links[before].chain);
-            let fits = changed.len() + link.records <= limits::BEGIN_RECORDS_MAX;
+            hashes += link.hashes;
+            let fits = changed.len() + link.records <= limits::BEGIN_RECORDS_MAX && hashes <= HASHES_MAX;
             if !fits || chains.len() == limits::BEGIN_CHAINS_MAX {
                 break;
             }

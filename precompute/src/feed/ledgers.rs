@@ -33,7 +33,7 @@ use crate::{
     ledger::{self, Ledgers, NotCompared},
     limits::{PUSHES_A_COMMIT, feed as limits},
     pki::Serial,
-    records::{Change, Digest},
+    records::{CertificateHash, Change, Digest},
     state_dir::StateError,
 };
 
@@ -133,7 +133,8 @@ fn of_feed(place: book::Place) -> Place {
 }
 
 fn of_ledger(sections: &[Section]) -> Vec<ledger::Section<'_>> {
-    sections.iter().map(|section| ledger::Section { issuer: section.issuer.0, changes: &section.changes }).collect()
+    let all = sections.iter();
+    all.map(|Section { issuer, changes, hashes }| ledger::Section { issuer: issuer.0, changes, hashes }).collect()
 }
 
 fn fault(error: StateError) -> Fault {
@@ -157,15 +158,21 @@ impl Store for LedgerBook {
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
         self.seen.set(None);
         let listed = RefCell::new(BTreeSet::new());
+        let ledgers = &self.ledgers;
         let mut walk = |each: &mut dyn FnMut([u8; 32], &Change)| {
-            walk(&mut |walked| match walked {
+            let mut kept = Ok(());
+            let walked = walk(&mut |walked| match walked {
                 Walked::Coming(issuer, _) => _ = listed.borrow_mut().insert(issuer.0),
                 Walked::Records(issuer, changes) => changes.iter().for_each(|change| each(issuer.0, change)),
-            })
+                Walked::Hashes(issuer, hashes) if kept.is_ok() => kept = ledgers.keep_hashes(&issuer.0, hashes),
+                Walked::Hashes(..) => {}
+            });
+            walked.map_err(|refusal| Fault(format!("the snapshot cannot be read: {refusal}")))?;
+            kept.map_err(fault)
         };
         let is_listed = |issuer: &[u8; 32]| listed.borrow().contains(issuer);
         let compared = self.ledgers.compare(of_book(place), &mut walk, &is_listed).map_err(|error| match error {
-            NotCompared::Walk(refusal) => Fault(format!("the snapshot cannot be read: {refusal}")),
+            NotCompared::Walk(fault) => fault,
             NotCompared::Book(error) => fault(error),
         })?;
         self.seen.set(Some(of_book(place)));
@@ -199,6 +206,10 @@ impl Book for LedgerBook {
         let rows = self.read(self.ledgers.owed(most)).unwrap_or_default();
         let owed = |row: book::Told| Owed { issuer: Issuer(row.issuer), change: row.change, version: row.version };
         rows.into_iter().map(owed).collect()
+    }
+
+    fn hashes(&self, issuer: Issuer, changes: &[Change]) -> Vec<Option<CertificateHash>> {
+        self.read(self.ledgers.hashes(&issuer.0, changes)).unwrap_or_default()
     }
 
     fn told(&mut self, place: Place, rows: &[Owed]) -> Result<(), Fault> {

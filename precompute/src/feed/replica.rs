@@ -34,7 +34,7 @@ use crate::{
     ledger::{IssuerState, States, reconcile::Known},
     limits::feed as limits,
     pki::{Serial, Status},
-    records::{Census, Change, Counts, Digest, Filling, Records, RecordsWriter},
+    records::{Census, CertificateHash, Change, Counts, Details, Digest, Filling, NO_HASH, Records, RecordsWriter},
 };
 
 /// The records of a replica's issuers.
@@ -125,7 +125,11 @@ impl Replica {
             sections.entry(*issuer).or_default().extend(stays);
         }
         sections.retain(|_, changes| !changes.is_empty());
-        sections.into_iter().map(|(issuer, changes)| Section { issuer, changes }).collect()
+        let section = |(issuer, changes): (Issuer, Vec<Change>)| {
+            let hashes = self.issuers.get(&issuer).map_or_else(Vec::new, |held| held.hashes(&changes));
+            Section { issuer, changes, hashes }
+        };
+        sections.into_iter().map(section).collect()
     }
 
     /// Notes the condition of an issuer's sources, as the writer found it.
@@ -152,7 +156,7 @@ impl Replica {
 
     /// How the certificates stand that these sections speak of, of issuers that are here: one that is not listed is good.
     pub fn statuses(&self, sections: &[Section]) -> Vec<(Issuer, Serial, Status)> {
-        let of = |Section { issuer, changes }: &Section| {
+        let of = |Section { issuer, changes, .. }: &Section| {
             let (issuer, held) = (*issuer, self.issuers.get(issuer));
             let status = |held: &Held, serial: &Serial| held.state.records.get(serial).map(|found| found.status);
             let each = held.map(|held| {
@@ -184,6 +188,13 @@ impl Held {
 
     fn note(&self, status: &IssuerStatus) {
         self.state.health.told(status.verified, status.crl_next_update, status.is_crl_alone);
+    }
+
+    /// The hashes of these certificates; empty if none is known.
+    fn hashes(&self, changes: &[Change]) -> Vec<CertificateHash> {
+        let hash = |change: &Change| self.state.details.hash(&change.serial).unwrap_or(NO_HASH);
+        let hashes: Vec<_> = changes.iter().map(hash).collect();
+        if hashes.iter().all(|hash| *hash == NO_HASH) { Vec::new() } else { hashes }
     }
 
     /// Shows what the feed says, as far as it may.
@@ -267,11 +278,14 @@ impl Store for Replica {
     }
 
     fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
-        for Section { issuer, changes } in sections {
+        for section in sections {
+            let Section { issuer, changes, .. } = section;
             let Some(held) = self.issuers.get_mut(issuer) else {
                 self.note_stranger(*issuer);
                 continue;
             };
+            // Before the records show.
+            section.told_hashes().for_each(|(serial, hash)| held.state.details.note_hash(serial, hash));
             let changed: Vec<Serial> = changes.iter().filter(|said| held.say(said)).map(|said| said.serial).collect();
             held.state.changes.tell(changed.len(), changed.into_iter());
         }
@@ -284,6 +298,8 @@ impl Store for Replica {
         self.place = None;
         let tables: HashMap<Issuer, Arc<Records>> =
             self.issuers.iter().map(|(issuer, held)| (*issuer, held.state.records.clone())).collect();
+        let details: HashMap<Issuer, Arc<Details>> =
+            self.issuers.iter().map(|(issuer, held)| (*issuer, held.state.details.clone())).collect();
         let mut strangers = BTreeSet::new();
         let mut compared: HashMap<Issuer, Compared<'_>> = self
             .issuers
@@ -316,6 +332,11 @@ impl Store for Replica {
                 None if strangers.len() < limits::STRANGERS_MAX && !said.is_empty() => _ = strangers.insert(issuer),
                 None => {}
             },
+            Walked::Hashes(issuer, hashes) => {
+                if let Some(details) = details.get(&issuer) {
+                    hashes.iter().for_each(|(serial, hash)| details.note_hash(*serial, *hash));
+                }
+            }
         });
         if let Err(refusal) = walked {
             return Err(Fault(format!("the snapshot cannot be read: {refusal}")));
@@ -329,6 +350,7 @@ impl Store for Replica {
             // One that is spoken of, and not named, is still being told.
             held.is_named = named.contains(&issuer) || held.has_all() && spoken_of.contains(&issuer);
             (held.is_whole, held.told) = (true, None);
+            held.state.forget_hashes();
             // Whoever listens looks at everything.
             if changed > 0 {
                 held.state.changes.tell_many();

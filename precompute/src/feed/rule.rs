@@ -28,6 +28,8 @@ pub(crate) enum Rule {
     Outbox,
     /// 14: the manifest is asserted again.
     AssertHead,
+    /// 14: what is told of a record comes with the hash of its certificate.
+    Hash,
     /// 15: a refused entry that stands there already is written.
     SameBlob,
     /// 16: before anything foreign is applied, what was not told is undone.

@@ -8,7 +8,8 @@
 //! Checked while it runs: no replica shows as good what it has shown as revoked; an equal chain means equal records; a
 //! hold ends by a release only; nobody who follows a replayed stream is fresh; no snapshot is taken where a `begin`
 //! suffices. Checked at the end, when all is quiet: in bounded time there is one leader, every live replica and standby
-//! has what it has, and every acknowledged revocation is among it unless each disk that confirmed it was lost.
+//! has what it has, and every acknowledged revocation is among it unless each disk that confirmed it was lost; and nobody
+//! lacks the hash of a certificate that may be good.
 //!
 //! `OSTIA_SEED=7` runs one seed and prints what it does; `OSTIA_SEEDS=100000` runs so many. `left_out` shows that each rule earns its place.
 

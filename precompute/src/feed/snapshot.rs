@@ -6,21 +6,26 @@
 //! travel.
 //!
 //! A chunk is `OSC1` and sections: a kind in one byte, a length in four, and that many bytes. Kind 1 has issuers with
-//! their numbers of records, 2 a section of records, 3 one of answers, both as in entries; a reader passes over kinds
-//! from 128 up. Zeros fill a chunk up to the length that all have but the last one, so chunk n begins at n times that.
+//! their numbers of records, 2 a section of records, 3 one of answers, both as in entries, 128 hashes of certificates; a
+//! reader passes over kinds from 128 up that it does not know. Zeros fill a chunk up to the length that all have but the last one, so chunk n begins at n times that.
 
 use super::{
     Issuer,
-    body::{AnswerRows, IssuerStatus, RECORD, Rows, put_record, put_rows, put_section_head},
+    body::{AnswerRows, HASH_ROW, IssuerStatus, RECORD, Rows, put_hash, put_record, put_rows, put_section_head},
     sha256,
     wire::{Input, Read, Refusal, put_count},
 };
-use crate::{answers::HEAD, limits::feed as limits, records::Change};
+use crate::{
+    answers::HEAD,
+    limits::feed as limits,
+    pki::Serial,
+    records::{CertificateHash, Change},
+};
 
 const MAGIC: [u8; 4] = *b"OSC1";
 /// Bytes of a section before its content.
 const SECTION: usize = 1 + 4;
-/// Bytes of a section of records before the first of them.
+/// Bytes of a section of records, or of hashes, before the first of them.
 const OF_RECORDS: usize = SECTION + 32 + 2 + 4;
 /// Bytes of a section of answers before the first of them.
 const OF_ANSWERS: usize = SECTION + 32 + 32 + 2 + 4;
@@ -30,13 +35,16 @@ const OF_ISSUER: usize = SECTION + 4 + limits::NAME_OCTETS_MAX + 256;
 const ISSUERS: u8 = 1;
 const RECORDS: u8 = 2;
 const ANSWERS: u8 = 3;
-const OTHER: u8 = 128;
+/// The first kind that may be passed over.
+const HASHES: u8 = 128;
+/// Those behind the last one that is known.
+const OTHER: u8 = HASHES + 1;
 
 /// The shortest chunk in which everything fits that cannot be divided.
 const CHUNK_OCTETS_MIN: usize = MAGIC.len() + OF_ISSUER;
 const _: () = assert!(MAGIC.len() + OF_ANSWERS + HEAD + limits::PACKED_OCTETS_MAX < limits::CHUNK_OCTETS);
 
-/// Cuts a snapshot into chunks. Issuers come first, then records, then answers.
+/// Cuts a snapshot into chunks. Issuers come first, then records and hashes, then answers.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     chunk_octets: usize,
@@ -54,6 +62,7 @@ pub struct SnapshotWriter {
 enum Kind {
     Issuers,
     Records(Issuer),
+    Hashes(Issuer),
 }
 
 /// What a manifest says of a snapshot that is written.
@@ -119,6 +128,21 @@ impl SnapshotWriter {
         put_record(&mut self.chunk, change);
         self.count_one(32 + 2);
         self.records += 1;
+        Ok(())
+    }
+
+    /// Adds the hash of a certificate; those of one issuer come together, behind its records.
+    pub fn hash<E>(
+        &mut self,
+        issuer: Issuer,
+        (serial, hash): (&Serial, &CertificateHash),
+        done: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let is_open = self.section.is_some_and(|(_, kind)| kind == Kind::Hashes(issuer));
+        self.room(if is_open { HASH_ROW } else { OF_RECORDS + HASH_ROW }, done)?;
+        self.begin(Kind::Hashes(issuer));
+        put_hash(&mut self.chunk, serial, hash);
+        self.count_one(32 + 2);
         Ok(())
     }
 
@@ -195,7 +219,11 @@ impl SnapshotWriter {
             }
             Kind::Records(issuer) => {
                 self.chunk.extend_from_slice(&[RECORDS, 0, 0, 0, 0]);
-                put_section_head(&mut self.chunk, issuer, 0);
+                put_section_head(&mut self.chunk, issuer, RECORD, 0);
+            }
+            Kind::Hashes(issuer) => {
+                self.chunk.extend_from_slice(&[HASHES, 0, 0, 0, 0]);
+                put_section_head(&mut self.chunk, issuer, HASH_ROW, 0);
             }
         }
     }
@@ -223,6 +251,8 @@ pub enum Part<'a> {
     Issuers(Vec<(IssuerStatus, u64)>),
     /// Records of one issuer.
     Records(Issuer, RecordRows<'a>),
+    /// Hashes of certificates of one issuer.
+    Hashes(Issuer, Vec<(Serial, CertificateHash)>),
     /// Answers.
     Answers(AnswerRows<'a>),
 }
@@ -266,6 +296,10 @@ pub fn each_part(chunk: &[u8], mut each: impl FnMut(Part<'_>) -> Result<(), Refu
                 each(Part::Records(rows.issuer, RecordRows(rows)))?;
             }
             ANSWERS => each(Part::Answers(AnswerRows::read(&mut content)?))?,
+            HASHES => {
+                let (issuer, hashes) = Rows::read_hashes(&mut content)?;
+                each(Part::Hashes(issuer, hashes))?;
+            }
             OTHER.. => continue,
             _ => return Err(Refusal::UnknownKind(kind)),
         }

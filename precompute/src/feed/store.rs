@@ -8,7 +8,7 @@ use std::fmt;
 use super::{Chain, Issuer, Manifest, Position, Refusal, body::Section};
 use crate::{
     pki::Serial,
-    records::{Change, Digest},
+    records::{CertificateHash, Change, Digest},
 };
 
 /// An entry of the chain, after which records are as they are.
@@ -46,6 +46,8 @@ pub enum Walked<'a> {
     Coming(Issuer, usize),
     /// Some of them.
     Records(Issuer, &'a [Change]),
+    /// The hashes of some of its certificates. They decide no status, and none is taken back.
+    Hashes(Issuer, &'a [(Serial, CertificateHash)]),
 }
 
 /// Records, and where they are from. Whatever the feed says goes through [`by_feed`](super::by_feed) against the present
@@ -84,6 +86,10 @@ pub trait Book: Store {
 
     /// At most so many rows of the outbox: pushes first.
     fn owed(&self, most: usize) -> Vec<Owed>;
+
+    /// The hash of each of these certificates, if it was pushed; it is told with its record, whatever else that says. Empty
+    /// if none was.
+    fn hashes(&self, issuer: Issuer, changes: &[Change]) -> Vec<Option<CertificateHash>>;
 
     /// They were told, and this is the place now. A row that has changed since keeps its place in the outbox, and what
     /// was told last is this.

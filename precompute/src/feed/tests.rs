@@ -55,7 +55,13 @@ fn any_issuer() -> impl Strategy<Value = Issuer> {
 }
 
 fn any_sections() -> impl Strategy<Value = Vec<Section>> {
-    let section = (any_issuer(), vec(any_change(), 0..5)).prop_map(|(issuer, changes)| Section { issuer, changes });
+    let section = (any_issuer(), vec(any_change(), 0..5), any::<(bool, [u8; 32])>());
+    let section = section.prop_map(|(issuer, changes, (is_hashed, hash))| {
+        // Zeros where none is told.
+        let hashes =
+            (0..changes.len()).filter(|_| is_hashed).map(|number| if number % 3 == 1 { [0; 32] } else { hash });
+        Section { issuer, hashes: hashes.collect(), changes }
+    });
     vec(section, 0..4)
 }
 

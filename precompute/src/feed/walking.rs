@@ -1,7 +1,7 @@
 //! Walks through what a snapshot and the entries after it say.
 //!
-//! Invariant: each record comes once, and as the entries after the snapshot have it, where they have it. A chunk that is
-//! missing or wrong ends the walk with an error. Chunks are read ahead by a thread of their own. It does not know what
+//! Invariant: each record comes once, and as the entries after the snapshot have it, where they have it. Of two hashes of a
+//! certificate the later one comes last. A chunk that is missing or wrong ends the walk with an error. Chunks are read ahead by a thread of their own. It does not know what
 //! becomes of the records.
 
 use std::{
@@ -16,19 +16,25 @@ use super::{
     snapshot::{Part, each_part},
     store::{Snapshots, Walked},
 };
-use crate::{pki::Serial, records::Change};
+use crate::{
+    pki::Serial,
+    records::{CertificateHash, Change},
+};
 
-/// How many records are handed over at once.
+/// How many records or hashes are handed over at once.
 const AT_ONCE: usize = 1024;
 /// How often that may be read ahead.
 const AHEAD: usize = 64;
 
 /// What entries after a snapshot say.
 pub type Later = BTreeMap<(Issuer, Serial), Change>;
+/// The hashes of certificates that they tell.
+pub type LaterHashes = BTreeMap<(Issuer, Serial), CertificateHash>;
 
 enum Piece {
     Coming(Issuer, usize),
     Records(Issuer, Vec<Change>),
+    Hashes(Issuer, Vec<(Serial, CertificateHash)>),
 }
 
 /// Calls `each` with everything. `merged`: what is said of a record by what the snapshot and the entries after it say.
@@ -54,6 +60,7 @@ pub fn walk(
             }
             each(Walked::Records(issuer, &changes));
         }
+        Piece::Hashes(issuer, hashes) => each(Walked::Hashes(issuer, &hashes)),
     };
     let snapshots = Mutex::new(snapshots);
     let read = |give: &mut dyn FnMut(Piece) -> bool| {
@@ -67,6 +74,15 @@ pub fn walk(
         each(Walked::Records(key.0, std::slice::from_ref(change)));
     }
     Ok(())
+}
+
+/// Calls `each` with what the entries after a snapshot tell, behind [`walk`].
+pub fn walk_hashes(later: &LaterHashes, each: &mut dyn FnMut(Walked<'_>)) {
+    let all: Vec<_> = later.iter().map(|((issuer, serial), hash)| (*issuer, (*serial, *hash))).collect();
+    for of_one in all.chunk_by(|(one, _), (other, _)| one == other) {
+        let hashes: Vec<_> = of_one.iter().map(|(_, hash)| *hash).collect();
+        hashes.chunks(AT_ONCE).for_each(|some| each(Walked::Hashes(of_one[0].0, some)));
+    }
 }
 
 /// Reads the chunks with records, until `give` returns false.
@@ -91,6 +107,9 @@ fn read(
                         let changes = rows.by_ref().take(AT_ONCE).collect::<Result<Vec<_>, _>>()?;
                         goes_on = give(Piece::Records(issuer, changes));
                     }
+                }
+                Part::Hashes(issuer, hashes) => {
+                    goes_on = goes_on && hashes.chunks(AT_ONCE).all(|some| give(Piece::Hashes(issuer, some.to_vec())));
                 }
                 Part::Answers(_) => {}
             }

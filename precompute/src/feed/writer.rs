@@ -453,9 +453,34 @@ fn is_last(position: Position, transport: &mut impl Transport) -> bool {
 
 /// What these records say now, in sections. Of an issuer that the book does not have it is what was told last: to say
 /// nothing would lose what a reader had not heard yet, and to say that there is none would have all of them remove it.
-fn state_of(book: &impl Book, records: LastTold) -> Vec<Section> {
+fn state_of(rules: Rules, book: &impl Book, records: LastTold) -> Vec<Section> {
     let now = |((issuer, serial), told)| (issuer, book.present(issuer, &serial).unwrap_or(told));
-    in_sections(records.into_iter().map(now))
+    with_hashes(rules, book, in_sections(records.into_iter().map(now)), limits::BEGIN_HASHES_MAX)
+}
+
+/// The same with the hashes that the book has of their certificates, at most so many. Records that come with one stand in
+/// a section of their own, so that they make no other one longer. None of these may be spoken of twice.
+pub(super) fn with_hashes(rules: Rules, book: &impl Book, sections: Vec<Section>, mut most: usize) -> Vec<Section> {
+    if !rules.keep(Rule::Hash) {
+        return sections;
+    }
+    let mut told = Vec::with_capacity(sections.len());
+    for Section { issuer, changes, .. } in sections {
+        let known = book.hashes(issuer, &changes);
+        let (mut bare, mut hashed) = (Section::new(issuer, Vec::new()), Section::new(issuer, Vec::new()));
+        for (number, change) in changes.into_iter().enumerate() {
+            match known.get(number).copied().flatten().filter(|_| change.record.is_some() && most > 0) {
+                Some(hash) => {
+                    most -= 1;
+                    hashed.changes.push(change);
+                    hashed.hashes.push(hash);
+                }
+                None => bare.changes.push(change),
+            }
+        }
+        told.extend([bare, hashed].into_iter().filter(|section| !section.changes.is_empty()));
+    }
+    told
 }
 
 /// Changes in the order of issuers, in sections.
@@ -464,7 +489,7 @@ pub(super) fn in_sections(changes: impl IntoIterator<Item = (Issuer, Change)>) -
     for (issuer, change) in changes {
         match sections.last_mut() {
             Some(last) if last.issuer == issuer => last.changes.push(change),
-            _ => sections.push(Section { issuer, changes: vec![change] }),
+            _ => sections.push(Section::new(issuer, vec![change])),
         }
     }
     sections

@@ -20,13 +20,14 @@ use std::{
 use super::{
     Inner, Ledger, Ledgers,
     reconcile::{Known, contradicts, strictness},
+    saver::make_way,
     saving::{Saved, SharedBook},
 };
 use crate::{
     book::{Batch, Contradicted, Joint, Move, Place, Told},
     limits,
     pki::{Serial, UnixTime},
-    records::{Change, Digest},
+    records::{CertificateHash, Change, Digest, NO_HASH},
     source::CrlMarks,
     state_dir::StateError,
 };
@@ -38,6 +39,8 @@ pub struct Section<'a> {
     pub issuer: [u8; 32],
     /// What the records say.
     pub changes: &'a [Change],
+    /// The hash of the certificate of each, or zeros; empty if none is told.
+    pub hashes: &'a [CertificateHash],
 }
 
 /// What became of what the feed says.
@@ -88,6 +91,8 @@ pub(super) struct Writing<'a> {
     pub(super) saved: MutexGuard<'a, Saved>,
     /// What is said.
     pub(super) said: BTreeMap<Serial, Change>,
+    /// The hashes of certificates that are told beside it.
+    pub(super) hashes: Vec<(Serial, CertificateHash)>,
     /// What of it counts.
     pub(super) becomes: Vec<Change>,
     /// What of it does not, and is to be noted.
@@ -97,7 +102,8 @@ pub(super) struct Writing<'a> {
 impl<'a> Writing<'a> {
     /// Waits for its turn.
     pub(super) fn begin(inner: &'a Inner, said: BTreeMap<Serial, Change>) -> Self {
-        Self { inner, saved: inner.commit(), said, becomes: Vec::new(), contradicted: Vec::new() }
+        let (hashes, becomes, contradicted) = Default::default();
+        Self { inner, saved: inner.commit(), said, hashes, becomes, contradicted }
     }
 
     pub(super) fn decide(&mut self, by: By) {
@@ -114,6 +120,7 @@ impl<'a> Writing<'a> {
     pub(super) fn batch(&self, by: By) -> Batch<'_> {
         Batch {
             changes: &self.becomes,
+            hashes: &self.hashes,
             contradicted: &self.contradicted,
             is_told: by == By::Feed,
             owed: by == By::Others,
@@ -125,6 +132,8 @@ impl<'a> Writing<'a> {
 
     /// Shows what is on disk now.
     pub(super) fn show(&self) {
+        // Before the records show.
+        self.hashes.iter().for_each(|(serial, hash)| self.inner.state.details.note_hash(*serial, *hash));
         let mut shown = self.inner.shown();
         if !self.becomes.is_empty() {
             shown.unsaved.of_sources.stamps = None;
@@ -211,6 +220,33 @@ impl Ledgers {
         Ok(Some(Known::change(*serial, known.map(|(record, origin)| Known { record, origin }))))
     }
 
+    /// The hash of each of these certificates, if it was pushed; empty if the issuer is not configured.
+    pub fn hashes(&self, issuer: &[u8; 32], of: &[Change]) -> Result<Vec<Option<CertificateHash>>, StateError> {
+        let Some(ledger) = self.of(issuer) else { return Ok(Vec::new()) };
+        let mut book = ledger.0.book.lock_first();
+        book.hashes_of(ledger.id(), of.iter().map(|change| &change.serial))
+    }
+
+    /// Keeps hashes of certificates that others were told of, as far as the book has others or none. Nothing is kept where
+    /// the issuer is not configured.
+    pub fn keep_hashes(&self, issuer: &[u8; 32], hashes: &[(Serial, CertificateHash)]) -> Result<(), StateError> {
+        let Some(ledger) = self.of(issuer) else { return Ok(()) };
+        let inner = &*ledger.0;
+        make_way(inner, limits::SAVER_MAKES_WAY);
+        let mut saved = inner.commit();
+        let mut book = inner.book.lock();
+        inner.in_place(&mut saved, &mut book)?;
+        let known = book.hashes_of(&inner.id, hashes.iter().map(|(serial, _)| serial))?;
+        let others = hashes.iter().zip(known).filter(|((_, hash), known)| *known != Some(*hash) && *hash != NO_HASH);
+        let others: Vec<_> = others.map(|(hash, _)| *hash).collect();
+        if !others.is_empty() {
+            book.commit(&Batch { hashes: &others, ..Batch::new(&inner.id, saved.identity) })?;
+        }
+        drop(book);
+        others.iter().for_each(|(serial, hash)| inner.state.details.note_hash(*serial, *hash));
+        Ok(())
+    }
+
     /// The same as it shows, saved or not.
     pub fn shown(&self, issuer: &[u8; 32], serial: &Serial) -> Option<Change> {
         self.of(issuer).map(|ledger| ledger.0.present(serial))
@@ -289,16 +325,19 @@ impl Ledgers {
         let Some(book) = self.book() else { return Ok(applied) };
         // In the order of ids, which is that of the locks.
         let mut spoken_of = BTreeMap::new();
-        for Section { issuer, changes } in sections {
+        for Section { issuer, changes, hashes } in sections {
             let Some(ledger) = listed.of(issuer) else {
                 applied.strangers.push(*issuer);
                 continue;
             };
-            let (_, said) = spoken_of.entry(ledger.id()).or_insert_with(|| (&*ledger.0, BTreeMap::new()));
+            let (_, said, told) =
+                spoken_of.entry(ledger.id()).or_insert_with(|| (&*ledger.0, BTreeMap::new(), Vec::new()));
             said.extend(changes.iter().map(|change| (change.serial, *change)));
+            let hashed = changes.iter().zip(*hashes).filter(|(_, hash)| **hash != NO_HASH);
+            told.extend(hashed.map(|(change, hash)| (change.serial, *hash)));
         }
         let _waits = book.wait();
-        let begin = |(inner, said): (_, _)| Writing::begin(inner, said);
+        let begin = |(inner, said, hashes)| Writing { hashes, ..Writing::begin(inner, said) };
         let mut writing: Vec<Writing<'_>> = spoken_of.into_values().map(begin).collect();
         let mut book = book.lock();
         for of in &mut writing {

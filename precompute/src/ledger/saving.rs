@@ -254,7 +254,7 @@ impl Inner {
     /// wants is done already, or refused as it would be without a key.
     fn write_all(&self, saved: &mut Saved, book: &mut Book) -> Result<(), StateError> {
         let mut revoked_there = Vec::new();
-        let mut changes = Vec::new();
+        let (mut changes, mut hashes) = (Vec::new(), Vec::new());
         let held = book.load(&self.id, |serial, record, origin| {
             let known = self.state.records.get(&serial).map(|known| known.status);
             if strictness(record.status) == FINAL && known.map(strictness) != Some(FINAL) {
@@ -276,6 +276,9 @@ impl Inner {
                 if is_left_out(Rule::PushedIsWrittenAnew) && found.origin.is_pushed() {
                     return;
                 }
+                if found.origin.is_pushed() {
+                    hashes.extend(self.state.details.hash(&serial).map(|hash| (serial, hash)));
+                }
                 let record = Record { status: found.status, not_after: found.not_after };
                 changes.push(Change::new(serial, Some(record)).by(found.origin));
             });
@@ -293,6 +296,7 @@ impl Inner {
             answered: saved.answered.make_contiguous(),
             succeeds: &chunk.succeeds,
             changes: &changes,
+            hashes: &hashes,
             ..Batch::new(&self.id, held.book)
         });
         if let Err(error) = committed {

@@ -8,9 +8,10 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use super::{Changes, Health, Pass};
 use crate::{
     issuer_id::IssuerId,
+    limits,
     pki::UnixTime,
     publication::Publication,
-    records::{Details, Records, RecordsWriter},
+    records::{Counts, Details, Records, RecordsWriter},
 };
 
 /// One issuer's records, and the condition of its sources.
@@ -43,6 +44,15 @@ impl IssuerState {
         let (state, writer) = Self::new(id);
         state.health.read(now, &Pass::default());
         (state, writer)
+    }
+
+    /// Forgets the hashes of certificates that have no record, once there are many.
+    pub(crate) fn forget_hashes(&self) {
+        let Counts { good, revoked } = self.records.counts();
+        let most = (good + revoked) as usize + limits::HASHES_SPARE;
+        if self.details.hashes() > most + most / 4 {
+            self.details.keep_hashes(|serial| self.records.get(serial).is_some());
+        }
     }
 
     /// The issuer whose state this is.

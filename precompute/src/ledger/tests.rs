@@ -345,7 +345,9 @@ fn a_push_waits_for_at_most_one_part_of_a_save() {
 fn a_book_that_was_lost_is_written_whole_and_gives_the_revocations_that_only_it_has() {
     let world = World::new();
     world.ledger.take(&difference((0..20).map(|number| said(number, Some(GOOD))).collect()));
-    world.push(30, ADD).unwrap();
+    world.ledger.state().details.want_hashes(true);
+    let hashed = Push { certificate_sha256: Some([7; 32]), ..push(30, ADD) };
+    world.ledger.push(&[hashed], None, NOW).unwrap().remove(0).unwrap();
     world.ledger.save().unwrap();
     // Somebody puts another book in its place: an older one of this issuer that knows another revocation.
     let other = World::new();
@@ -364,6 +366,7 @@ fn a_book_that_was_lost_is_written_whole_and_gives_the_revocations_that_only_it_
     assert_eq!(world.ledger.state().records.counts(), counts);
     assert_eq!([30, 31, 40].map(|number| world.status(number)), [Some(GOOD), Some(GOOD), None]);
     assert_eq!(world.status(3), Some(LOST));
+    assert_eq!(world.ledger.state().details.hash(&serial(30)), Some([7; 32]), "no source has it");
 }
 
 /// They were told before they showed: who looked at once saw the old record, and did not look again.

@@ -39,9 +39,9 @@ pub const FAULT_LETTERS_MAX: usize = 300;
 /// Records that one entry tells: they are in one commit of a standby, which takes 4 ms where they lie in pages of their
 /// own, and a push waits for no more than one such entry.
 pub const ENTRY_RECORDS_MAX: usize = 256;
-/// Bytes of an entry's body: 256 records in as many sections take 18 KiB, and 64 KiB hold 13 answers of ML-DSA-87.
+/// Bytes of an entry's body: 256 records with hashes in as many sections take 26 KiB, and 64 KiB hold 13 answers of ML-DSA-87.
 pub const ENTRY_BODY_OCTETS_MAX: usize = 64 << 10;
-/// Bytes of one record that a reader takes: 33 and what later versions add, a certificate's hash first of all.
+/// Bytes of one record that a reader takes: 33, or 65 with a certificate's hash, and what later versions add.
 pub const RECORD_OCTETS_MAX: usize = 256;
 /// Bytes of a packed signature with the tail behind it: that of ML-DSA-87, in whole words, and 48.
 pub const PACKED_OCTETS_MAX: usize = 4680;
@@ -54,13 +54,19 @@ pub const ENTRY_ISSUERS_MAX: usize = 64;
 pub const BEGIN_CHAINS_MAX: usize = 1 << 16;
 /// Records that a `begin` states again: 4.3 MiB. Who would need more takes a snapshot.
 pub const BEGIN_RECORDS_MAX: usize = 1 << 17;
-/// Bytes of its body: both, and a section for each of ten thousand issuers.
+/// Records that it states with the hash of their certificate: 1 MiB more. Hashes stand in sections of their own, so that
+/// they make no other record longer.
+pub const BEGIN_HASHES_MAX: usize = 1 << 15;
+/// Bytes of its body: all of that, and two sections for each of ten thousand issuers.
 pub const BEGIN_BODY_OCTETS_MAX: usize = 8 << 20;
 /// Bytes of an entry or a manifest of a later version behind what every version has in front, as far as its signature is
 /// looked at: twice the longest of this one.
 pub const LATER_OCTETS_MAX: usize = 2 * BEGIN_BODY_OCTETS_MAX;
-const _: () = assert!(BEGIN_CHAINS_MAX * 32 + BEGIN_RECORDS_MAX * 33 + 10_000 * 38 + 1024 < BEGIN_BODY_OCTETS_MAX);
-const _: () = assert!(ENTRY_RECORDS_MAX * (33 + 38) + 64 < ENTRY_BODY_OCTETS_MAX);
+const _: () = assert!(
+    BEGIN_CHAINS_MAX * 32 + BEGIN_RECORDS_MAX * 33 + BEGIN_HASHES_MAX * 32 + 2 * 10_000 * 38 + 1024
+        < BEGIN_BODY_OCTETS_MAX
+);
+const _: () = assert!(ENTRY_RECORDS_MAX * (65 + 38) + 64 < ENTRY_BODY_OCTETS_MAX);
 const _: () = assert!(HEARTBEAT_DIGESTS_MAX * 48 + NAME_OCTETS_MAX + 64 < ENTRY_BODY_OCTETS_MAX);
 const _: () = assert!(ENTRY_ISSUERS_MAX * (NAME_OCTETS_MAX + 256) + 64 < ENTRY_BODY_OCTETS_MAX);
 

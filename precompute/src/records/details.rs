@@ -19,6 +19,9 @@ use crate::pki::{Serial, UnixTime};
 /// The SHA-256 hash of a certificate.
 pub type CertificateHash = [u8; 32];
 
+/// Somebody's way to say that there is none.
+pub const NO_HASH: CertificateHash = [0; 32];
+
 /// The CRL that lists a certificate as revoked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CrlReference {
@@ -77,8 +80,7 @@ impl Details {
 
     /// Notes the hash of a certificate.
     pub fn note_hash(&self, serial: Serial, hash: CertificateHash) {
-        // Somebody's way to say that there is none.
-        if hash.iter().all(|octet| *octet == 0) {
+        if hash == NO_HASH {
             return;
         }
         let part = self.part(&serial);

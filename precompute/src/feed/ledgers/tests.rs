@@ -9,6 +9,7 @@ use crate::{
         Refusal,
         rule::{Rules, is_final},
         simulation::disk::{Disk, Key},
+        writer::with_hashes,
     },
     issuer_id::IssuerId,
     ledger::{Difference, Ledger, Order, Push, Saver, SharedBook},
@@ -154,6 +155,86 @@ impl OnDisk {
 
 fn revoke(reason: Reason) -> Order {
     Order::Revoke { time: Some(UnixTime(5)), reason, even_unlisted: true }
+}
+
+impl OnDisk {
+    /// Pushes it with its certificate.
+    fn add_hashed(&self, number: u32, hash: u8) {
+        let ledger = self.ledger(0);
+        ledger.state().details.want_hashes(true);
+        let push = Push::new(serial(number), Order::Add { not_after: None });
+        let push = Push { certificate_sha256: Some([hash; 32]), ..push };
+        ledger.push(&[push], None, NOW).unwrap().remove(0).unwrap();
+    }
+
+    /// In memory and in the book.
+    fn hash(&self, number: u32) -> [Option<u8>; 2] {
+        let shown = self.ledger(0).state().details.hash(&serial(number));
+        let kept = self.book.hashes(issuer(0), &[said(number, None)]).remove(0);
+        [shown, kept].map(|hash| hash.map(|hash| hash[0]))
+    }
+
+    /// What an entry says of all that is owed, and that it was told.
+    fn tell(&mut self, at: u64) -> Vec<Section> {
+        self.book.place();
+        let owed = self.book.owed(99);
+        let told =
+            with_hashes(Rules::default(), &self.book, in_sections(owed.iter().map(|row| (row.issuer, row.change))), 99);
+        self.book.told(place(at), &owed).unwrap();
+        told
+    }
+}
+
+/// The next writer answered `tryLater` for certificates that were pushed to the one before.
+#[test]
+fn the_hash_of_a_pushed_certificate_is_owed_after_a_restart_and_kept_by_who_stands_by() {
+    let (mut leader, mut standby) = (OnDisk::new(), OnDisk::new());
+    leader.add_hashed(1, 7);
+    leader.push(0, 2, Order::Add { not_after: None });
+    leader = leader.restart();
+    let told = leader.tell(1);
+    standby.book.place();
+    standby.book.apply(place(1), &told).unwrap();
+    assert_eq!([1, 2].map(|number| standby.hash(number)), [[Some(7); 2], [None; 2]]);
+    assert_eq!([1, 2].map(|number| standby.status(0, number)), [Some(GOOD); 2]);
+    assert_eq!(leader.book.digest(issuer(0)), standby.book.digest(issuer(0)));
+    standby = standby.restart();
+    assert_eq!([1, 2].map(|number| standby.hash(number)), [[Some(7); 2], [None; 2]]);
+    // Pushed again its record stays as it is, and whoever lacks its hash is told of it.
+    for hash in [8, 8] {
+        leader.add_hashed(2, hash);
+        assert_eq!(leader.owed(), [(issuer(0), serial(2))].into());
+        let told = leader.tell(leader.at() + 1);
+        standby.book.place();
+        standby.book.apply(place(leader.at()), &told).unwrap();
+        assert_eq!((standby.hash(2), leader.owed().len()), ([Some(8); 2], 0));
+    }
+    // It leads now, and tells what it knows with any change.
+    standby.push(0, 1, revoke(Reason::CertificateHold));
+    assert_eq!(standby.tell(4)[0].hashes, [[7; 32]]);
+}
+
+#[test]
+fn who_compares_everything_keeps_the_hashes_of_the_snapshot_and_writes_none_that_it_has() {
+    let mut standby = OnDisk::new();
+    let compare = |standby: &mut OnDisk, at: u64, hash: u8| {
+        standby.book.reconcile(place(at), &mut |each| {
+            everybody_comes(each);
+            each(Walked::Records(issuer(0), &[said(1, Some(GOOD))]));
+            each(Walked::Hashes(issuer(0), &[(serial(1), [hash; 32])]));
+            each(Walked::Hashes(issuer(ISSUERS), &[(serial(1), [hash; 32])]));
+            Ok(())
+        })
+    };
+    compare(&mut standby, 1, 7).unwrap();
+    let first = standby.version();
+    compare(&mut standby, 2, 7).unwrap();
+    let second = standby.version();
+    compare(&mut standby, 3, 8).unwrap();
+    // A comparison ends the place before, and sets the next one.
+    assert_eq!((second - first, standby.version() - second), (2, 3));
+    standby = standby.restart();
+    assert_eq!((standby.hash(1), standby.at()), ([Some(8); 2], 3));
 }
 
 /// The same as the model of a book that the simulation has proved.

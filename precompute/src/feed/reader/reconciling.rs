@@ -13,7 +13,7 @@ use super::{
 use crate::{
     feed::{
         Issuer, Manifest,
-        walking::{Later, walk},
+        walking::{Later, LaterHashes, walk, walk_hashes},
     },
     pki::Serial,
 };
@@ -63,6 +63,7 @@ struct Tail {
     place: Place,
     cursor: Position,
     said: Later,
+    hashes: LaterHashes,
     changed: HashMap<(Issuer, Serial), Position>,
     has_answers: bool,
     entries: Vec<Opened>,
@@ -71,8 +72,8 @@ struct Tail {
 impl Tail {
     fn of(manifest: Manifest) -> Self {
         let place = Place { position: manifest.position, chain: manifest.chain };
-        let (said, changed, entries) = Default::default();
-        Self { manifest, place, cursor: place.position, said, changed, has_answers: false, entries }
+        let (said, hashes, changed, entries) = Default::default();
+        Self { manifest, place, cursor: place.position, said, hashes, changed, has_answers: false, entries }
     }
 }
 
@@ -232,6 +233,8 @@ impl Reader {
                 }
                 tail.place = Place { position: opened.entry.position, chain: opened.chain };
                 for section in sections(&opened.entry.body) {
+                    let told = section.told_hashes().map(|(serial, hash)| ((section.issuer, serial), hash));
+                    tail.hashes.extend(told);
                     for change in &section.changes {
                         let key = (section.issuer, change.serial);
                         tail.said.insert(key, *change);
@@ -264,8 +267,12 @@ impl Reader {
         snapshots: &mut impl Snapshots,
         events: &mut Vec<Event>,
     ) {
-        let Tail { manifest, place, cursor, said, changed, has_answers, entries } = tail;
-        let walked = store.reconcile(place, &mut |each| walk(&manifest, snapshots, &said, |_, said| *said, each));
+        let Tail { manifest, place, cursor, said, hashes, changed, has_answers, entries } = tail;
+        let walked = store.reconcile(place, &mut |each| {
+            walk(&manifest, snapshots, &said, |_, said| *said, each)?;
+            walk_hashes(&hashes, each);
+            Ok(())
+        });
         if let Err(fault) = walked {
             self.retry = now.monotonic + limits::HEAD_RETRY;
             events.push(Event::Fault(fault));

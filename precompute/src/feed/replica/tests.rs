@@ -36,7 +36,7 @@ fn said(number: u8, status: Option<Status>) -> Change {
 }
 
 fn section(tenant: &str, changes: Vec<Change>) -> Vec<Section> {
-    vec![Section { issuer: issuer(tenant), changes }]
+    vec![Section::new(issuer(tenant), changes)]
 }
 
 fn status(replica: &Replica, tenant: &str, number: u8) -> Option<Status> {
@@ -235,6 +235,38 @@ fn a_snapshot_that_cannot_be_read_to_its_end_leaves_what_it_had_and_no_place() {
     assert_eq!(heard.take(), Changed::Many, "whoever signs ahead looks at everything");
     assert_eq!([1, 2, 3].map(|number| status(&replica, "a", number)), [LOST, LOST, GOOD]);
     assert_eq!((replica.place(), replica.contradictions()), (Some(place(8)), 1));
+}
+
+fn hash(replica: &Replica, number: u8) -> Option<CertificateHash> {
+    replica.states().get(&id("a")).unwrap().details.hash(&serial(number))
+}
+
+/// A replica that signs needs them, and neither its digest nor what shows is another one with them.
+#[test]
+fn hashes_come_with_entries_and_snapshots_and_leave_digests_as_they_are() {
+    let [mut replica, mut bare] = [(); 2].map(|()| Replica::new([id("a"), id("b")]));
+    let said_all = vec![said(1, GOOD), said(2, GOOD)];
+    let hashed = Section { hashes: vec![[7; 32], [0; 32]], ..section("a", said_all.clone()).remove(0) };
+    replica.apply(place(1), &[hashed]).unwrap();
+    bare.apply(place(1), &section("a", said_all)).unwrap();
+    assert_eq!([1, 2].map(|number| hash(&replica, number)), [Some([7; 32]), None]);
+    assert!(replica.digest(issuer("a")).is_some());
+    assert_eq!(replica.digest(issuer("a")), bare.digest(issuer("a")));
+    // For a restart it says them with what shows.
+    let later = [((issuer("a"), serial(1)), said(1, GOOD))].into();
+    assert_eq!(replica.shown(&later)[0].hashes, [[7; 32]]);
+    assert_eq!(bare.shown(&later)[0].hashes, [[0; 32]; 0]);
+    replica
+        .reconcile(place(2), &mut |each| {
+            each(Walked::Coming(issuer("a"), 2));
+            each(Walked::Records(issuer("a"), &[said(1, GOOD), said(2, GOOD)]));
+            each(Walked::Hashes(issuer("a"), &[(serial(2), [8; 32])]));
+            each(Walked::Hashes(Issuer([9; 32]), &[(serial(1), [9; 32])]));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!([1, 2].map(|number| hash(&replica, number)), [Some([7; 32]), Some([8; 32])]);
+    assert_eq!(replica.digest(issuer("a")), bare.digest(issuer("a")));
 }
 
 fn some_change() -> impl Strategy<Value = (bool, Change)> {

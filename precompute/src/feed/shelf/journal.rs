@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::{
     super::{
-        Body, Chain, Issuer, Later, Position, Verdict,
+        Body, Chain, Issuer, Later, LaterHashes, Position, Verdict,
         body::{BEGIN, Begin, Section},
         by_feed, sha256,
         store::Place,
@@ -75,6 +75,14 @@ impl Journaled {
             }
         }
         told
+    }
+
+    /// The hashes of certificates that they tell.
+    pub fn hashes(&self) -> LaterHashes {
+        let told = |section: &Section| {
+            section.told_hashes().map(|(serial, hash)| ((section.issuer, serial), hash)).collect::<Vec<_>>()
+        };
+        self.sections.iter().flat_map(|(_, section)| told(section)).collect()
     }
 
     /// Where each of those records was changed last, or later.
@@ -142,8 +150,10 @@ impl Journal {
     fn replace(&mut self, mut bytes: Vec<u8>, place: Place, said: &[Section]) -> io::Result<()> {
         for section in said {
             // In rows that can be read.
+            let mut hashes = section.hashes.chunks(feed::BEGIN_RECORDS_MAX);
             for changes in section.changes.chunks(feed::BEGIN_RECORDS_MAX) {
-                bytes.extend(row(place, &[Section { issuer: section.issuer, changes: changes.to_vec() }]));
+                let hashes = hashes.next().unwrap_or_default().to_vec();
+                bytes.extend(row(place, &[Section { issuer: section.issuer, changes: changes.to_vec(), hashes }]));
             }
         }
         self.octets = bytes.len() as u64;
@@ -265,7 +275,7 @@ mod tests {
     fn said(number: u8, status: Status) -> Section {
         let record = Some(Record { status, not_after: None });
         let change = Change::new(Serial::from_magnitude(&[number]).unwrap(), record);
-        Section { issuer: Issuer([1; 32]), changes: vec![change] }
+        Section::new(Issuer([1; 32]), vec![change])
     }
 
     fn journal(dir: &Path) -> Journal {
@@ -300,6 +310,18 @@ mod tests {
                 assert!(read.is_none_or(|rows| rows == usize::from(ROWS)), "{read:?}");
             }
         });
+    }
+
+    #[test]
+    fn hashes_are_read_back_and_the_later_one_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        let hashed = |number, hash: u8| Section { hashes: vec![[hash; 32]], ..said(number, GOOD) };
+        journal.begin(at(3).position, at(5), &[hashed(1, 1), hashed(2, 2), said(3, GOOD)]);
+        journal.append(at(6), &[hashed(2, 3)]);
+        let hashes = journal.read(at(3).position).unwrap().hashes();
+        let hash = |number| hashes.get(&(Issuer([1; 32]), Serial::from_magnitude(&[number]).unwrap())).copied();
+        assert_eq!([1, 2, 3].map(hash), [Some([1; 32]), Some([3; 32]), None]);
     }
 
     #[test]

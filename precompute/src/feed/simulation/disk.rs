@@ -18,7 +18,7 @@ use crate::{
         store::{Book, Fault, Owed, Place, Store, Walk, Walked},
     },
     pki::Serial,
-    records::{Change, Digest, Origin},
+    records::{CertificateHash, Change, Digest, Origin},
 };
 
 pub(in crate::feed) type Key = (Issuer, Serial);
@@ -28,6 +28,8 @@ pub(in crate::feed) struct Disk {
     rules: Rules,
     place: Option<Place>,
     records: BTreeMap<Key, Change>,
+    /// Of certificates that were pushed: every push has one.
+    hashes: BTreeMap<Key, CertificateHash>,
     /// Version, and what was told last.
     outbox: BTreeMap<Key, (u64, Change)>,
     /// What is known better than the feed.
@@ -40,6 +42,13 @@ pub(in crate::feed) struct Disk {
     pub(in crate::feed) is_full: bool,
 }
 
+fn hash_of((issuer, serial): Key) -> CertificateHash {
+    let mut hash = issuer.0;
+    hash[..Serial::MAX_OCTETS].copy_from_slice(serial.padded());
+    hash[31] = 1;
+    hash
+}
+
 fn nothing(serial: Serial) -> Change {
     Change::new(serial, None)
 }
@@ -50,6 +59,7 @@ impl Disk {
             rules,
             place: None,
             records: BTreeMap::new(),
+            hashes: BTreeMap::new(),
             outbox: BTreeMap::new(),
             debts: BTreeMap::new(),
             version: 0,
@@ -93,6 +103,7 @@ impl Disk {
         self.version += 1;
         let told = self.outbox.get(&key).map_or(before, |(_, told)| *told);
         self.outbox.insert(key, (self.version, told));
+        self.hashes.insert(key, hash_of(key));
         self.set(key, change);
     }
 
@@ -110,6 +121,17 @@ impl Disk {
         let mut told = self.records.clone();
         told.extend(self.outbox.iter().map(|(key, (_, told))| (*key, *told)));
         told.into_iter().filter(|(_, change)| change.record.is_some()).collect()
+    }
+
+    pub(in crate::feed) fn hashes(&self) -> &BTreeMap<Key, CertificateHash> {
+        &self.hashes
+    }
+
+    /// A certificate that answers have to carry the hash of, which is not here. A revocation is said without.
+    pub(in crate::feed) fn lacks_hash(&self) -> Option<Serial> {
+        let lacks =
+            |(key, change): &(&Key, &Change)| !is_final(change) && self.hashes.get(key) != Some(&hash_of(**key));
+        self.records.iter().find(lacks).map(|(key, _)| key.1)
     }
 
     pub(in crate::feed) fn records(&self) -> &BTreeMap<Key, Change> {
@@ -180,8 +202,10 @@ impl Store for Disk {
         if self.is_full {
             return Err(Fault("the disk is full".to_owned()));
         }
-        for Section { issuer, changes } in sections {
-            changes.iter().for_each(|change| self.say(*issuer, change));
+        for section in sections {
+            let issuer = section.issuer;
+            self.hashes.extend(section.told_hashes().map(|(serial, hash)| ((issuer, serial), hash)));
+            section.changes.iter().for_each(|change| self.say(issuer, change));
         }
         self.place = Some(place);
         Ok(())
@@ -189,9 +213,13 @@ impl Store for Disk {
 
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
         let mut said = BTreeMap::new();
-        let walked = walk(&mut |walked| {
-            if let Walked::Records(issuer, changes) = walked {
+        let walked = walk(&mut |walked| match walked {
+            Walked::Coming(..) => {}
+            Walked::Records(issuer, changes) => {
                 said.extend(changes.iter().map(|change| ((issuer, change.serial), *change)));
+            }
+            Walked::Hashes(issuer, hashes) => {
+                self.hashes.extend(hashes.iter().map(|(serial, hash)| ((issuer, *serial), *hash)));
             }
         });
         walked.map_err(|refusal| Fault(refusal.to_string()))?;
@@ -226,6 +254,10 @@ impl Book for Disk {
         rows.sort_unstable();
         let owed = |(version, key): &(u64, Key)| Owed { issuer: key.0, change: self.get(*key), version: *version };
         rows.iter().take(most).map(owed).collect()
+    }
+
+    fn hashes(&self, issuer: Issuer, changes: &[Change]) -> Vec<Option<CertificateHash>> {
+        changes.iter().map(|change| self.hashes.get(&(issuer, change.serial)).copied()).collect()
     }
 
     fn told(&mut self, place: Place, rows: &[Owed]) -> Result<(), Fault> {

@@ -53,6 +53,11 @@ fn without_stating_again_what_changed_a_lost_tail_costs_snapshots() {
 }
 
 #[test]
+fn without_hashes_beside_records_others_lack_them() {
+    without(Rule::Hash, 0, "lacks the hash");
+}
+
+#[test]
 fn without_an_outbox_on_disk_a_crash_makes_books_differ_from_the_feed() {
     without(Rule::Outbox, 9, "has other records");
 }

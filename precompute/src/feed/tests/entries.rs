@@ -30,7 +30,7 @@ fn revoked(number: u32) -> Change {
 }
 
 fn records() -> Entry {
-    sample(Body::Records(vec![Section { issuer: Issuer([0x33; 32]), changes: vec![revoked(7)] }]))
+    sample(Body::Records(vec![Section::new(Issuer([0x33; 32]), vec![revoked(7)])]))
 }
 
 /// The entry with these bytes before its signature, signed anew.
@@ -296,6 +296,48 @@ fn what_a_later_version_adds_to_a_record_is_passed_over() {
     body[4 + 32..4 + 34].copy_from_slice(&40u16.to_be_bytes());
     body.extend_from_slice(b"in 2027");
     assert_eq!(open(&with_body(4, &body)), Ok(records()));
+}
+
+/// Two records of one issuer, of which the second comes without a hash.
+fn hashed() -> Entry {
+    let hashes = vec![[0x44; 32], [0; 32]];
+    sample(Body::Records(vec![Section { issuer: Issuer([0x33; 32]), changes: vec![revoked(7), revoked(8)], hashes }]))
+}
+
+#[test]
+fn hashes_come_back_and_an_entry_with_them_cut_at_any_byte_is_truncated() {
+    let bytes = hashed().seal(&cluster(), &key()).bytes;
+    assert_eq!(open(&bytes), Ok(hashed()));
+    for cut in 1..bytes.len() {
+        assert_eq!(open(&bytes[..cut]), Err(Refusal::Truncated), "cut at {cut}");
+    }
+    let mut body = Vec::new();
+    hashed().body.write(&mut body);
+    // With every signature in order.
+    for cut in 0..body.len() {
+        assert!(open(&with_body(4, &body[..cut])).is_err(), "cut at {cut}");
+    }
+    let Body::Records(sections) = hashed().body else { unreachable!() };
+    assert_eq!(sections[0].told_hashes().collect::<Vec<_>>(), [(serial(7), [0x44; 32])]);
+}
+
+/// A program that knows no hashes reads 33 bytes of each record and goes on behind as many as the section says.
+#[test]
+fn records_with_hashes_begin_with_what_they_are_without_for_programs_that_know_none() {
+    let body_of = |entry: Entry| {
+        let mut body = Vec::new();
+        entry.body.write(&mut body);
+        body
+    };
+    let Body::Records(mut sections) = hashed().body else { unreachable!() };
+    sections[0].hashes.clear();
+    let (with, without) = (body_of(hashed()), body_of(sample(Body::Records(sections))));
+    let width = |body: &[u8]| usize::from(u16::from_be_bytes([body[36], body[37]]));
+    assert_eq!((width(&with), width(&without)), (65, 33));
+    assert!(width(&with) <= 256, "what the first version takes");
+    assert_eq!((&with[..36], &with[38..42]), (&without[..36], &without[38..42]));
+    let rows: Vec<u8> = with[42..].chunks(65).flat_map(|row| &row[..33]).copied().collect();
+    assert_eq!(rows, without[42..]);
 }
 
 #[test]

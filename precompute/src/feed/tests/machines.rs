@@ -37,7 +37,7 @@ fn a_final_revocation_stays_whatever_the_feed_says_and_everything_else_becomes_w
 
 /// A section with this record.
 fn section(number: u32) -> Vec<Section> {
-    vec![Section { issuer: Issuer([1; 32]), changes: vec![change(number, None)] }]
+    vec![Section::new(Issuer([1; 32]), vec![change(number, None)])]
 }
 
 #[test]
@@ -79,13 +79,27 @@ fn a_begin_names_fewer_entries_rather_than_state_more_records_than_fit() {
     let mut ring = Ring::new(chain(0));
     let many = |from: usize| {
         let changes = (from..from + limits::BEGIN_RECORDS_MAX / 2).map(|number| change(number as u32 + 1, None));
-        vec![Section { issuer: Issuer([1; 32]), changes: changes.collect() }]
+        vec![Section::new(Issuer([1; 32]), changes.collect())]
     };
     for number in 1..=3 {
         ring.push(chain(number), 1, Duration::ZERO, &many(number * limits::BEGIN_RECORDS_MAX));
     }
     let (chains, changed) = ring.begin();
     assert_eq!((chains, changed.len()), (vec![chain(3), chain(2), chain(1)], limits::BEGIN_RECORDS_MAX));
+}
+
+/// Those who know no hashes refuse a longer one, too.
+#[test]
+fn nor_more_hashes_than_fit() {
+    let chain = |number: usize| Chain::of(&number.to_be_bytes());
+    let mut ring = Ring::new(chain(0));
+    let count = limits::BEGIN_HASHES_MAX / 2;
+    for number in 1..=3 {
+        let changes = (0..count).map(|of| change((number * count + of) as u32, None)).collect();
+        let hashes = vec![[7; 32]; count];
+        ring.push(chain(number), 1, Duration::ZERO, &[Section { issuer: Issuer([1; 32]), changes, hashes }]);
+    }
+    assert_eq!(ring.begin().0, [chain(3), chain(2)]);
 }
 
 #[test]

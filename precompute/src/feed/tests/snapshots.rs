@@ -12,6 +12,7 @@ use crate::feed::{
     store::{Snapshots, Walked},
     walk,
 };
+use crate::records::CertificateHash;
 
 /// Chunks that are at hand.
 struct AtHand(Vec<Vec<u8>>);
@@ -31,6 +32,7 @@ impl Snapshots for AtHand {
 struct Content {
     issuers: Vec<(IssuerStatus, u64)>,
     records: Vec<(Issuer, Change)>,
+    hashes: Vec<(Issuer, (Serial, CertificateHash))>,
     answers: Vec<AnswerSection>,
 }
 
@@ -39,7 +41,11 @@ fn any_content() -> impl Strategy<Value = Content> {
     (vec((any_issuer_status(), any::<u64>()), 0..4), vec(records, 0..4), vec(any_answers(), 0..6)).prop_map(
         |(issuers, records, answers)| {
             let of = |(issuer, changes): (Issuer, Vec<Change>)| changes.into_iter().map(move |change| (issuer, change));
-            Content { issuers, records: records.into_iter().flat_map(of).collect(), answers }
+            let records: Vec<_> = records.into_iter().flat_map(of).collect();
+            let hash =
+                |(issuer, change): &(Issuer, Change)| (*issuer, (change.serial, [change.serial.padded()[19]; 32]));
+            let hashes = records.iter().step_by(3).map(hash).collect();
+            Content { issuers, records, hashes, answers }
         },
     )
 }
@@ -56,6 +62,9 @@ fn write(content: &Content, chunk_octets: usize) -> (Written, Vec<Vec<u8>>) {
     }
     for (issuer, change) in &content.records {
         let Ok(()) = writer.record(*issuer, change, &mut done);
+    }
+    for (issuer, (serial, hash)) in &content.hashes {
+        let Ok(()) = writer.hash(*issuer, (serial, hash), &mut done);
     }
     for AnswerSection { issuer, form, packed_length, entries } in &content.answers {
         let rows = AnswerRows { issuer: *issuer, form: *form, packed_length: *packed_length, entries };
@@ -76,6 +85,7 @@ fn read(chunks: &[Vec<u8>]) -> Result<Content, Refusal> {
                         content.records.push((issuer, change?));
                     }
                 }
+                Part::Hashes(issuer, hashes) => content.hashes.extend(hashes.into_iter().map(|hash| (issuer, hash))),
                 Part::Answers(AnswerRows { issuer, form, packed_length, entries }) => {
                     content.answers.push(AnswerSection { issuer, form, packed_length, entries: entries.to_vec() });
                 }
@@ -132,10 +142,11 @@ proptest! {
         let whole = read(&chunks).unwrap();
         prop_assert_eq!(&whole.issuers, &content.issuers);
         prop_assert_eq!(&whole.records, &content.records);
+        prop_assert_eq!(&whole.hashes, &content.hashes);
         prop_assert_eq!(joined(whole.answers), joined(content.answers.clone()));
         let first = read(&chunks[..written.record_chunks as usize]).unwrap();
         prop_assert_eq!(first.records.len() as u64, written.records);
-        prop_assert_eq!(first.records, content.records);
+        prop_assert_eq!((first.records, first.hashes), (content.records, content.hashes));
     }
 
     #[test]
@@ -158,15 +169,17 @@ proptest! {
 
         let gone = missing.index(written.record_chunks as usize);
         let mut snapshots = AtHand(chunks);
-        let (mut met, mut coming) = (Vec::new(), Vec::new());
+        let (mut met, mut coming, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
         let walked = walk(&manifest(&written), &mut snapshots, &later, |_, later| *later, &mut |walked| match walked {
             Walked::Coming(issuer, _) => coming.push(issuer),
             Walked::Records(issuer, changes) => met.extend(changes.iter().map(|change| (issuer, *change))),
+            Walked::Hashes(issuer, some) => hashes.extend(some.iter().map(|hash| (issuer, *hash))),
         });
         prop_assert_eq!(walked, Ok(()));
         prop_assert_eq!(met.len(), wanted.len());
         prop_assert_eq!(met.into_iter().map(|(issuer, change)| ((issuer, change.serial), change)).collect::<Later>(), wanted);
         prop_assert_eq!(coming, content.issuers.iter().map(|(status, _)| status.issuer()).collect::<Vec<_>>());
+        prop_assert_eq!(hashes, content.hashes);
         snapshots.0.truncate(gone);
         let walked = walk(&manifest(&written), &mut snapshots, &later, |_, later| *later, &mut |_| ());
         prop_assert_eq!(walked, Err(Refusal::Truncated));
@@ -218,11 +231,40 @@ fn the_bytes_of_a_chunk_are_these() {
 
 #[test]
 fn kinds_of_a_later_version_are_passed_over_from_128_up() {
-    assert_eq!(read(&[b"OSC1\x80\0\0\0\x02ab".to_vec()]), Ok(Content::default()));
+    assert_eq!(read(&[b"OSC1\x81\0\0\0\x02ab".to_vec()]), Ok(Content::default()));
     assert_eq!(read(&[b"OSC1\x04\0\0\0\0".to_vec()]), Err(Refusal::UnknownKind(4)));
     assert_eq!(read(&[b"OSC1\0\0\x01".to_vec()]), Err(Refusal::UnknownKind(0)));
-    assert_eq!(read(&[b"OSC1\x80\0\0\x01\0".to_vec()]), Err(Refusal::Truncated));
+    assert_eq!(read(&[b"OSC1\x81\0\0\x01\0".to_vec()]), Err(Refusal::Truncated));
     assert_eq!(read(&[b"OSC2".to_vec()]), Err(Refusal::Absurd("it is no chunk of a snapshot")));
+}
+
+/// A program that knows no hashes passes over their sections: what is left is the snapshot without them.
+#[test]
+fn hashes_in_a_chunk_are_passed_over_by_programs_that_know_none() {
+    let changes = (1..=40u8).map(|number| {
+        let record = Record { status: Status::Good, not_after: None };
+        Change::new(Serial::from_magnitude(&[number]).unwrap(), Some(record))
+    });
+    let records: Vec<_> = changes.map(|change| (Issuer([9; 32]), change)).collect();
+    let hashes = records.iter().map(|(issuer, change)| (*issuer, (change.serial, [7; 32]))).collect();
+    let bare = Content { records: records.clone(), ..Content::default() };
+    let (_, chunks) = write(&Content { records, hashes, ..Content::default() }, 1 << 16);
+    let (_, wanted) = write(&bare, 1 << 16);
+    let (mut left, mut seen) = (&chunks[0][4..], chunks[0][..4].to_vec());
+    while let Some((kind, rest)) = left.split_first() {
+        let (length, rest) = rest.split_first_chunk().unwrap();
+        let (content, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        if *kind < 128 {
+            seen.extend([&[*kind][..], length, content].concat());
+        }
+        left = rest;
+    }
+    assert_eq!((chunks.len(), [seen]), (1, [wanted[0].clone()]));
+    // Cut anywhere, they are no chunk.
+    let records_end = wanted[0].len();
+    for cut in records_end + 1..chunks[0].len() {
+        assert!(read(&[chunks[0][..cut].to_vec()]).is_err(), "cut at {cut}");
+    }
 }
 
 #[test]

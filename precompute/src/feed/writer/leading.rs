@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Appended, Body, Book, Gone, Moment, Notice, Owed, Place, Position, Rule, Sealed, State, Transport, Writer,
-    in_sections, limits,
+    in_sections, limits, with_hashes,
 };
 use crate::feed::{
     Manifest,
@@ -272,6 +272,7 @@ impl Writer {
             if !owed.is_empty() {
                 owed.sort_by_key(|owed| owed.issuer);
                 let said = in_sections(owed.iter().map(|owed| (owed.issuer, owed.change)));
+                let said = with_hashes(self.rules, book, said, limits::ENTRY_RECORDS_MAX);
                 return Some((Body::Records(said.clone()), owed, said));
             }
         }

@@ -214,7 +214,7 @@ impl Writer {
         let room = limits::BEGIN_RECORDS_MAX - changed.len();
         let owed = book.owed(room.min(limits::ENTRY_RECORDS_MAX));
         changed.extend(owed.iter().map(|owed| ((owed.issuer, owed.change.serial), owed.change)));
-        let again = state_of(book, changed);
+        let again = state_of(self.rules, book, changed);
         let begin = Begin { continues, again: again.clone() };
         let sealed = self.seal(fence.next(), from.chain, Body::Begin(begin));
         if !self.is_appended(&sealed, !self.rules.keep(Rule::NoMkStream), transport)? {

@@ -72,13 +72,14 @@ impl Many {
 
     fn apply(&self, place: Move, said: &[(usize, Change)]) -> Result<Applied, StateError> {
         let sections: Vec<_> = said.iter().map(|(of, change)| (fingerprint(*of), [*change])).collect();
-        let sections: Vec<_> = sections.iter().map(|(issuer, changes)| Section { issuer: *issuer, changes }).collect();
+        let sections: Vec<_> =
+            sections.iter().map(|(issuer, changes)| Section { issuer: *issuer, changes, hashes: &[] }).collect();
         self.ledgers.apply_told(place, &sections)
     }
 
     fn absorb(&self, said: &[(usize, Change)]) {
         for (of, change) in said {
-            self.ledgers.absorb(&[Section { issuer: fingerprint(*of), changes: &[*change] }]).unwrap();
+            self.ledgers.absorb(&[Section { issuer: fingerprint(*of), changes: &[*change], hashes: &[] }]).unwrap();
         }
     }
 

@@ -37,7 +37,7 @@ use crate::{
         shelf::{Directory, Fetcher, Journal},
         store::{Fault, Place, Snapshots as _, Store, Walk},
         transport::Transport as _,
-        walk,
+        walk, walk_hashes,
     },
     issuer_id::in_a_line,
     ledger::IssuerState,
@@ -393,7 +393,11 @@ impl Follower {
             Verdict::Becomes(next) => next,
             Verdict::Stays => *kept,
         };
-        let filled = self.replica.reconcile(place, &mut |each| walk(&manifest, &mut snapshots, &later, merged, each));
+        let filled = self.replica.reconcile(place, &mut |each| {
+            walk(&manifest, &mut snapshots, &later, merged, each)?;
+            walk_hashes(&journaled.hashes(), each);
+            Ok(())
+        });
         if let Err(Fault(fault)) = filled {
             warn!(snapshot = %kept.id(), "{fault}");
             return;

@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(no_more(&speaking, lasts + 1), [0; 0], "not for long");
         speaking.hear(&beat(&[1]), at(lasts + 2));
         assert_eq!(no_more(&speaking, lasts + 2), [2]);
-        speaking.hear(&Body::Records(vec![Section { issuer: Issuer([2; 32]), changes: Vec::new() }]), at(lasts + 3));
+        speaking.hear(&Body::Records(vec![Section::new(Issuer([2; 32]), Vec::new())]), at(lasts + 3));
         assert_eq!(no_more(&speaking, 9 * lasts), [0; 0], "that was said of it, and nothing came since");
     }
 

@@ -256,6 +256,14 @@ impl Making {
             });
             outcome?;
             read.map_err(|error| error.to_string())?;
+            let mut outcome = Ok(());
+            let read = reader.load_hashes(ledger.id(), |serial, hash| {
+                if outcome.is_ok() {
+                    outcome = writer.hash(issuer, (&serial, &hash), done);
+                }
+            });
+            outcome?;
+            read.map_err(|error| error.to_string())?;
         }
         Ok(place)
     }

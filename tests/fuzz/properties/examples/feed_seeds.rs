@@ -82,7 +82,8 @@ fn status() -> IssuerStatus {
 }
 
 fn bodies() -> Vec<(&'static str, Body)> {
-    let section = Section { issuer: Issuer::from(&issuer()), changes: changes() };
+    let section = Section::new(Issuer::from(&issuer()), changes());
+    let hashed = Section { hashes: vec![[7; 32]; section.changes.len()], ..section.clone() };
     let begin = Begin { continues: vec![Chain([1; 32]), Chain([2; 32])], again: vec![section.clone()] };
     let digests = vec![(Issuer::from(&issuer()), Digest::from_bytes([7; 16]))];
     let told = SnapshotTold { position: Position { epoch: NOW, sequence: 3 }, chain: Chain([1; 32]), octets: 1000 };
@@ -94,6 +95,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
             Body::Heartbeat(Heartbeat { time: NOW * 1_000_000, address: "https://writer:9090".to_owned(), digests }),
         ),
         ("records", Body::Records(vec![section])),
+        ("records-with-hashes", Body::Records(vec![hashed])),
         ("answers", Body::Answers(vec![answers()])),
         ("issuer-status", Body::IssuerStatus(vec![status()])),
         ("snapshot", Body::Snapshot(told)),
@@ -154,7 +156,7 @@ fn entries() {
     }
     // Records of a later version, with two bytes more each.
     let Some((_, Body::Records(sections))) = bodies().into_iter().find(|(name, _)| *name == "records") else { return };
-    let Section { issuer, changes } = &sections[0];
+    let Section { issuer, changes, .. } = &sections[0];
     let mut wide = vec![b'b', 4, 0, 0, 0, 1];
     wide.extend_from_slice(&issuer.0);
     wide.extend_from_slice(&[0, 35, 0, 0, 0, 1]);
@@ -197,7 +199,7 @@ fn manifests() {
 }
 
 fn chunks() {
-    let snapshot = |answers: &[AnswerSection]| {
+    let snapshot = |answers: &[AnswerSection], is_hashed: bool| {
         let mut chunks = Vec::new();
         let mut done = |chunk: &[u8]| -> Result<(), Infallible> {
             chunks.push(chunk.to_vec());
@@ -208,12 +210,18 @@ fn chunks() {
         for change in changes() {
             let Ok(()) = writer.record(Issuer::from(&issuer()), &change, &mut done);
         }
+        if is_hashed {
+            for change in changes() {
+                let Ok(()) = writer.hash(Issuer::from(&issuer()), (&change.serial, &[7; 32]), &mut done);
+            }
+        }
         let Ok(_) = writer.finish(&mut done);
         [&chunks[0][..], &raw_answers(answers)].concat()
     };
-    let whole = snapshot(&[answers()]);
+    let whole = snapshot(&[answers()], false);
     write("feed_chunk", "taken-records-and-answers", &whole);
-    write("feed_chunk", "taken-records", &snapshot(&[]));
+    write("feed_chunk", "taken-records", &snapshot(&[], false));
+    write("feed_chunk", "taken-hashes", &snapshot(&[], true));
     write("feed_chunk", "taken-answers", &[&b"OSC1"[..], &raw_answers(&[answers()])].concat());
     write("feed_chunk", "taken-empty", b"OSC1");
     write("feed_chunk", "taken-filled-up", &[&whole[..], &[0; 40]].concat());

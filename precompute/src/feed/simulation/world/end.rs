@@ -95,6 +95,12 @@ impl World {
                 return Err(format!("the acknowledged revocation of {} is gone: {acknowledged:?}", key.1));
             }
         }
+        let writers = self.writers.iter().map(|writer| &writer.book);
+        for disk in writers.chain(self.replicas.iter().map(|replica| &replica.table)) {
+            if let Some(serial) = disk.lacks_hash() {
+                return Err(format!("somebody lacks the hash of {serial}"));
+            }
+        }
         for (key, said) in &self.source {
             let book = self.writers[leader].book.get(*key);
             if is_final(said) && !is_final(&book) {

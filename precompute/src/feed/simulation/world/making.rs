@@ -34,6 +34,9 @@ impl World {
         for ((issuer, _), change) in writer.book.told_records() {
             let Ok(()) = snapshot.record(issuer, &change, &mut done);
         }
+        for ((issuer, serial), hash) in writer.book.hashes() {
+            let Ok(()) = snapshot.hash(*issuer, (serial, hash), &mut done);
+        }
         let Ok(written) = snapshot.finish(&mut done);
         let manifest = Manifest {
             position: place.position,

@@ -31,7 +31,7 @@ fn while_records_are_compared_there_is_no_journal_of_what_they_were() {
     let (names, mut told, now) = (HashMap::new(), Told::default(), Duration::ZERO);
     let (names, told) = (&names, &mut told);
     let mut watched = Watched { replica: &mut replica, job: None, journal: Some(&mut journal), names, told, now };
-    watched.apply(at(2), &[Section { issuer, changes: vec![lost(1)] }]).unwrap();
+    watched.apply(at(2), &[Section::new(issuer, vec![lost(1)])]).unwrap();
     assert_eq!(other.read(at(1).position).map(|journaled| journaled.sections.len()), Some(1));
     let mut walk = |each: &mut dyn FnMut(Walked<'_>)| {
         each(Walked::Records(issuer, &[lost(1), lost(2)]));

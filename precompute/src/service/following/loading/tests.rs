@@ -32,7 +32,7 @@ fn where_too_many_records_change_the_missing_answers_come_with_another_snapshot(
     loading.job.changes(at(3), &[]);
     assert!(!loading.job.stop.load(Relaxed) && loading.is_outlived().is_none(), "nothing has changed");
     let changes = vec![Change::new(serial(0), None)];
-    loading.job.changes(at(4), &[Section { issuer, changes }]);
+    loading.job.changes(at(4), &[Section::new(issuer, changes)]);
     assert!(loading.job.stop.load(Relaxed));
     assert_eq!(loading.is_outlived(), Some(&manifest));
 }

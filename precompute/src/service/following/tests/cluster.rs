@@ -159,7 +159,7 @@ impl Issued {
         let change = Change::new(serial(number), record);
         self.writer.apply([change]);
         self.told.insert(change.serial, change);
-        Section { issuer: self.issuer(), changes: vec![change] }
+        Section::new(self.issuer(), vec![change])
     }
 
     /// Signs what the records say of these.

@@ -1,6 +1,6 @@
 //! Chunks of a snapshot.
 //!
-//! - What is taken, written as a snapshot of its own and read again, has the same issuers, records and answers.
+//! - What is taken, written as a snapshot of its own and read again, has the same issuers, records, hashes and answers.
 //! - A chunk that is written has its length, and its hash, and is read alone.
 
 use std::convert::Infallible;
@@ -13,7 +13,8 @@ use precompute::{
         snapshot::{Part, SnapshotWriter, Written, each_part},
     },
     limits::feed as limits,
-    records::Change,
+    pki::Serial,
+    records::{CertificateHash, Change},
 };
 
 use super::is_printable;
@@ -23,6 +24,7 @@ use super::is_printable;
 struct Content {
     issuers: Vec<(IssuerStatus, u64)>,
     records: Vec<(Issuer, Change)>,
+    hashes: Vec<(Issuer, (Serial, CertificateHash))>,
     /// One after the other: whose, of which form, and the entry.
     answers: Vec<(Issuer, [u8; 32], Vec<u8>)>,
 }
@@ -36,6 +38,7 @@ pub fn chunk(chunk: &[u8]) -> bool {
         Ok(()) => {
             let held = content.issuers.len() * 62
                 + content.records.len() * 33
+                + content.hashes.len() * 52
                 + content.answers.iter().map(|(_, _, entry)| entry.len()).sum::<usize>();
             assert!(held <= chunk.len(), "{} bytes: {content:?}", chunk.len());
             written_again(chunk, &content, limits::CHUNK_OCTETS);
@@ -59,6 +62,7 @@ fn read(chunk: &[u8], content: &mut Content) -> Result<(), Refusal> {
                 }
                 assert_eq!(content.records.len() - before, announced);
             }
+            Part::Hashes(issuer, hashes) => content.hashes.extend(hashes.into_iter().map(|hash| (issuer, hash))),
             Part::Answers(rows) => {
                 let entries = rows.entries.chunks(HEAD + rows.packed_length);
                 content.answers.extend(entries.map(|entry| (rows.issuer, rows.form, entry.to_vec())));
@@ -76,7 +80,7 @@ fn written_again(chunk: &[u8], content: &Content, chunk_octets: usize) {
         let is_last = number + 1 == chunks.len();
         assert!(chunk.len() == written.chunk_octets as usize || is_last && chunk.len() < written.chunk_octets as usize);
         if number >= written.record_chunks as usize {
-            assert!(!matches!(first_kind(chunk), 1 | 2), "records in chunk {number} of {written:?}");
+            assert!(!matches!(first_kind(chunk), 1 | 2 | 128), "records in chunk {number} of {written:?}");
         }
     }
     assert_eq!(again, *content, "written again in {} chunks", chunks.len());
@@ -102,6 +106,9 @@ fn write(chunk: &[u8], content: &Content, chunk_octets: usize) -> (Vec<Vec<u8>>,
     }
     for (issuer, change) in &content.records {
         let Ok(()) = writer.record(*issuer, change, &mut done);
+    }
+    for (issuer, (serial, hash)) in &content.hashes {
+        let Ok(()) = writer.hash(*issuer, (serial, hash), &mut done);
     }
     let again = each_part(chunk, |part| {
         if let Part::Answers(rows) = part {

@@ -76,7 +76,8 @@ fn position_in(bytes: &[u8]) -> Position {
 /// Bytes of an entry that account for what its body holds, lists with all the room that they have.
 fn octets_held(body: &Body) -> usize {
     let sections = |sections: &Vec<Section>| {
-        let changes: usize = sections.iter().map(|section| section.changes.capacity() * 33).sum();
+        let of = |section: &Section| section.changes.capacity() * 33 + section.hashes.capacity() * 32;
+        let changes: usize = sections.iter().map(of).sum();
         sections.capacity() * 38 + changes
     };
     match body {
