@@ -1,6 +1,7 @@
 //! The command line of `ostia-precompute`.
 
 mod asked;
+mod audit;
 mod check;
 mod client;
 pub mod health;
@@ -124,6 +125,9 @@ enum Command {
     /// Show the identity of this server, or give a copied state directory to a new one.
     #[command(subcommand)]
     Server(server::Server),
+    /// Verify journals, or hand out one tenant's part of them.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Tell the running service that certificates were issued.
     Add(push::Add),
     /// Revoke certificates at the running service, or put them on hold. Returns when that is durable and answered.
@@ -213,6 +217,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Reload { config } => reload::run(&config),
         Command::Health { config } => health::run(&config),
         Command::Server(command) => server::run(command),
+        Command::Audit(command) => audit::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {

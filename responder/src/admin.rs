@@ -10,13 +10,14 @@ use std::{fmt, sync::Arc};
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use precompute::{
     admin::{self, Part, Pools},
+    journal::Journal,
     pki::UnixTime,
     state_dir::ServerId,
 };
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 
-use crate::{metrics::Counters, ocsp::miss::Misses, site::Site, tsa::record::Writer};
+use crate::{metrics::Counters, ocsp::miss::Misses, site::Site};
 
 /// What the responder's parts are read from.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct Status {
     /// The kept answers.
     pub misses: Arc<Misses>,
     /// The record of tokens, if there is one.
-    pub record: Option<Arc<Writer>>,
+    pub record: Option<Arc<Journal>>,
     /// Which server it is.
     pub server: ServerId,
 }

@@ -14,6 +14,7 @@ use precompute::{
         Issuer,
         probe::{Doubt, Findings, Question},
     },
+    journal::{self, HeadKey},
     pki::UnixTime,
     state_dir,
 };
@@ -52,6 +53,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     if let Err(error) = state_dir::try_server(&config.common.state_dir) {
         warn!("{error}");
     }
+    try_journals(&config);
     try_addresses(&config);
     if let Err(error) = ring::build() {
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
@@ -62,6 +64,26 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());
     let surveys = if with_sources && reads_sources { surveys(&assembly.common, now)? } else { Vec::new() };
     Ok(Checked { config, assembly, surveys, feed })
+}
+
+/// Looks at the lines that a start would go on behind.
+fn try_journals(config: &Config) {
+    let state_dir = &config.common.state_dir;
+    let server = state_dir::server(state_dir).ok().flatten().map(|found| found.id);
+    let key = match HeadKey::open(state_dir) {
+        Ok(key) => key.map(|key| key.public()),
+        Err(error) => return warn!("{error}"),
+    };
+    if let Some(options) = &config.time_stamping.record {
+        tell_doubt(journal::doubt(options, server, key));
+    }
+}
+
+fn tell_doubt(doubt: Option<(String, bool)>) {
+    if let Some((doubt, is_refused)) = doubt {
+        let refused = if is_refused { "; until then a start is refused" } else { "" };
+        warn!("{doubt}{refused}");
+    }
 }
 
 /// Reserves every address, as a start does, and releases it: warns if another program has it. Other obstacles to

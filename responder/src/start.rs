@@ -19,6 +19,7 @@ mod workers;
 use std::{error::Error, net::SocketAddr, path::Path};
 
 use precompute::{
+    journal::Identity,
     pki::UnixTime,
     service::Control,
     state_dir::{self, Purpose},
@@ -79,10 +80,11 @@ fn serve(
 ) -> Result<(), Box<dyn Error>> {
     // Before the addresses, which a service with this state directory has as well.
     let owned = state_dir::own(&config.common.state_dir, purpose)?;
+    let identity = Identity::of(owned.server_id(), &config.common.state_dir)?;
     // Before the sources are read, which may take long.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
     let Assembly { common: mut assembly, certificates } = assembly;
-    let plan = Plan::new(opener, config, certificates, bound)?;
+    let plan = Plan::new(opener, config, certificates, bound, identity)?;
     if let Some(feed) = assembly.feed.take() {
         let mut replica = Replica::start(plan, assembly, feed, owned)?;
         let outcome = control.run(async |signals| replica.run(signals, ready).await);

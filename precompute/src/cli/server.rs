@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use crate::{
+    journal::HeadKey,
     output::say,
+    pki::hex::Hex,
     state_dir::{self, Found, Place, Purpose},
 };
 
@@ -13,7 +15,7 @@ const ADOPT: Purpose = Purpose::exclusive("ostia-precompute server adopt");
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Server {
-    /// Show the identity of the server, and where it was made.
+    /// Show the identity of the server, where it was made, and the public key of its journals.
     Show {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -48,7 +50,11 @@ fn show(state_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         Place::Unknown => "which may be another machine: this one has no id in /etc/machine-id",
         Place::Elsewhere => "of another directory or machine: a start is refused",
     };
-    Ok(say(format_args!("{id} on `{host}`, {place}"))?)
+    say(format_args!("{id} on `{host}`, {place}"))?;
+    match HeadKey::open(state_dir)? {
+        Some(key) => Ok(say(format_args!("its journals are signed by the key {}", Hex(&key.public())))?),
+        None => Ok(()),
+    }
 }
 
 /// No key is opened for it.

@@ -18,6 +18,7 @@ use axum::Router;
 use precompute::{
     admin::Status,
     assemble::Assembly as Common,
+    journal::Identity,
     renew::Renewing,
     service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
     state_dir::ServerId,
@@ -51,6 +52,8 @@ pub(super) struct Plan {
     bound: Bound,
     certificates: Option<Arc<Certificates>>,
     tls: Option<Arc<ServerConfig>>,
+    /// Whose journals there are.
+    identity: Identity,
 }
 
 /// The serving parts of a running service.
@@ -88,17 +91,18 @@ impl Plan {
         config: Config,
         certificates: Option<Arc<Certificates>>,
         bound: Bound,
+        identity: Identity,
     ) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
         let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
-        Ok(Self { opener, config, started, bound, certificates, tls })
+        Ok(Self { opener, config, started, bound, certificates, tls, identity })
     }
 
     /// Returns when all workers accept. `tenants`: those of `assembly`.
     pub(super) fn serve(self, assembly: &Common, tenants: &Tenants) -> Result<Serving, Box<dyn Error>> {
-        let Self { opener, config, started, bound, certificates, tls } = self;
+        let Self { opener, config, started, bound, certificates, tls, identity } = self;
         let running = bound.running().clone();
-        let (time_stamps, recorders) = TimeStamps::open(&config, opener.path())?;
+        let (time_stamps, recorders) = TimeStamps::open(&config, opener.path(), &identity)?;
         let site = Site::new(assembly, tenants, &time_stamps.clocks, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
