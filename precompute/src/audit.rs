@@ -149,12 +149,19 @@ impl fmt::Display for Report {
 pub fn verify(files: &[PathBuf], key: Option<Key>) -> io::Result<Report> {
     let mut chain = chain::Chain::new(key);
     files::each_line(files, |place, line, is_whole| {
-        if is_whole {
-            chain.take(&place, line);
-        } else {
-            chain.torn(&place, line.len());
-        }
+        chain.next(&place, line, is_whole);
         Ok(())
     })?;
     Ok(chain.report(files.to_vec()))
+}
+
+/// The same of the content of one file.
+pub fn verify_content(path: &Path, content: &[u8], key: Option<Key>) -> Report {
+    let mut chain = chain::Chain::new(key);
+    // Memory can be read.
+    let _ = files::lines_of(content, path, |place, line, is_whole| {
+        chain.next(&place, line, is_whole);
+        Ok(())
+    });
+    chain.report(vec![path.to_owned()])
 }

@@ -84,8 +84,12 @@ impl Chain {
         }
     }
 
-    /// Takes the next line, without its end.
-    pub(super) fn take(&mut self, place: &Place, text: &[u8]) {
+    /// Takes what comes next: a line without its end, or bytes at the end of a file that are none.
+    pub(super) fn next(&mut self, place: &Place, text: &[u8], is_whole: bool) {
+        if is_whole { self.take(place, text) } else { self.torn(place, text.len()) }
+    }
+
+    fn take(&mut self, place: &Place, text: &[u8]) {
         match Line::read(text) {
             Some(Line::Export) if self.report.lines == 0 && !self.is_export => {
                 self.is_export = true;
@@ -103,8 +107,7 @@ impl Chain {
         }
     }
 
-    /// Bytes at the end of a file that are no whole line.
-    pub(super) fn torn(&mut self, place: &Place, octets: usize) {
+    fn torn(&mut self, place: &Place, octets: usize) {
         self.note(
             place,
             format!(
@@ -190,7 +193,7 @@ impl Chain {
             self.note(place, format!("heads from here on are signed with another key, {}", Hex(&key)));
         }
         self.key = ParsedPublicKey::new(&ED25519, key).ok().map(|parsed| (key, parsed));
-        if !self.report.keys.contains(&key) {
+        if !self.report.keys.contains(&key) && self.report.keys.len() < limits::KEYS_MAX {
             self.report.keys.push(key);
         }
     }

@@ -23,18 +23,27 @@ pub(super) fn each_line(
 ) -> io::Result<()> {
     for path in files {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let mut reader = reader(path)?;
-        let file: Arc<Path> = path.as_path().into();
-        let mut text = Vec::new();
-        for line in 1.. {
-            text.clear();
-            let read = (&mut reader).take(limits::LINE_OCTETS_MAX).read_until(b'\n', &mut text).map_err(named)?;
-            if read == 0 {
-                break;
-            }
-            let is_whole = text.pop_if(|last| *last == b'\n').is_some();
-            each(Place { file: Arc::clone(&file), line }, &text, is_whole || read as u64 == limits::LINE_OCTETS_MAX)?;
+        lines_of(reader(path)?, path, &mut each).map_err(named)?;
+    }
+    Ok(())
+}
+
+/// The same for what is read from there.
+pub(super) fn lines_of(
+    mut reader: impl BufRead,
+    path: &Path,
+    mut each: impl FnMut(Place, &[u8], bool) -> io::Result<()>,
+) -> io::Result<()> {
+    let file: Arc<Path> = path.into();
+    let mut text = Vec::new();
+    for line in 1.. {
+        text.clear();
+        let read = (&mut reader).take(limits::LINE_OCTETS_MAX).read_until(b'\n', &mut text)?;
+        if read == 0 {
+            break;
         }
+        let is_whole = text.pop_if(|last| *last == b'\n').is_some();
+        each(Place { file: Arc::clone(&file), line }, &text, is_whole || read as u64 == limits::LINE_OCTETS_MAX)?;
     }
     Ok(())
 }

@@ -82,13 +82,15 @@ impl<'l> Line<'l> {
         }
         let rest = &mut { text };
         expect(rest, b"{\"server\":\"")?;
-        let server = take(rest, SERVER)?;
+        let server = take(rest, SERVER)
+            .filter(|server| server.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')))?;
         expect(rest, b"\",\"seq\":")?;
         let digits = rest.iter().take(DIGITS_MAX).take_while(|byte| byte.is_ascii_digit()).count();
         let digits = take(rest, digits)?;
         let seq = std::str::from_utf8(digits).ok()?.parse().ok().filter(|seq| *seq > 0 && digits[0] != b'0')?;
         expect(rest, b",\"at\":\"")?;
-        let at = take(rest, AT)?;
+        let at = take(rest, AT)
+            .filter(|at| at.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b':' | b'.' | b'T' | b'Z')))?;
         expect(rest, b"\",\"salt\":\"")?;
         bytes::<16>(take(rest, SALT)?)?;
         expect(rest, b"\",\"prev\":\"")?;
@@ -109,6 +111,8 @@ impl<'l> Shown<'l> {
         if expect(rest, b"file\",\"journal\":\"").is_some() {
             let end = rest.iter().position(|byte| *byte == b'"')?;
             let journal = std::str::from_utf8(take(rest, end)?).ok()?;
+            // People see it.
+            journal.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-').then_some(())?;
             expect(rest, b"\",\"format\":1,\"key\":\"")?;
             let key = bytes(take(rest, 64)?)?;
             expect(rest, b"\",\"software\":\"")?;

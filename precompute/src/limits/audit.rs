@@ -2,6 +2,8 @@
 
 /// Faults, and notes, that are told one by one: more are counted.
 pub const FINDINGS_MAX: usize = 100;
+/// Keys that are told: a journal has one, or two after the first was lost.
+pub const KEYS_MAX: usize = 8;
 /// Bytes of a line: what [`super::journal::LINE_OCTETS_MAX`] allows, and more. A longer one is none of a journal.
 pub const LINE_OCTETS_MAX: u64 = 1 << 20;
 /// Bytes of a file that are read at a time.
