@@ -9,6 +9,7 @@
 mod drained;
 pub mod encode;
 mod feed;
+mod journal;
 pub mod listener;
 mod metrics;
 mod publishing;
@@ -38,11 +39,13 @@ use self::drained::Drained;
 pub use self::{
     drained::drain,
     feed::feed,
+    journal::journal,
     metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
     publishing::publishing,
     renewals::renewals,
     signers::{Pools, pools_of_issuers},
 };
+use crate::journal::{Journal, trail};
 use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
@@ -68,6 +71,8 @@ pub struct Status {
     publishing: OnceLock<Publishing>,
     /// What renews signers.
     renewer: OnceLock<Weak<Renewer>>,
+    /// Where what happens is kept.
+    journal: OnceLock<Arc<Journal>>,
 }
 
 impl Status {
@@ -102,6 +107,7 @@ impl Status {
             reload_fault: Mutex::default(),
             publishing: OnceLock::new(),
             renewer: OnceLock::new(),
+            journal: OnceLock::new(),
         })
     }
 
@@ -120,6 +126,16 @@ impl Status {
         let _ = self.renewer.set(Arc::downgrade(renewer));
     }
 
+    /// What happens is kept here.
+    pub fn keeps(&self, journal: Option<&Arc<Journal>>) {
+        journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
+    }
+
+    /// Opens the file of the journal by its name again, in case it was renamed.
+    pub fn reopen_journal(&self) {
+        self.journal.get().into_iter().for_each(|journal| journal.reopen());
+    }
+
     fn renewals(&self) -> Vec<Report> {
         self.renewer.get().and_then(Weak::upgrade).map(|renewer| renewer.reports()).unwrap_or_default()
     }
@@ -136,6 +152,10 @@ impl Status {
 
     /// Notes that the configuration was read again, or refused.
     pub fn reloaded(&self, outcome: Result<(), String>) {
+        trail::tell("reload", |event| {
+            let word = if outcome.is_ok() { "done" } else { "refused" };
+            event.text("outcome", word).optional("problem", outcome.as_ref().err())
+        });
         if outcome.is_ok() {
             self.reloaded.store(UnixTime::now().0, Relaxed);
         }
@@ -192,6 +212,9 @@ impl Status {
         let mut lines = String::from(first);
         let _ = pools.faults(&mut lines).and_then(|()| pools.down(&mut lines));
         self.reload_remark(&mut lines);
+        if let Some(problem) = self.journal.get().and_then(|journal| journal.status().problem) {
+            let _ = writeln!(lines, "degraded: the journal: {problem}");
+        }
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");
         }

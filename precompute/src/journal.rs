@@ -63,6 +63,7 @@ mod found;
 mod key;
 pub mod members;
 mod thread;
+pub mod trail;
 
 use std::{
     convert::Infallible,
@@ -78,7 +79,11 @@ use std::{
 };
 
 pub use self::key::{HeadKey, KEY_FILE};
-use crate::{limits::journal as limits, pki::FileError, state_dir::ServerId};
+use crate::{
+    limits::journal as limits,
+    pki::FileError,
+    state_dir::{ServerId, former_servers, server},
+};
 
 /// What a journal is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,12 +121,14 @@ pub struct Identity {
     pub server: ServerId,
     /// What signs heads.
     pub key: HeadKey,
+    /// Who it was before it was adopted: their journals are ended, and not refused.
+    pub former: Vec<ServerId>,
 }
 
 impl Identity {
     /// That of the server whose state directory this process has; makes the key at the first use.
     pub fn of(server: ServerId, state_dir: &Path) -> Result<Self, FileError> {
-        Ok(Self { server, key: HeadKey::open_or_make(state_dir)? })
+        Ok(Self { server, key: HeadKey::open_or_make(state_dir)?, former: former_servers(state_dir) })
     }
 }
 
@@ -217,7 +224,7 @@ pub struct JournalStatus {
 pub struct Journal {
     orders: SyncSender<Order>,
     counters: Arc<Counters>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Why the journal could not be written, or a new file begun, if so; the check leaves no trace.
@@ -225,10 +232,12 @@ pub fn check(kind: Kind, options: &Options) -> Result<(), FileError> {
     file::check(kind, &options.path)
 }
 
-/// What a start would find wrong with the lines that are there, of a server with this identity; a line for people, and
+/// What a start with this state directory would find wrong with the lines that are there; a line for people, and
 /// whether the start would be refused for it. The look leaves no trace.
-pub fn doubt(options: &Options, server: Option<ServerId>, key: Option<[u8; 32]>) -> Option<(String, bool)> {
-    found::doubt(&options.path, server, key)
+pub fn doubt(options: &Options, state_dir: &Path) -> Option<(String, bool)> {
+    let server = server(state_dir).ok().flatten().map(|found| found.id);
+    let key = HeadKey::open(state_dir).ok().flatten().map(|key| key.public());
+    found::doubt(&options.path, server, key, &former_servers(state_dir))
 }
 
 /// Opens the file and starts the thread; returns a [`Recorder`] for each of `queues` serving threads.
@@ -258,7 +267,7 @@ fn start_on<E: Entry>(
     let thread = thread.map_err(|error: io::Error| FileError::new(&path, format_args!("no thread for it: {error}")))?;
     let recorder = |entries| Recorder { entries, counters: Arc::clone(&counters) };
     let recorders = senders.into_iter().map(recorder).collect();
-    Ok((Journal { orders, counters, thread: Some(thread) }, recorders))
+    Ok((Journal { orders, counters, thread: Mutex::new(Some(thread)) }, recorders))
 }
 
 impl Journal {
@@ -284,13 +293,13 @@ impl Journal {
 
     /// Writes, signs and synchronises everything recorded before, tries for at most [`limits::END_MAX`] if that fails, and
     /// ends. Serving threads should have ended.
-    pub fn finish(mut self) -> JournalStatus {
+    pub fn finish(&self) -> JournalStatus {
         self.end();
         self.status()
     }
 
-    fn end(&mut self) {
-        if let Some(thread) = self.thread.take() {
+    fn end(&self) {
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The thread takes orders whatever the disk reports, so there will soon be room.
             let _ = self.orders.send(Order::End);
             let _ = thread.join();

@@ -58,6 +58,7 @@ pub fn router(status: Status, role: Part) -> Router {
         admin::server(status.server),
         admin::issuers(common),
         admin::renewals(common),
+        admin::journal(common),
     ];
     let router = admin::router(Arc::clone(common), parts);
     let own = Router::new().route("/readyz", get(ready_all)).route("/readyz/tsa", get(ready_tsa));

@@ -69,20 +69,14 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
 /// Looks at the lines that a start would go on behind.
 fn try_journals(config: &Config) {
     let state_dir = &config.common.state_dir;
-    let server = state_dir::server(state_dir).ok().flatten().map(|found| found.id);
-    let key = match HeadKey::open(state_dir) {
-        Ok(key) => key.map(|key| key.public()),
-        Err(error) => return warn!("{error}"),
-    };
-    if let Some(options) = &config.time_stamping.record {
-        tell_doubt(journal::doubt(options, server, key));
+    if let Err(error) = HeadKey::open(state_dir) {
+        warn!("{error}");
     }
-}
-
-fn tell_doubt(doubt: Option<(String, bool)>) {
-    if let Some((doubt, is_refused)) = doubt {
-        let refused = if is_refused { "; until then a start is refused" } else { "" };
-        warn!("{doubt}{refused}");
+    for options in config.time_stamping.record.iter().chain(&config.common.journal) {
+        if let Some((doubt, is_refused)) = journal::doubt(options, state_dir) {
+            let refused = if is_refused { "; until then a start is refused" } else { "" };
+            warn!("{doubt}{refused}");
+        }
     }
 }
 

@@ -126,6 +126,7 @@ impl Reload {
             return outcome;
         }
         self.record.iter().for_each(|record| record.reopen());
+        self.status.reopen_journal();
         let outcome = self.change(opens).await;
         match &outcome {
             Ok(()) => info!(file = %self.opener.path().display(), "the configuration was read again"),

@@ -1,7 +1,7 @@
 //! `ostia-precompute audit`: verifies journals, and hands out one tenant's part of them. No service is asked, and no
 //! configuration is read.
 
-use std::{error::Error, path::PathBuf};
+use std::{error::Error, fs, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -74,9 +74,9 @@ pub(super) fn run(command: Audit) -> Result<(), Box<dyn Error>> {
                 return Err("nothing was exported: the journal was changed after it was written".into());
             }
             if count == 0 {
-                return Err(
-                    format!("{}: has no line of the tenant `{tenant}`: is that its name?", out.display()).into()
-                );
+                // It was just made, and is of no use.
+                let _ = fs::remove_file(&out);
+                return Err(format!("no line is of the tenant `{tenant}`: is that its name?").into());
             }
             let (lines, out) = (report.lines, out.display());
             Ok(say(format_args!(

@@ -12,6 +12,7 @@ use crate::{
     assemble::{Assembly, Tokens, assemble},
     config::{Config, ConfigError, Document},
     engine::{EngineError, Survey, survey},
+    journal::{self, trail},
     log,
     output::say,
     pki::UnixTime,
@@ -77,11 +78,17 @@ fn check(path: &Path, now: UnixTime) -> Result<Checked, Box<dyn Error>> {
     let document = Document::open(path).map_err(told)?.to_be_checked();
     let reading = super::reading(&document).with(|config, problems| {
         run::check_writer(config, problems);
+        if let Some(Err(problem)) = config.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+            problems.at(&config.place).problem_that_may_pass("journal", problem);
+        }
         assemble(config, problems, &Tokens::default(), now)
     });
     let (config, assembly) = reading.finish().map_err(told)?;
     if let Err(error) = state_dir::try_server(&config.state_dir) {
         warn!("{error}");
+    }
+    if let Some((doubt, _)) = config.journal.as_ref().and_then(|options| journal::doubt(options, &config.state_dir)) {
+        warn!("{doubt}");
     }
     let surveys = surveys(&assembly, now)?;
     Ok((config, assembly, surveys))

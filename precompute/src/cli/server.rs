@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::kept;
 use crate::{
     journal::HeadKey,
     output::say,
@@ -33,7 +34,11 @@ pub(super) fn run(command: Server) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Server::Show { config } => show(&state_dir_of(&config)?),
         Server::Adopt { config } => {
-            let (former, id) = state_dir::adopt(&state_dir_of(&config)?, ADOPT)?;
+            let config = super::read(&config)?.finish()?;
+            let (former, id) = state_dir::adopt(&config.state_dir, ADOPT)?;
+            HeadKey::forget(&config.state_dir)?;
+            let owned = state_dir::own(&config.state_dir, ADOPT)?;
+            drop(kept::keep(&config, &owned, "ostia-precompute server adopt")?);
             let former = former.map_or("there was none before".into(), |former| format!("in place of {former}"));
             Ok(say(format_args!("{id}, {former}"))?)
         }

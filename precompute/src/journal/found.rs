@@ -102,6 +102,14 @@ impl Found {
                 found.position = of_siblings(path, identity.server);
                 None
             }
+            Content::Lines(tail) if identity.former.iter().any(|former| former.to_string() == tail.server) => {
+                let former = tail.server;
+                info!(file = %path.display(), former, "{title} has lines of the identity before this one: the file is renamed, and a new one begun");
+                found.is_over = true;
+                found.position = of_siblings(path, identity.server);
+                found.notes.push(format!(r#""type":"adopted","former":"{former}""#));
+                None
+            }
             Content::Lines(tail) if tail.server != identity.server.to_string() => {
                 return Err(foreign(path, &tail.server, Some(identity.server)));
             }
@@ -126,7 +134,12 @@ impl Found {
 }
 
 /// See [`super::doubt`].
-pub(super) fn doubt(path: &Path, server: Option<ServerId>, key: Option<[u8; 32]>) -> Option<(String, bool)> {
+pub(super) fn doubt(
+    path: &Path,
+    server: Option<ServerId>,
+    key: Option<[u8; 32]>,
+    former: &[ServerId],
+) -> Option<(String, bool)> {
     let file = match open_regular(path) {
         Ok(file) => file,
         // What keeps it from being opened is told by a check of the file.
@@ -135,6 +148,7 @@ pub(super) fn doubt(path: &Path, server: Option<ServerId>, key: Option<[u8; 32]>
     match content(&file) {
         Err(error) => Some((cannot_be_read(path, &error).to_string(), true)),
         Ok(Content::Nothing(_) | Content::Former) => None,
+        Ok(Content::Lines(tail)) if former.iter().any(|former| former.to_string() == tail.server) => None,
         Ok(Content::Strange) => Some((strange(path).to_string(), true)),
         Ok(Content::Lines(tail)) if server.is_none_or(|server| server.to_string() != tail.server) => {
             Some((foreign(path, &tail.server, server).to_string(), true))

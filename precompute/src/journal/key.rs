@@ -72,6 +72,14 @@ impl HeadKey {
         Ok(Some(Self(Arc::new(pair))))
     }
 
+    /// Removes the key of this directory: it was copied from another server, which has it still.
+    pub fn forget(state_dir: &Path) -> io::Result<()> {
+        match fs::remove_file(state_dir.join(KEY_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn make(state_dir: &Path) -> io::Result<Self> {
         let fail = |_| io::Error::other("the system has no random numbers");
         let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(fail)?;

@@ -226,7 +226,13 @@ impl<E: Entry> Worker<E> {
     fn take_notes(&mut self) {
         for _ in 0..limits::ORDERS_MAX {
             match self.orders.try_recv() {
-                Ok(Order::Note(members)) => self.note(&members),
+                Ok(Order::Note(members)) => {
+                    // A long list is written as it comes.
+                    if self.pending.lines.len() > limits::PENDING_OCTETS_MAX / 2 {
+                        self.write();
+                    }
+                    self.note(&members);
+                }
                 Ok(Order::Reopen) => self.reopen(),
                 Ok(Order::End) => {
                     self.is_ending = true;

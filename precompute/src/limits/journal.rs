@@ -30,6 +30,12 @@ pub const TORN_OCTETS_MAX: usize = 4 << 10;
 pub const TAIL_OCTETS_MAX: u64 = 64 << 20;
 /// Files beside that are asked for the last line where the file itself has none.
 pub const SIBLINGS_MAX: usize = 16;
+/// Keys of a changed configuration that are named.
+pub const KEYS_MAX: usize = 200;
+/// Revocations by sources that are kept of one reading: 3 MiB. A CA that revokes more at once says so in its CRL.
+pub const CHANGES_MAX: usize = 100_000;
+/// Serial numbers in one line.
+pub const SERIALS_MAX: usize = 256;
 /// Bytes of the file with the key: PKCS#8 in PEM has 170.
 pub const KEY_OCTETS_MAX: u64 = 4 << 10;
 

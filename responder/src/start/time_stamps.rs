@@ -32,7 +32,10 @@ impl TimeStamps {
         let (record, recorders) =
             record.map_or((None, Vec::new()), |(writer, recorders)| (Some(Arc::new(writer)), recorders));
         let audit = record.as_ref().map(|record| Audit::of(record));
-        let note = move |transition: &Transition| audit.iter().for_each(|audit| audit.note(transition));
+        let note = move |transition: &Transition| {
+            audit.iter().for_each(|audit| audit.note(transition));
+            record::tell(transition);
+        };
         let clocks = Arc::new(Clocks::new(*clock, *lease, &config.common.state_dir, Arc::new(note)));
         Ok((Self { clocks, record }, recorders))
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use precompute::journal::Options;
 use precompute::{
-    journal::{self, Entry, Identity, Journal, Kind, Notes},
+    journal::{self, Entry, Identity, Journal, Kind, Notes, trail},
     pki::FileError,
 };
 
@@ -101,6 +101,15 @@ impl Audit {
     pub fn note(&self, transition: &Transition) {
         self.0.note(line::of_transition(transition));
     }
+}
+
+/// Tells the journal of the service of a transition.
+pub fn tell(transition: &Transition) {
+    trail::tell("clock", |event| {
+        let (from, to) = (Transition::label(transition.from), Transition::label(transition.to));
+        let event = event.text("source", transition.source).text("from", from).text("to", to);
+        event.optional("problem", transition.problem.as_deref())
+    });
 }
 
 /// Why the record could not be written, or a new file begun, if so; the check leaves no trace.

@@ -35,6 +35,7 @@ mod freshness;
 mod hostile;
 mod http;
 mod issued;
+mod journal;
 mod keys;
 mod lag;
 mod ledger;

@@ -27,9 +27,17 @@ fn a_last_line_of_another_server_is_refused_with_both_and_stays_as_it_is() {
     let refused = start::<Numbered>(&ours, KIND, Options::new(path.clone()), 1).unwrap_err().to_string();
     let wanted = [path.to_str().unwrap(), &theirs, &ours.server.to_string(), "move this one"];
     assert!(wanted.iter().all(|wanted| refused.contains(wanted)), "{refused}");
-    assert_eq!(doubt(&Options::new(path.clone()), Some(ours.server), None), Some((refused, true)));
+    assert_eq!(found::doubt(&path, Some(ours.server), None, &[]), Some((refused, true)));
     assert_eq!(fs::read(&path).unwrap(), before);
-    record(&identity(2), Options::new(path), 3..4);
+    record(&identity(2), Options::new(path.clone()), 3..4);
+    // Its own past, as somebody has said, is ended and kept.
+    let adopted = Identity { former: vec![identity(2).server], ..ours };
+    assert_eq!(found::doubt(&path, Some(adopted.server), None, &adopted.former), None);
+    assert_eq!(record(&adopted, Options::new(path.clone()), 0..2).problem, None);
+    assert!(lines(&path).iter().any(|line| line["type"] == "adopted" && line["former"] == *theirs));
+    let (groups, _) = audit::find(&[dir.path().to_owned()]).unwrap();
+    assert_eq!(groups.len(), 2);
+    assert!(groups.iter().all(|group| audit::verify(&group.files, None).unwrap().is_in_order()));
 }
 
 #[test]
@@ -37,7 +45,7 @@ fn a_file_that_was_changed_is_told_and_left_and_the_chain_goes_on_in_a_new_one()
     let dir = tempfile::tempdir().unwrap();
     let (path, ours) = (dir.path().join("record"), identity(1));
     let options = Options::new(path.clone());
-    let look = || doubt(&options, Some(ours.server), Some(ours.key.public()));
+    let look = || found::doubt(&path, Some(ours.server), Some(ours.key.public()), &[]);
     record(&ours, options.clone(), 0..3);
     assert_eq!(look(), None);
     let text = fs::read_to_string(&path).unwrap();
@@ -81,7 +89,7 @@ fn a_file_that_was_changed_is_told_and_left_and_the_chain_goes_on_in_a_new_one()
 fn a_file_that_another_key_has_signed_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (path, ours) = (dir.path().join("record"), identity(1));
-    let stranger = Identity { server: ours.server, key: identity(2).key };
+    let stranger = Identity { server: ours.server, ..identity(2) };
     record(&stranger, Options::new(path.clone()), 0..3);
     let status = record(&ours, Options::new(path), 3..5);
     assert!(status.problem.as_ref().is_some_and(|problem| problem.contains("signed with the key")), "{status:?}");
