@@ -10,6 +10,7 @@ mod certificates;
 mod drained;
 pub mod encode;
 mod feed;
+mod journal;
 pub mod listener;
 mod metrics;
 mod process;
@@ -42,12 +43,14 @@ pub use self::{
     certificates::{Ends, Whose, certificates},
     drained::drain,
     feed::feed,
+    journal::journal,
     metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
     process::build,
     publishing::publishing,
     renewals::renewals,
     signers::{Pools, pools_of_issuers},
 };
+use crate::journal::{Journal, trail};
 use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
@@ -73,6 +76,8 @@ pub struct Status {
     publishing: OnceLock<Publishing>,
     /// What renews signers.
     renewer: OnceLock<Weak<Renewer>>,
+    /// Where what happens is kept.
+    journal: OnceLock<Arc<Journal>>,
 }
 
 impl Status {
@@ -107,6 +112,7 @@ impl Status {
             reload_fault: Mutex::default(),
             publishing: OnceLock::new(),
             renewer: OnceLock::new(),
+            journal: OnceLock::new(),
         })
     }
 
@@ -125,6 +131,16 @@ impl Status {
         let _ = self.renewer.set(Arc::downgrade(renewer));
     }
 
+    /// What happens is kept here.
+    pub fn keeps(&self, journal: Option<&Arc<Journal>>) {
+        journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
+    }
+
+    /// Opens the file of the journal by its name again, in case it was renamed.
+    pub fn reopen_journal(&self) {
+        self.journal.get().into_iter().for_each(|journal| journal.reopen());
+    }
+
     fn renewals(&self) -> Vec<Report> {
         self.renewer.get().and_then(Weak::upgrade).map(|renewer| renewer.reports()).unwrap_or_default()
     }
@@ -141,6 +157,10 @@ impl Status {
 
     /// Notes that the configuration was read again, or refused.
     pub fn reloaded(&self, outcome: Result<(), String>) {
+        trail::tell("reload", |event| {
+            let word = if outcome.is_ok() { "done" } else { "refused" };
+            event.text("outcome", word).optional("problem", outcome.as_ref().err())
+        });
         if outcome.is_ok() {
             self.reloaded.store(UnixTime::now().0, Relaxed);
         }
@@ -197,6 +217,9 @@ impl Status {
         let mut lines = String::from(first);
         let _ = pools.faults(&mut lines).and_then(|()| pools.down(&mut lines));
         self.reload_remark(&mut lines);
+        if let Some(problem) = self.journal.get().and_then(|journal| journal.status().problem) {
+            let _ = writeln!(lines, "degraded: the journal: {problem}");
+        }
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");
         }

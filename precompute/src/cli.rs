@@ -1,11 +1,13 @@
 //! The command line of `ostia-precompute`.
 
 mod asked;
+mod audit;
 mod check;
 mod client;
 mod config_file;
 mod end;
 pub mod health;
+mod kept;
 mod keys;
 mod manual;
 mod operate;
@@ -125,6 +127,9 @@ enum Command {
     /// Show the identity of this server, or give a copied state directory to a new one.
     #[command(subcommand)]
     Server(server::Server),
+    /// Verify journals, or hand out one tenant's part of them.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Tell the running service that certificates were issued.
     Add(push::Add),
     /// Revoke certificates at the running service, or put them on hold. Returns when that is durable and answered.
@@ -188,11 +193,14 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             let (read, config) = read_config(&config.path())?;
             let wanted = Accepted { shrink, older, carry_over, forgotten };
             if read.feed.is_some() {
-                return sync_of_writer(&config, wanted, accept_damaged);
+                return sync_of_writer(&read, &config, wanted, accept_damaged);
             }
-            let _owned = state_dir::own(&config.state_dir, SYNC)?;
+            let owned = state_dir::own(&config.state_dir, SYNC)?;
+            let accepted = in_words(wanted, accept_damaged);
+            let _trail = if accepted.is_empty() { None } else { kept::keep(&read, &owned, "ostia-precompute sync")? };
             let loss = if accept_damaged { mend(&config)? } else { None };
             let synced = sync(&config, wanted);
+            kept::outcome("sync", &accepted, &synced);
             match (synced, loss) {
                 (synced, None) => synced,
                 (Ok(()), Some(loss)) => Err(loss.into()),
@@ -205,6 +213,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Reload { config } => reload::run(&config.path()),
         Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
+        Command::Audit(command) => audit::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {
@@ -254,6 +263,18 @@ fn reading(document: &Document) -> Reading<Config> {
     })
 }
 
+/// What an operator has accepted, as options; nothing where that was nothing.
+fn in_words(Accepted { shrink, older, carry_over, forgotten }: Accepted, damaged: bool) -> String {
+    let given = [
+        (shrink, "--accept-shrink"),
+        (older, "--accept-older"),
+        (carry_over, "--carry-over"),
+        (forgotten, "--accept-forgotten"),
+        (damaged, "--accept-damaged"),
+    ];
+    given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, option)| option).collect::<Vec<_>>().join(" ")
+}
+
 /// Rebuilds a damaged book; returns what is lost.
 fn mend(config: &Assembly) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let configured: Vec<_> = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
@@ -267,7 +288,12 @@ fn mend(config: &Assembly) -> Result<Option<String>, Box<dyn std::error::Error>>
 }
 
 /// With a feed the writer reads the sources, and tells what it saves. This is for what it leaves to an operator.
-fn sync_of_writer(config: &Assembly, accept: Accepted, accept_damaged: bool) -> Result<(), Box<dyn std::error::Error>> {
+fn sync_of_writer(
+    read: &Config,
+    config: &Assembly,
+    accept: Accepted,
+    accept_damaged: bool,
+) -> Result<(), Box<dyn std::error::Error>> {
     if accept.shrink || accept.older {
         return Err("with `[feed]` in the configuration, the writer reads the sources, and takes this order while it runs: where it refuses a source, its log names a file to `touch`".into());
     }
@@ -275,11 +301,16 @@ fn sync_of_writer(config: &Assembly, accept: Accepted, accept_damaged: bool) -> 
     if !takes_over && !accept_damaged {
         return Err("with `[feed]` in the configuration, the writer reads the sources (`ostia-precompute run`); what `sync` puts into the book would not be told to the replicas".into());
     }
-    let _owned = state_dir::own(&config.state_dir, SYNC)?;
+    let owned = state_dir::own(&config.state_dir, SYNC)?;
+    let _trail = kept::keep(read, &owned, "ostia-precompute sync")?;
     let loss = if accept_damaged { mend(config)? } else { None };
+    let accepted = in_words(accept, accept_damaged);
     if takes_over {
-        sync(config, accept)?;
+        let synced = sync(config, accept);
+        kept::outcome("sync", &accepted, &synced);
+        synced?;
     } else {
+        kept::outcome("sync", &accepted, &Ok::<(), String>(()));
         say("the sources are left to `ostia-precompute run`")?;
     }
     loss.map_or(Ok(()), |loss| Err(loss.into()))

@@ -12,6 +12,7 @@ mod cache;
 mod document;
 mod feed;
 mod in_use;
+mod journal;
 pub mod keys;
 mod relay;
 mod secret_file;
@@ -21,7 +22,7 @@ pub use admin::{Admin, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};
-pub use in_use::InUse;
+pub use in_use::{Change, InUse};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
@@ -31,6 +32,8 @@ pub use tenant::{
 };
 
 use std::path::{Path, PathBuf};
+
+use crate::journal::Options as Journal;
 
 /// The version of the file format that this program reads.
 const VERSION: i64 = 1;
@@ -48,6 +51,8 @@ pub struct Config {
     pub admin: Admin,
     /// The feed; without one each program works alone.
     pub feed: Option<Feed>,
+    /// Where what happens to the service is kept.
+    pub journal: Option<Journal>,
     /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<TenantConfig>,
 }
@@ -62,8 +67,9 @@ impl Config {
         let state_dir = read_state_dir(root);
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
+        let journal = journal::read(root, &state_dir);
         let tenants = tenant::read_all(root, is_of_replica, &state_dir);
-        Self { place: root.place(), state_dir, cache, admin, feed, tenants }
+        Self { place: root.place(), state_dir, cache, admin, feed, journal, tenants }
     }
 
     /// The state directory alone, for a program that asks the running service and does not need the rest of the file.

@@ -2,9 +2,11 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+pub mod audit;
 pub mod directory;
 pub mod feed;
 pub mod fetch;
+pub mod journal;
 pub mod renew;
 pub mod sharing;
 pub mod shelf;

@@ -160,6 +160,11 @@ pub fn server(state_dir: &Path) -> Result<Option<Found>, StateError> {
     server_id::look(state_dir, &Machine::this())
 }
 
+/// The identities that the directory had before it was adopted.
+pub fn former_servers(state_dir: &Path) -> Vec<ServerId> {
+    server_id::former(state_dir)
+}
+
 /// Whether a start would find the directory to be another server's. Nothing is made or taken.
 pub fn try_server(state_dir: &Path) -> Result<(), StateError> {
     server_id::own(state_dir, &Machine::this()).map(drop)

@@ -10,13 +10,14 @@ use std::{fmt, sync::Arc};
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use precompute::{
     admin::{self, Ends, Part, Pools, Whose},
+    journal::Journal,
     pki::{Certificate, UnixTime},
     state_dir::ServerId,
 };
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 
-use crate::{metrics::Counters, net::tls::Certificates, ocsp::miss::Misses, site::Site, tsa::record::Writer};
+use crate::{metrics::Counters, net::tls::Certificates, ocsp::miss::Misses, site::Site};
 
 /// What the responder's parts are read from.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct Status {
     /// The kept answers.
     pub misses: Arc<Misses>,
     /// The record of tokens, if there is one.
-    pub record: Option<Arc<Writer>>,
+    pub record: Option<Arc<Journal>>,
     /// What TLS shows, if there is TLS.
     pub tls: Option<Arc<Certificates>>,
     /// Which server it is.
@@ -61,6 +62,7 @@ pub fn router(status: Status, role: Part) -> Router {
         admin::issuers(common),
         part(&status, certificates),
         admin::renewals(common),
+        admin::journal(common),
     ];
     let router = admin::router(Arc::clone(common), parts);
     let own = Router::new().route("/readyz", get(ready_all)).route("/readyz/tsa", get(ready_tsa));

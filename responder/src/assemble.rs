@@ -11,7 +11,8 @@ use std::{
 
 use precompute::{
     assemble::{self, Assembly as Common, Tokens},
-    config::{At, ConfigError, Document, InUse, Problems},
+    config::{At, Change, ConfigError, Document, InUse, Problems},
+    journal::{self, trail},
     pki::{Certificate, UnixTime},
 };
 
@@ -60,9 +61,14 @@ impl Opener {
         self.in_use.get().map_or_else(|| self.read(now), |document| self.open(&document, now))
     }
 
-    /// What was read last is in use from now on.
+    /// What was read last is in use from now on; the journal is told what changed.
     pub fn taken(&self) {
-        self.in_use.taken();
+        self.in_use.taken().iter().for_each(Change::tell);
+    }
+
+    /// SHA-256 of the text in use, in hexadecimal.
+    pub fn digest(&self) -> Option<String> {
+        self.in_use.digest()
     }
 
     /// As [`Self::read`], but such a signer is a problem.
@@ -102,6 +108,9 @@ fn open_pair(tls: &Tls, problems: &Problems, now: UnixTime) -> Option<Arc<Certif
 
 /// Checks that tokens can be recorded, and promises noted if they are kept across restarts.
 fn check_record(config: &Config, problems: &Problems) {
+    if let Some(Err(problem)) = config.common.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+        problems.at(&config.common.place).problem_that_may_pass("journal", problem);
+    }
     if let Some(Err(problem)) = config.time_stamping.record.as_ref().map(record::check) {
         // A start finds it as well. A running service continues with the open file, and reports what is wrong.
         problems.at(&config.time_stamping.place).problem_that_may_pass("record", problem);

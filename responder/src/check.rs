@@ -18,6 +18,7 @@ use precompute::{
         Issuer,
         probe::{Doubt, Findings, Question},
     },
+    journal::{self, HeadKey},
     pki::{Certificate, UnixTime},
     state_dir,
 };
@@ -56,6 +57,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Facts, Bo
     if let Err(error) = state_dir::try_server(&config.common.state_dir) {
         warn!("{error}");
     }
+    try_journals(&config);
     try_addresses(&config);
     if let Err(error) = ring::build() {
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
@@ -69,6 +71,20 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Facts, Bo
     let of_tls = of_tls.and_then(|certificate| Certificate::from_der(&certificate).ok());
     let of_tls = of_tls.as_ref().map(CertificateFacts::of);
     Ok(Facts::of(&Checked { config, assembly, surveys, feed }, of_tls))
+}
+
+/// Looks at the lines that a start would go on behind.
+fn try_journals(config: &Config) {
+    let state_dir = &config.common.state_dir;
+    if let Err(error) = HeadKey::open(state_dir) {
+        warn!("{error}");
+    }
+    for options in config.time_stamping.record.iter().chain(&config.common.journal) {
+        if let Some((doubt, is_refused)) = journal::doubt(options, state_dir) {
+            let refused = if is_refused { "; until then a start is refused" } else { "" };
+            warn!("{doubt}{refused}");
+        }
+    }
 }
 
 /// Reserves every address, as a start does, and releases it: warns if another program has it. Other obstacles to

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use precompute::limits::{
     ADMIN_CONNECTIONS_MAX, API_UPLOADS_MAX, ENGINE_END_MAX, POOL_END_MAX, READING_END_MAX, TOKENS_END_MAX,
+    journal::END_MAX as JOURNAL_END_MAX,
 };
 
 /// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
@@ -275,45 +276,13 @@ const _: () = {
     assert!(LEAP_MARGIN.as_secs() > MISS_DEADLINE.as_secs());
 };
 
-// -- The record of time-stamps
-
-/// Tokens of one serving thread that may wait for the record: those of 0.6 s at 50,000 a second, because a disk may be
-/// busy that long; 6 MiB.
-pub const RECORD_QUEUE_MAX: usize = 32 << 10;
-
-/// How often waiting tokens are written: 2,500 tokens at 50,000 a second.
-pub const RECORD_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Tokens of each queue that are written at once: 350 KiB of lines, and a write of them takes less than a millisecond.
-pub const RECORD_BATCH: usize = 1 << 10;
-
-/// Bytes of unwritten lines at which changes of the clock are no longer added.
-pub const RECORD_PENDING_OCTETS_MAX: usize = 1 << 20;
-
-/// Changes of the clock and requests to open the file again that may wait: a clock with more than a few changes a
-/// second is useless.
-pub const RECORD_ORDERS_MAX: usize = 256;
-
-/// How often lines are synchronised with the disk, and so how much of them a loss of power takes.
-pub const RECORD_SYNCHRONISED_EVERY: Duration = Duration::from_secs(1);
-
-/// Bytes of a file of the record before another is begun: three million tokens.
-pub const RECORD_FILE_OCTETS: u64 = 1 << 30;
-/// And its age.
-pub const RECORD_FILE_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// How long the end waits for a disk that takes nothing.
-pub const RECORD_END_MAX: Duration = Duration::from_secs(2);
-
 const _: () = {
-    // Ten intervals fit what may wait, at 50,000 tokens a second.
-    assert!(RECORD_QUEUE_MAX as u128 > 10 * 50 * RECORD_INTERVAL.as_millis());
-    // Together with the rest of the end below the 30 s after which systemd kills.
+    // A journal and the record of time-stamps. Together with the rest of the end below the 30 s after which systemd kills.
     assert!(
         DRAIN_DEADLINE.as_secs()
             + ENGINE_END_MAX.as_secs()
             + READING_END_MAX.as_secs()
-            + RECORD_END_MAX.as_secs()
+            + 2 * JOURNAL_END_MAX.as_secs()
             + POOL_END_MAX.as_secs()
             + TOKENS_END_MAX.as_secs()
             < 30

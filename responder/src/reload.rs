@@ -11,6 +11,7 @@ use precompute::{
     admin::Status,
     api::{Api, ApiSettings},
     assemble::Assembly as Common,
+    journal::Journal,
     pki::UnixTime,
     service::{
         Change, Handle, Opens, Renewer, Tenants,
@@ -30,7 +31,7 @@ use crate::{
     },
     net::tls::Certificates,
     site::Site,
-    tsa::{clocks::Clocks, record::Writer},
+    tsa::clocks::Clocks,
 };
 
 /// Reads the file again.
@@ -51,7 +52,7 @@ pub struct Reload {
     /// Where the outcome is reported.
     pub status: Arc<Status>,
     /// The record; it is opened again, in case its file was renamed.
-    pub record: Option<Arc<Writer>>,
+    pub record: Option<Arc<Journal>>,
     /// What renews signers.
     pub renewer: Arc<Renewer>,
 }
@@ -125,6 +126,7 @@ impl Reload {
             return outcome;
         }
         self.record.iter().for_each(|record| record.reopen());
+        self.status.reopen_journal();
         let outcome = self.change(opens).await;
         match &outcome {
             Ok(()) => info!(file = %self.opener.path().display(), "the configuration was read again"),

@@ -16,15 +16,21 @@ mod serving;
 mod time_stamps;
 mod workers;
 
-use std::{error::Error, net::SocketAddr, path::Path};
+use std::{error::Error, net::SocketAddr, path::Path, sync::Arc};
 
 use precompute::{
+    journal::{Identity, trail::Trail},
     pki::UnixTime,
     service::Control,
     state_dir::{self, Purpose},
 };
 
-use self::{alone::Alone, bound::Bound, replica::Replica, serving::Plan};
+use self::{
+    alone::Alone,
+    bound::Bound,
+    replica::Replica,
+    serving::{Kept, Plan},
+};
 use crate::{
     assemble::{Assembly, Opener},
     config::Config,
@@ -79,10 +85,14 @@ fn serve(
 ) -> Result<(), Box<dyn Error>> {
     // Before the addresses, which a service with this state directory has as well.
     let owned = state_dir::own(&config.common.state_dir, purpose)?;
+    let identity = Identity::of(owned.server_id(), &config.common.state_dir)?;
+    let command = if purpose == DEMO { "ostia-responder demo" } else { "ostia-responder serve" };
+    let trail = Trail::begin(&identity, config.common.journal.clone(), command, opener.digest())?;
     // Before the sources are read, which may take long.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
     let Assembly { common: mut assembly, certificates } = assembly;
-    let plan = Plan::new(opener, config, certificates, bound)?;
+    let journal = trail.as_ref().map(|trail| Arc::clone(trail.journal()));
+    let plan = Plan::new(opener, config, certificates, bound, Kept { identity, journal })?;
     if let Some(feed) = assembly.feed.take() {
         let mut replica = Replica::start(plan, assembly, feed, owned)?;
         let outcome = control.run(async |signals| replica.run(signals, ready).await);

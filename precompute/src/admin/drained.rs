@@ -12,6 +12,8 @@ use std::{
 
 use tracing::{info, warn};
 
+use crate::journal::trail;
+
 /// The file.
 const FILE: &str = "drained";
 
@@ -33,7 +35,11 @@ impl Drained {
     /// Whether it is there now.
     pub(super) fn look(&self) -> bool {
         let is = self.path.exists();
-        match (self.was.swap(is, Relaxed), is) {
+        let was = self.was.swap(is, Relaxed);
+        if was != is {
+            trail::tell("drained", |event| event.text("state", if is { "drained" } else { "ended" }));
+        }
+        match (was, is) {
             (false, true) => warn!(
                 file = %self.path.display(),
                 "drained: balancers are told to send nothing here, until `ostia-responder drain --end --config FILE`"

@@ -13,6 +13,7 @@ use super::{
     request, told,
 };
 use crate::{
+    journal::trail,
     ledger::{Outcome, Push},
     limits,
     pki::{Certificate, UnixTime},
@@ -46,6 +47,8 @@ pub(super) struct Pushed {
     pub(super) refused: Vec<RefusedLine>,
     /// What the log may name.
     pub(super) news: Vec<Push>,
+    /// What the journal keeps, if there is one: each push with what became of it.
+    pub(super) kept: Vec<(Push, Result<Outcome, String>)>,
 }
 
 /// Pushes the lines, whose numbers follow those in `totals`. On an error, nothing counts.
@@ -57,7 +60,7 @@ pub(super) fn push(
     totals: &mut Totals,
 ) -> Result<Pushed, Problem> {
     let (mut pushes, mut places, mut refused) = (Vec::with_capacity(lines.len()), Vec::new(), Vec::new());
-    let mut news = Vec::new();
+    let (mut news, mut kept) = (Vec::new(), Vec::new());
     for Line { number, content } in lines {
         let read = match content {
             Some(content) if content.iter().all(u8::is_ascii_whitespace) => continue,
@@ -75,6 +78,9 @@ pub(super) fn push(
     let outcomes = if pushes.is_empty() { Vec::new() } else { pushing.push(&pushes, None, now)? };
     for ((line, push), outcome) in places.into_iter().zip(&pushes).zip(outcomes) {
         news.extend(outcome.ok().filter(|outcome| told::is_news(push, *outcome)).map(|_| *push));
+        if trail::is_kept() {
+            kept.push((*push, outcome.map_err(|refusal| Problem::from(refusal).detail)));
+        }
         match outcome {
             Ok(Outcome::Done) => totals.done += 1,
             Ok(Outcome::Unchanged) => totals.unchanged += 1,
@@ -88,7 +94,7 @@ pub(super) fn push(
     refused.sort_by_key(|refused| refused.line);
     totals.refused += refused.len() as u64;
     totals.lines = lines.last().map_or(totals.lines, |line| line.number);
-    Ok(Pushed { refused, news })
+    Ok(Pushed { refused, news, kept })
 }
 
 fn too_long() -> Problem {

@@ -31,6 +31,7 @@ use super::{
 use crate::{
     admin::listener::Stay,
     config::Sources,
+    journal::trail,
     ledger::Push,
     limits,
     pki::{
@@ -238,6 +239,7 @@ fn push_one(
         let problem = problem.with("serial", push.serial.to_string()).with("issuer", issuers::reference(issuer));
         let (tenant, name, serial, detail) = (issuer.id().tenant(), issuer.name(), push.serial, &problem.detail);
         warn!(tenant, issuer = name, %serial, by = "push", %from, "{} was refused: {detail}", verb.name());
+        told::keep(issuer, from, &push, "refused", Some(detail));
         problem
     };
     let outcomes = pushing.push(&[push], key, UnixTime::now()).map_err(told)?;
@@ -246,6 +248,7 @@ fn push_one(
     };
     let outcome = outcome.map_err(|refusal| told(refusal.into()))?;
     told::taken(issuer, sources, from, &push, outcome, key);
+    told::keep(issuer, from, &push, told::name(outcome), None);
     let (outcome, serial) = (told::name(outcome), push.serial.to_string());
     let mut answer = json!({ "outcome": outcome, "serial": serial, "issuer": issuers::reference(issuer) });
     if let Some(note) = told::note(&push) {
@@ -265,6 +268,10 @@ async fn operate(asked: Asked, State(api): State<Arc<Api>>, request: Request) ->
     let from = Sender::of(&head);
     let outcome = spawn_blocking(move || operator.ask(asked)).await;
     let outcome = outcome.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    trail::tell("operator", |event| {
+        let word = if outcome.is_ok() { "done" } else { "refused" };
+        event.text("asked", asked).text("outcome", word).optional("problem", outcome.as_ref().err()).text("from", &from)
+    });
     match outcome {
         Ok(done) => {
             info!(%from, "`{asked}`: {done}");

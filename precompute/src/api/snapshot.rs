@@ -25,6 +25,7 @@ use crate::{
     admin::listener::ExtendedStay,
     backup::{NotTaken, take},
     issuer_id::IssuerId,
+    journal::trail,
     limits,
     state_dir::StateError,
 };
@@ -51,7 +52,12 @@ pub(super) fn begin(
         // Whoever serves or pushes comes first.
         let _ = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY);
         let begun = Instant::now();
-        match copy(&api, &mut send) {
+        let copied = copy(&api, &mut send);
+        trail::tell("backup", |event| {
+            let word = if copied.is_ok() { "done" } else { "failed" };
+            event.text("outcome", word).optional("problem", copied.as_ref().err()).text("from", &from)
+        });
+        match copied {
             Ok((records, octets)) => {
                 let seconds = begun.elapsed().as_secs_f32();
                 info!(records, octets, seconds, %from, "a backup of the book was given out");

@@ -12,6 +12,7 @@ use tracing::info;
 use crate::{
     admin::listener::Peer,
     config::Sources,
+    journal::trail,
     ledger::{
         Ledger, Order, Outcome, Push,
         reconcile::{Contradiction, contradicted, keeps_end},
@@ -76,6 +77,21 @@ pub(super) fn taken(
         "{}",
         what(push, outcome)
     );
+}
+
+/// Tells the journal of a push, whatever became of it.
+pub(super) fn keep(ledger: &Ledger, from: &Sender, push: &Push, outcome: &str, problem: Option<&str>) {
+    trail::tell("push", |event| {
+        let (verb, reason) = match push.order {
+            Order::Add { .. } => ("add", None),
+            Order::Revoke { reason, .. } => ("revoke", Some(reason.name())),
+            Order::Release => ("release", None),
+        };
+        let event =
+            event.text("tenant", ledger.id().tenant()).text("issuer", ledger.name()).text("serial", push.serial);
+        let event = event.text("verb", verb).optional("reason", reason).text("outcome", outcome);
+        event.optional("problem", problem).text("from", from)
+    });
 }
 
 /// An outcome as answers and logs name it.

@@ -162,11 +162,12 @@ impl Upload {
         loop {
             let batch = reader.batch(self.idle_max).await;
             if let Some(job) = job.take() {
-                let Pushed { refused, news } = finished(job.await)?;
+                let Pushed { refused, news, kept } = finished(job.await)?;
                 teller.refused(&refused);
                 let named = &news[..news.len().min(nameable)];
                 nameable -= named.len();
                 named.iter().for_each(|push| self.name(push));
+                kept.iter().for_each(|(push, outcome)| self.keep(push, outcome));
             }
             let Some(batch) = batch? else { return Ok(()) };
             if teller.lines.is_closed() {
@@ -181,6 +182,15 @@ impl Upload {
                 Ok(pushed)
             }));
         }
+    }
+
+    /// Tells the journal of a push.
+    fn keep(&self, push: &Push, outcome: &Result<Outcome, String>) {
+        let (word, problem) = match outcome {
+            Ok(outcome) => (told::name(*outcome), None),
+            Err(problem) => ("refused", Some(&**problem)),
+        };
+        told::keep(self.pushing.ledger(), &self.from, push, word, problem);
     }
 
     /// Names a push in the log.

@@ -20,6 +20,7 @@ use super::run as writer;
 use crate::{
     assemble::{Tokens, assemble},
     config::Document,
+    journal::{self, trail},
     log,
     pki::UnixTime,
     state_dir,
@@ -65,11 +66,17 @@ fn check(path: &Path, now: UnixTime) -> Result<Facts, Box<dyn Error>> {
     let document = Document::open(path)?.to_be_checked();
     let reading = super::reading(&document).with(|config, problems| {
         writer::check_writer(config, problems);
+        if let Some(Err(problem)) = config.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+            problems.at(&config.place).problem_that_may_pass("journal", problem);
+        }
         assemble(config, problems, &Tokens::default(), now)
     });
     let (config, assembly) = reading.finish()?;
     if let Err(error) = state_dir::try_server(&config.state_dir) {
         warn!("{error}");
+    }
+    if let Some((doubt, _)) = config.journal.as_ref().and_then(|options| journal::doubt(options, &config.state_dir)) {
+        warn!("{doubt}");
     }
     let surveys = surveys(&assembly, now)?;
     let issuers = assembly.issuers().zip(&surveys);

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, error::Error, path::PathBuf};
 use clap::Args;
 use rustix::{fs::Mode, process::umask};
 
-use super::{config_file::ConfigOption, progress::Bar, read, status};
+use super::{config_file::ConfigOption, kept, progress::Bar, read, status};
 use crate::{
     backup::{Contents, Restore, Restored},
     config::Config,
@@ -56,9 +56,13 @@ impl RestoreOrder {
         tell_issuers(&contents, &names)?;
         self.refuse(&config, &contents, &names)?;
         let owned = if self.dry_run { None } else { Some(state_dir::own(&config.state_dir, RESTORE)?) };
+        let keep = |owned| kept::keep(&config, owned, "ostia-precompute restore");
+        let trail = owned.as_ref().map(keep).transpose()?;
         let mut bar = Bar::new("merged");
-        let restored = restore.run(&mut |records| bar.show(records, Some(contents.records)))?;
-        drop((bar, owned));
+        let restored = restore.run(&mut |records| bar.show(records, Some(contents.records)));
+        kept::outcome("restore", self.from.display(), &restored);
+        let restored = restored?;
+        drop((bar, trail, owned));
         self.tell(&config, &contents, &restored, &names)
     }
 

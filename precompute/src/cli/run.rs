@@ -24,10 +24,11 @@ use crate::{
     api::{Api, ApiSettings},
     assemble::{self, Assembly, FeedFiles, Tokens},
     config::{
-        Config, ConfigError, Document, InUse, Problems,
+        Change, Config, ConfigError, Document, InUse, Problems,
         keys::{self, Waiting},
     },
     feed::shelf,
+    journal::{Identity, trail::Trail},
     pki::UnixTime,
     renew::Renewing,
     service::{
@@ -87,6 +88,8 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let owned = state_dir::own(&config.state_dir, RUN)?;
     let server = owned.server_id();
+    let identity = Identity::of(server, &config.state_dir)?;
+    let trail = Trail::begin(&identity, config.journal.clone(), "ostia-precompute run", opener.in_use.digest())?;
     // A wrong address is told before the sources are read, which may take long. It listens when there is an answer.
     drop(
         listener::bind(&Bounds::ADMIN, config.admin.listen)
@@ -106,6 +109,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let service = read.start(&config, &answers, &threads, feed)?;
     let status = Status::new(service.tenants(), config.admin.ready_without_signers);
     status.renews(&renewer);
+    status.keeps(trail.as_ref().map(Trail::journal));
     let publishing = service.publishing().cloned();
     if let Some(publishing) = &publishing {
         status.publishes(publishing);
@@ -124,6 +128,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::issuers(&status),
         admin::certificates(&status),
         admin::renewals(&status),
+        admin::journal(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
     let api = Api::new(service.ledgers(), publishing.as_ref());
@@ -226,6 +231,7 @@ struct Reload {
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
     async fn run(&self, opens: Opens) -> Verdict {
+        self.status.reopen_journal();
         let outcome = self.change(opens).await;
         if opens == Opens::WhatIsInUse {
             outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));
@@ -256,7 +262,7 @@ impl Reload {
         self.service.adopt(change).await?;
         self.api.change(api_settings);
         if opens == Opens::TheFile {
-            self.opener.in_use.taken();
+            self.opener.in_use.taken().iter().for_each(Change::tell);
         }
         self.renewer.change(renewing);
         Ok(())

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::config_file::ConfigFile;
+use super::{config_file::ConfigFile, kept};
 use crate::{
+    journal::HeadKey,
     output::say,
+    pki::hex::Hex,
     state_dir::{self, Found, Place, Purpose},
 };
 
@@ -14,7 +16,7 @@ const ADOPT: Purpose = Purpose::exclusive("ostia-precompute server adopt");
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Server {
-    /// Show the identity of the server, and where it was made.
+    /// Show the identity of the server, where it was made, and the public key of its journals.
     Show {
         #[command(flatten)]
         config: ConfigFile,
@@ -30,7 +32,11 @@ pub(super) fn run(command: Server) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Server::Show { config } => show(&state_dir_of(&config.path())?),
         Server::Adopt { config } => {
-            let (former, id) = state_dir::adopt(&state_dir_of(&config.path())?, ADOPT)?;
+            let config = super::read(&config.path())?.finish()?;
+            let (former, id) = state_dir::adopt(&config.state_dir, ADOPT)?;
+            HeadKey::forget(&config.state_dir)?;
+            let owned = state_dir::own(&config.state_dir, ADOPT)?;
+            drop(kept::keep(&config, &owned, "ostia-precompute server adopt")?);
             let former = former.map_or("there was none before".into(), |former| format!("in place of {former}"));
             Ok(say(format_args!("{id}, {former}"))?)
         }
@@ -47,7 +53,11 @@ fn show(state_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         Place::Unknown => "which may be another machine: this one has no id in /etc/machine-id",
         Place::Elsewhere => "of another directory or machine: a start is refused",
     };
-    Ok(say(format_args!("{id} on `{host}`, {place}"))?)
+    say(format_args!("{id} on `{host}`, {place}"))?;
+    match HeadKey::open(state_dir)? {
+        Some(key) => Ok(say(format_args!("its journals are signed by the key {}", Hex(&key.public())))?),
+        None => Ok(()),
+    }
 }
 
 /// No key is opened for it.

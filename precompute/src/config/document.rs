@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
 use toml::{
     Spanned,
     de::{DeArray, DeTable, DeValue},
@@ -40,7 +41,7 @@ use crate::{
     limits,
     ocsp::Share,
     output::{may_be_secret, nearest},
-    pki::{UnixTime, read_bounded, written},
+    pki::{UnixTime, hex, read_bounded, written},
     sign::pkcs11::Uri,
 };
 
@@ -82,6 +83,16 @@ impl Document {
     /// A document with this text, as if it were read from `path`.
     pub fn from_text(path: &Path, text: &str) -> Self {
         Self { path: path.to_owned(), text: text.to_owned(), is_checked: false }
+    }
+
+    /// SHA-256 of the text, in hexadecimal.
+    pub(super) fn digest(&self) -> String {
+        hex::text(digest(&SHA256, self.text.as_bytes()).as_ref())
+    }
+
+    /// What it says, if it is TOML.
+    pub(super) fn tables(&self) -> toml::Table {
+        self.text.parse().unwrap_or_default()
     }
 
     /// The file.

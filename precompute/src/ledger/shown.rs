@@ -16,6 +16,7 @@ use super::{
 #[cfg(test)]
 use crate::left_out::{Rule, is_left_out};
 use crate::{
+    journal::trail,
     limits,
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Counts, RecordsWriter, Stated},
@@ -52,6 +53,8 @@ impl Part {
 pub(super) struct News {
     first: Vec<(Serial, Status)>,
     more: u64,
+    /// What the journal keeps, if there is one.
+    kept: Vec<(Serial, Status)>,
 }
 
 /// A push that the book has: the order, and what was decided from which record.
@@ -213,6 +216,9 @@ impl Shown {
         if before == now || strictness(before) == FINAL {
             return;
         }
+        if trail::is_kept() && news.kept.len() < limits::journal::CHANGES_MAX {
+            news.kept.push((serial, now));
+        }
         if news.first.len() < limits::CHANGES_LOGGED_MAX {
             news.first.push((serial, now));
         } else {
@@ -231,6 +237,7 @@ impl News {
     /// Logs them.
     pub(super) fn tell(self, state: &IssuerState, name: &str) {
         let tenant = state.id().tenant();
+        self.keep(tenant, name);
         for (serial, now) in self.first {
             match strictness(now) {
                 FINAL => info!(tenant, issuer = name, %serial, status = %now, by = "source", "revoked"),
@@ -240,6 +247,29 @@ impl News {
         }
         if self.more > 0 {
             info!(tenant, issuer = name, more = self.more, by = "source", "more certificates were revoked or released");
+        }
+    }
+
+    /// Tells the journal: a line for each kind of change, or several.
+    fn keep(&self, tenant: &str, name: &str) {
+        type Kind = fn(Status) -> bool;
+        let kinds: [(&str, Kind); 3] = [
+            ("revoked", |status| strictness(status) == FINAL),
+            ("released", |status| strictness(status) == 0),
+            ("held", |status| ![0, FINAL].contains(&strictness(status))),
+        ];
+        for (what, is_it) in kinds {
+            let serials: Vec<Serial> = self.kept.iter().filter(|(_, now)| is_it(*now)).map(|(of, _)| *of).collect();
+            for some in serials.chunks(limits::journal::SERIALS_MAX) {
+                trail::tell(what, |event| {
+                    event.text("tenant", tenant).text("issuer", name).text("by", "source").list("serials", some)
+                });
+            }
+        }
+        let untold = (self.first.len() as u64 + self.more).saturating_sub(self.kept.len() as u64);
+        if untold > 0 && trail::is_kept() {
+            let more = |event: trail::Event| event.text("tenant", tenant).text("issuer", name).number("more", untold);
+            trail::tell("revoked", |event| more(event).text("by", "source"));
         }
     }
 
@@ -253,5 +283,7 @@ impl News {
             }
         }
         self.more += later.more;
+        let room = limits::journal::CHANGES_MAX.saturating_sub(self.kept.len());
+        self.kept.extend(later.kept.into_iter().take(room));
     }
 }

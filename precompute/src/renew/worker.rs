@@ -21,6 +21,7 @@ use super::{
     post::Post,
     standing::{Chain, age, standing},
 };
+use crate::journal::trail;
 use crate::{
     config::RenewBy,
     limits::renew as limits,
@@ -299,6 +300,9 @@ impl Worker {
         (self.failures, self.again, self.wanted) = (0, Duration::ZERO, None);
         self.post.renewed();
         let Some(leaf) = signer.present.first() else { return };
+        trail::tell("certificate", |event| {
+            event.text("signer", signer).text("not_after", leaf.not_after()).text("what", "renewed")
+        });
         info!(%signer, not_after = %leaf.not_after(), "the new certificate is in use");
         if let RenewBy::Request(file) = &signer.config.by {
             // Whoever finds it there later need not have a certificate issued.

@@ -31,6 +31,8 @@ use crate::{
 const FILE: &str = "server_id";
 /// and before it is whole.
 const UNFINISHED: &str = "server_id.new";
+/// The identities before, a line each.
+const FORMER: &str = "server_id.former";
 /// What identifies the machine, machine-id(5).
 const MACHINE_ID: &str = "/etc/machine-id";
 
@@ -236,7 +238,10 @@ pub(super) fn take(state_dir: &Path, machine: &Machine) -> Result<ServerId, Stat
 /// Draws a new identity in place of the one that is there; returns both, the old one as text.
 pub(super) fn adopt(state_dir: &Path, machine: &Machine) -> Result<(Option<String>, ServerId), StateError> {
     let old = match look(state_dir, machine) {
-        Ok(found) => found.map(|found| format!("{} of `{}`", found.id, found.host)),
+        Ok(found) => found.map(|found| {
+            note_former(state_dir, found.id);
+            format!("{} of `{}`", found.id, found.host)
+        }),
         Err(error) if error.is_damage() => Some("one that is damaged".into()),
         Err(error) => return Err(error),
     };
@@ -244,6 +249,27 @@ pub(super) fn adopt(state_dir: &Path, machine: &Machine) -> Result<(Option<Strin
     let former = old.as_deref().unwrap_or("none");
     warn!(former, %id, directory = %state_dir.display(), "the server has a new identity");
     Ok((old, id))
+}
+
+/// The identities that the directory had before, as far as they were noted: an adoption says that they are the same
+/// server's past.
+pub(super) fn former(state_dir: &Path) -> Vec<ServerId> {
+    let noted = read_bounded(&state_dir.join(FORMER), limits::STATE_NOTE_OCTETS_MAX).unwrap_or_default();
+    String::from_utf8_lossy(&noted).lines().filter_map(ServerId::read).collect()
+}
+
+/// Notes one more of them. Where that fails, it is a stranger's.
+fn note_former(state_dir: &Path, id: ServerId) {
+    let path = state_dir.join(FORMER);
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+    let noted = opened.and_then(|mut file| {
+        give(state_dir, &path, &file);
+        writeln!(file, "{id}")?;
+        file.sync_all()
+    });
+    if let Err(error) = noted {
+        warn!(file = %path.display(), %error, "the former identity could not be noted: its journals will be refused");
+    }
 }
 
 /// Writes a new file, whole or not at all.

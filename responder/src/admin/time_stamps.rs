@@ -8,6 +8,7 @@ use precompute::{
         Pools,
         encode::{Labels, counters, gauge, gauges},
     },
+    journal::Journal,
     pki::UnixTime,
     sign::KeyPurpose,
 };
@@ -15,14 +16,14 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use crate::{
     site::Site,
-    tsa::{authority::Authority, clock::ClockStatus, counters::Outcome, record::Writer},
+    tsa::{authority::Authority, clock::ClockStatus, counters::Outcome, record::KIND},
 };
 
 /// Whether time-stamp requests should be sent here, and the remarks about it, a line each. It is ready if every
 /// authority can issue tokens and this server is neither stopping nor drained (`leaves` says which), because a balancer cannot distinguish them.
 pub(super) fn readiness(
     site: &Site,
-    record: Option<&Writer>,
+    record: Option<&Journal>,
     leaves: Option<&'static str>,
     now: UnixTime,
 ) -> (bool, String) {
@@ -55,8 +56,8 @@ pub(super) fn readiness(
     for (tenant, authority) in site.authorities() {
         let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
     }
-    if let Some(problem) = record.and_then(|record| record.state().problem) {
-        let _ = writeln!(lines, "degraded: the record of tokens cannot be written: {problem}");
+    if let Some(problem) = record.and_then(|record| record.status().problem) {
+        let _ = writeln!(lines, "degraded: {}: {problem}", KIND.title);
     }
     (ready, lines)
 }
@@ -101,7 +102,7 @@ fn labels((tenant, authority): (&str, &Authority)) -> Labels {
     vec![("tenant", tenant.to_owned()), ("tsa", authority.name.clone())]
 }
 
-pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: Option<&Writer>) -> std::fmt::Result {
+pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: Option<&Journal>) -> std::fmt::Result {
     let all: Vec<_> = site.authorities().map(|(tenant, authority)| (tenant, &**authority)).collect();
     if all.is_empty() {
         return Ok(());
@@ -158,7 +159,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
     });
     let help = "How often trust in the clock was won (trusted) and lost, by reason";
     counters(encoder, "tsa_clock_transitions", help, transitions.collect())?;
-    let Some(state) = record.map(Writer::state) else { return Ok(()) };
+    let Some(state) = record.map(Journal::status) else { return Ok(()) };
     for (name, help, value) in [
         ("tsa_record_lines", "Lines written into the file of the record", state.written),
         ("tsa_record_lost", "Tokens and changes of the clock that are missing in the record", state.lost),
@@ -168,5 +169,10 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
         counters(encoder, name, help, vec![(Labels::new(), value)])?;
     }
     let faulty = u64::from(state.problem.is_some());
-    gauge(encoder, "tsa_record_faulty", "Whether the record of tokens cannot be written now", faulty)
+    gauge(
+        encoder,
+        "tsa_record_faulty",
+        "Whether the record of tokens cannot be written now, or was tampered with before the start",
+        faulty,
+    )
 }

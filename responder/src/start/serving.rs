@@ -18,6 +18,7 @@ use axum::Router;
 use precompute::{
     admin::Status,
     assemble::Assembly as Common,
+    journal::{Identity, Journal},
     renew::Renewing,
     service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
     state_dir::ServerId,
@@ -51,6 +52,14 @@ pub(super) struct Plan {
     bound: Bound,
     certificates: Option<Arc<Certificates>>,
     tls: Option<Arc<ServerConfig>>,
+    kept: Kept,
+}
+
+/// What is kept of the service, and as whose.
+pub(super) struct Kept {
+    pub(super) identity: Identity,
+    /// What happens to it.
+    pub(super) journal: Option<Arc<Journal>>,
 }
 
 /// The serving parts of a running service.
@@ -65,6 +74,7 @@ pub(super) struct Serving {
     pub(super) sites: watch::Sender<Arc<Site>>,
     pub(super) misses: Arc<Misses>,
     pub(super) time_stamps: TimeStamps,
+    journal: Option<Arc<Journal>>,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
     renewer: Arc<Renewer>,
@@ -88,17 +98,18 @@ impl Plan {
         config: Config,
         certificates: Option<Arc<Certificates>>,
         bound: Bound,
+        kept: Kept,
     ) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
         let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
-        Ok(Self { opener, config, started, bound, certificates, tls })
+        Ok(Self { opener, config, started, bound, certificates, tls, kept })
     }
 
     /// Returns when all workers accept. `tenants`: those of `assembly`.
     pub(super) fn serve(self, assembly: &Common, tenants: &Tenants) -> Result<Serving, Box<dyn Error>> {
-        let Self { opener, config, started, bound, certificates, tls } = self;
+        let Self { opener, config, started, bound, certificates, tls, kept } = self;
         let running = bound.running().clone();
-        let (time_stamps, recorders) = TimeStamps::open(&config, opener.path())?;
+        let (time_stamps, recorders) = TimeStamps::open(&config, opener.path(), &kept.identity)?;
         let site = Site::new(assembly, tenants, &time_stamps.clocks, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
@@ -121,6 +132,7 @@ impl Plan {
             sites,
             misses,
             time_stamps,
+            journal: kept.journal,
             certificates,
             renewer,
             renewing,
@@ -200,6 +212,7 @@ impl Serving {
     /// What the admin listener tells of it.
     pub(super) fn status(&self, common: &Arc<Status>, server: ServerId) -> admin::Status {
         common.renews(&self.renewer);
+        common.keeps(self.journal.as_ref());
         admin::Status {
             common: Arc::clone(common),
             site: self.sites.subscribe(),

@@ -44,7 +44,9 @@ impl Alone {
         let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
         let tenant = Tenant::new("alone").issuer("ca", &ca, &sources, &(signer.lines() + "\nrenew = {}")).tsa(&tsa);
         let site = Site::new(&[tenant.presigned()]);
-        site.edit_config(|text| text.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1));
+        site.edit_config(|text| {
+            text.replacen("[time_stamping]\n", "[journal]\n[time_stamping]\nrecord = \"tokens\"\n", 1)
+        });
         let responder = site.start();
         until("it was signed ahead", SOON, || {
             (!responder.metric_series("ostia_presign_last_pass_end_seconds").is_empty()).then_some(())
@@ -150,6 +152,7 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaClockNotTrusted", "ostia_tsa_clock_trusted", alone, "0"),
         set("OstiaClockLeaseEndsSoon", "ostia_tsa_clock_lease_seconds", "lease", "60"),
         set("OstiaTokensNotRecorded", "ostia_tsa_record_faulty", alone, "1"),
+        set("OstiaJournalFaulty", "ostia_journal_faulty", alone, "1"),
         set("OstiaReplicaStale", "ostia_feed_freshness", "state=\"stale\"", "1"),
         set("OstiaReplicaLags", "ostia_feed_lag_seconds", "replicas-0", "9"),
         set("OstiaReplicaEmpty", "ostia_feed_filled", "replicas-0", "0"),

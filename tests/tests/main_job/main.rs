@@ -38,6 +38,7 @@ mod freshness;
 mod hostile;
 mod http;
 mod issued;
+mod journal;
 mod keys;
 mod lag;
 mod ledger;

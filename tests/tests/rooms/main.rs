@@ -24,6 +24,8 @@ const PRECOMPUTE: Rooms = &[
     ("log", "lines for the log"),
     ("pki", "the nouns of the field, DER and hexadecimal: everybody's"),
     ("state_dir", "files that are this program's own, whatever is in them"),
+    ("journal", "files that are proof: chained, signed, rotated"),
+    ("audit", "verifies those, and shares no code with who writes them"),
     ("issuer_id", "what an issuer is called wherever it is kept"),
     ("records", "what is known of each certificate: serials, statuses and times alone"),
     ("ocsp", "what is said of whom, and how it is written; pure"),
@@ -221,6 +223,18 @@ fn only_net_http_knows_status_codes() {
     let knowing: Vec<_> = knowing.map(|(file, _)| file.as_str()).collect();
     assert_eq!(knowing, STATUS_CODES.iter().map(|(file, _)| *file).collect::<Vec<_>>());
     assert!(files.iter().any(|(file, tokens)| file.starts_with("net/http") && tokens.iter().any(is_status_line)));
+}
+
+/// A mistake of the writer must not be one of the reader.
+#[test]
+fn what_verifies_journals_shares_no_code_with_what_writes_them() {
+    let imports = source("precompute", "lib.rs").imports;
+    let of_audit: Vec<_> = imports.iter().filter(|import| import.room() == "audit").collect();
+    assert!(of_audit.iter().any(|import| import.path[0] == "aws_lc_rs"), "imports are read");
+    let own = ["pki", "limits", "audit"];
+    let strange = of_audit.iter().find(|import| import.target().is_some_and(|room| !own.contains(&room)));
+    assert_eq!(strange.map(|import| told(import)), None);
+    assert!(!imports.iter().any(|import| import.room() == "journal" && import.target() == Some("audit")));
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn a_record_that_could_not_be_written_is_found_by_a_check_and_refuses_the_start(
     for (record, wanted) in [
         ("nowhere/tokens.jsonl", "it needs a directory that exists"),
         ("lost", "a symbolic link to none is there"),
-        ("fifo", "a FIFO is there, and the record must be a regular file; name another"),
+        ("fifo", "a FIFO is there, and it must be a regular file; name another"),
         ("link", "a FIFO is there"),
         ("directory", "a directory is there"),
         ("socket", "a socket is there"),
@@ -184,9 +184,9 @@ fn a_check_leaves_the_record_as_it_is_also_while_it_is_written() {
     };
     checked(&site);
     assert!(!record.exists(), "none was made");
-    fs::write(&record, "{\"torn").unwrap();
+    fs::write(&record, "{\"type\":\"torn").unwrap();
     checked(&site);
-    assert_eq!(fs::read_to_string(&record).unwrap(), "{\"torn");
+    assert_eq!(fs::read_to_string(&record).unwrap(), "{\"type\":\"torn");
     let responder = site.start();
     Query::new(1).at(responder.http(), "/tsa").granted();
     let written = || responder.metric("ostia_tsa_record_lines_total", "");

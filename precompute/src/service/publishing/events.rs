@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use crate::journal::trail;
 use crate::{
     feed::{Body, ledgers::LedgerBook, reader::Event, store::Fault},
     log::remarks::Repeated,
@@ -37,6 +38,10 @@ impl Events {
         match event {
             Event::Linked(opened) | Event::Told(opened) => match &opened.entry.body {
                 Body::Begin(_) => {
+                    trail::tell("leadership", |event| {
+                        let event = event.text("state", "another leads").text("position", opened.entry.position);
+                        event.text("writer", opened.entry.author)
+                    });
                     info!(position = %opened.entry.position, writer = %opened.entry.author, "another writer leads");
                 }
                 Body::Answers(sections) => {

@@ -38,6 +38,7 @@ use super::{
     telling::Kind,
     trouble::Trouble,
 };
+use crate::journal::trail;
 use crate::{
     answers::Answers,
     assemble::AssembledFeed,
@@ -319,6 +320,7 @@ impl Work {
             info!(%place, "this writer goes on leading in a new epoch");
             return;
         }
+        trail::tell("leadership", |event| event.text("state", "leads").text("position", place));
         info!(%place, "this writer leads: it reads the sources and takes pushes");
         self.shared.note(|report| report.led += 1);
         // Here and not in an order, which may be carried out when this writer stands by again.
@@ -349,6 +351,7 @@ impl Work {
         if !std::mem::take(&mut self.leads) {
             return;
         }
+        trail::tell("leadership", |event| event.text("state", "leads no more"));
         (self.wants_snapshot, self.beginning, self.snapshots_rest) = (false, None, Duration::ZERO);
         self.snapshots.abandon();
         // It is for the one that leads to make one.

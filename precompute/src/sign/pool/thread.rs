@@ -16,6 +16,7 @@ use super::{
     Shared,
     state::{Notice, Outbox, PoolState, Report, Sitter, Step},
 };
+use crate::journal::trail;
 use crate::{
     limits,
     sign::{Fault, FaultClass, KeyPurpose, Session},
@@ -303,6 +304,13 @@ impl Shared {
             .collect();
         drop(state);
         for (told, token, why) in told {
+            let what: &str = match &told {
+                LogLine::Info(text) => text,
+                LogLine::Warn(text) | LogLine::Error(text) => text,
+            };
+            trail::tell("signer", |event| {
+                event.text("signer", signer).text("token", &token).text("what", what).text("why", &why)
+            });
             match told {
                 LogLine::Info(text) => info!(signer, token, why, "{text}"),
                 LogLine::Warn(text) => warn!(signer, token, why, "{text}"),

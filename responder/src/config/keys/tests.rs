@@ -67,6 +67,10 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.acknowledge_redis_replicas", "0", "1"),
     ("feed.acknowledge_standbys", "0", "1"),
     ("feed.shared_answers", "true", "false"),
+    ("journal.path", "\"/var/lib/ostia/journal.jsonl\"", "\"/srv/journal.jsonl\""),
+    ("journal.rotate_size", "65536", "65537"),
+    ("journal.rotate_age", "\"1d\"", "\"2d\""),
+    ("journal.keep", "7", "8"),
     ("http.listen", "[\"127.0.0.1:80\"]", "[\"127.0.0.1:80\", \"systemd\"]"),
     ("http.workers", "2", "3"),
     ("http.idle_deadline", "\"20s\"", "\"21s\""),
@@ -153,6 +157,7 @@ proptest! {
             any::<u16>().prop_map(|port| ClockSource::Chrony(([127, 0, 0, 1], port).into())),
         ],
         lease in length(limits::CLOCK_LEASE_RANGE),
+        journal in option::of(("/[a-z]{1,9}", 1u64 << 16..=i64::MAX as u64, 60u64..366 * 86_400, option::of(1usize..=1_000_000))),
         record in option::of(("/[a-z]{1,9}", 1u64 << 16..=i64::MAX as u64, 60u64..366 * 86_400, option::of(1usize..=1_000_000))),
     ) {
         // The simplest, and then all that can be said.
@@ -178,12 +183,14 @@ proptest! {
         [config.common.cache.answers_octets, config.common.cache.octets] = cache;
         config.time_stamping.clock = clock;
         config.time_stamping.lease = lease;
-        config.time_stamping.record = record.map(|(path, rotate_octets, age, keep)| crate::tsa::record::Options {
+        let options = |(path, rotate_octets, age, keep): (String, u64, u64, Option<usize>)| crate::tsa::record::Options {
             path: path.into(),
             rotate_octets,
             rotate_age: Duration::from_secs(age),
             keep,
-        });
+        };
+        config.time_stamping.record = record.map(options);
+        config.common.journal = journal.map(options);
         let text = file(written(&config).into_iter().filter_map(|(name, value)| Some((name, value?))));
         // The authority of the file promises less than some clocks keep.
         let text = text.replace("policy = ", "accuracy = \"60s\"\npolicy = ");

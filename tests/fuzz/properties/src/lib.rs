@@ -14,6 +14,7 @@ pub mod feed;
 mod get;
 mod http;
 mod index;
+mod journal;
 mod query;
 mod request;
 
@@ -22,6 +23,7 @@ pub use crl::crl;
 pub use get::get;
 pub use http::http;
 pub use index::index;
+pub use journal::journal;
 pub use query::query;
 pub use request::request;
 
@@ -29,7 +31,7 @@ pub use request::request;
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is also the name of its seeds' directory.
-pub const PROPERTIES: [(&str, Property); 12] = [
+pub const PROPERTIES: [(&str, Property); 13] = [
     ("http", http),
     ("request", request),
     ("get", get),
@@ -37,6 +39,7 @@ pub const PROPERTIES: [(&str, Property); 12] = [
     ("index", index),
     ("crl", crl),
     ("config", config),
+    ("journal", journal),
     ("feed_entry", feed::entry),
     ("feed_manifest", feed::manifest),
     ("feed_chunk", feed::chunk),

@@ -104,6 +104,11 @@ fn config_keeps_its_promises() {
 }
 
 #[test]
+fn journal_keeps_its_promises() {
+    keeps_its_promises("journal");
+}
+
+#[test]
 fn feed_entry_keeps_its_promises() {
     keeps_its_promises("feed_entry");
 }

@@ -166,6 +166,16 @@ pub(super) const ROWS: &[Row] = &[
         never: &[],
     },
     Row {
+        what: "one file for two journals",
+        spoil: |_, site| {
+            let both = "[journal]\npath = \"j\"\n[time_stamping]\nrecord = \"j\"\n[http]\n";
+            site.edit_config(|text| text.replacen("[http]\n", both, 1));
+        },
+        outcome: Refused,
+        told: &["journal: has the file of `time_stamping.record`", "give it one of its own"],
+        never: &[],
+    },
+    Row {
         what: "one bracket for two",
         spoil: |_, site| site.edit_config(|text| text.replacen("[[tenant.issuer]]", "[tenant.issuer]", 1)),
         outcome: Refused,

@@ -9,21 +9,52 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Ca, Responder, http::Connection, programs, run, until};
+use ostia_tests::{Ca, Responder, Site, http::Connection, programs, run, until};
+use precompute::{
+    journal::{self, Entry, Identity, Kind, Options},
+    state_dir,
+};
 
 use super::{field, metric, objects, recording, serial, serial_of, serials};
 use crate::PATIENCE;
 
-/// What the record holds from earlier days: more than any other file of the process, so that the limit meets the record
+/// What the record holds from earlier days.
+struct Old;
+
+impl Entry for Old {
+    fn push(&self, members: &mut String) {
+        members.push_str("\"type\":\"old\"");
+    }
+}
+
+/// Lets the record of a server that has run grow larger than any other file of the process, so that the limit meets the record
 /// alone.
-const OLD: &str = "{\"type\":\"lost\",\"time\":\"2026-01-01T00:00:00Z\",\"count\":0}\n";
+fn grow(site: &Site) {
+    let state_dir = site.dir().join("state");
+    let server = state_dir::server(&state_dir).unwrap().unwrap().id;
+    let identity = Identity::of(server, &state_dir).unwrap();
+    let kind = Kind { name: "time-stamps", title: "the record" };
+    let (journal, recorders) =
+        journal::start(&identity, kind, Options::new(site.dir().join("tokens.jsonl")), 1).unwrap();
+    for number in 0..64 << 10 {
+        // As many as find room on the queue.
+        if number % 1024 == 0 {
+            until("they are written", PATIENCE, || (journal.status().written == number).then_some(()));
+        }
+        assert!(recorders[0].record(Old));
+    }
+    assert_eq!(journal.finish().problem, None);
+}
 
 /// Starts with such a record, by a shell that keeps the process alive when it meets the limit.
 fn start_with_old_record() -> (Ca, Responder) {
     // One worker, and so one queue.
     let (ca, site) = recording("");
     site.set_http("workers = 1");
-    fs::write(site.dir().join("tokens.jsonl"), OLD.repeat(64 << 10)).unwrap();
+    let mut first = site.start();
+    assert!(first.end_by("TERM").success(), "{}", first.log());
+    let site = first.into_site();
+    grow(&site);
     let serve = site.serve();
     let mut shell = Command::new("bash");
     shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "bash"]).arg(serve.get_program()).args(serve.get_args());
@@ -60,7 +91,7 @@ fn a_record_that_cannot_be_written_stops_no_token_and_what_is_missing_is_counted
     assert_eq!(state(), (0, 0));
 
     // Room for one line and a half.
-    let full = fs::metadata(&record).unwrap().len() + 500;
+    let full = fs::metadata(&record).unwrap().len() + 900;
     limit_files(&responder, &full.to_string());
     let mut connection = Connection::open(responder.http()).unwrap();
     for number in 3..20 {
@@ -70,7 +101,7 @@ fn a_record_that_cannot_be_written_stops_no_token_and_what_is_missing_is_counted
     }
     until("it is told", PATIENCE, || (state() == (1, 0)).then_some(()));
     let (status, said) = responder.readiness_of("tsa");
-    assert!(status == 200 && said.contains("degraded: the record of tokens cannot be written: "), "{said}");
+    assert!(status == 200 && said.contains("degraded: the record of time-stamps: "), "{said}");
     assert!(said.contains("tokens.jsonl"), "{said}");
     // Many more than find room on the queue.
     get_tokens(&ca, &responder, QUEUE + MORE);
@@ -90,7 +121,7 @@ fn a_record_that_cannot_be_written_stops_no_token_and_what_is_missing_is_counted
     given.extend((20..25).map(|number| serial_of(&mut connection, number)));
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
 
-    let told: Vec<_> = objects(&record).split_off(64 << 10);
+    let told: Vec<_> = objects(&record);
     let recorded: Vec<_> = told.iter().filter(|line| field(line, "type") == "token").collect();
     let missing: u64 =
         told.iter().filter(|line| field(line, "type") == "lost").map(|line| line["count"].as_u64().unwrap()).sum();

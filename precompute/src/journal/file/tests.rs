@@ -4,6 +4,8 @@ use std::{os::fd::AsFd as _, time::Duration};
 
 use super::*;
 
+const KIND: Kind = Kind { name: "tests", title: "the record of tests" };
+
 fn options(path: &Path) -> Options {
     Options { rotate_octets: 100, ..Options::new(path.to_owned()) }
 }
@@ -14,15 +16,17 @@ fn pending(text: &str) -> Pending {
 
 impl Appended {
     /// On a disk without room, until it is opened by its name.
-    pub(in super::super) fn full(options: Options) -> Self {
+    pub(in super::super) fn full(kind: Kind, options: Options) -> Self {
         let file = File::options().append(true).open("/dev/full").unwrap();
         let begun = SystemTime::now();
-        Self { options, opened: Opened { file, begun, octets: 0, unsynchronised: false } }
+        let opened = Opened { file, begun, octets: 0, unsynchronised: false, has_entries: false, is_new: true };
+        Self { kind, options, opened }
     }
 }
 
 fn append(file: &mut Appended, text: &str) {
     file.append(&mut pending(text)).unwrap();
+    file.has_entries();
 }
 
 fn read(path: &Path) -> String {
@@ -39,12 +43,16 @@ fn files(directory: &Path) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_torn_last_line_is_ended_and_nothing_is_written_over() {
+fn a_torn_line_of_another_file_in_its_place_is_ended_and_nothing_is_written_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("record");
     for (before, after) in [("", "c\n"), ("a\n", "a\nc\n"), ("a\nb", "a\nb\nc\n"), ("b", "b\nc\n"), ("\n", "\nc\n")] {
+        let _ = fs::remove_file(&path);
+        let mut file = Appended::open(KIND, options(&path)).unwrap();
+        fs::remove_file(&path).unwrap();
         fs::write(&path, before).unwrap();
-        append(&mut Appended::open(options(&path)).unwrap(), "c\n");
+        file.reopen(&mut Pending::default()).unwrap();
+        append(&mut file, "c\n");
         assert_eq!(read(&path), after);
     }
 }
@@ -53,7 +61,7 @@ fn a_torn_last_line_is_ended_and_nothing_is_written_over() {
 fn opened_again(path: &Path) -> Appended {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     loop {
-        match Appended::open(options(path)) {
+        match Appended::open(KIND, options(path)) {
             Ok(file) => return file,
             Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
         }
@@ -65,7 +73,7 @@ fn a_new_file_is_read_by_the_group_and_by_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("record");
     let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
-    drop(Appended::open(options(&path)).unwrap());
+    drop(Appended::open(KIND, options(&path)).unwrap());
     assert_eq!(mode(), 0o640);
     // What an operator chose stays.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -114,7 +122,7 @@ fn a_line_of_which_a_part_was_written_is_written_again_in_the_next_file() {
 fn another_file_is_begun_when_one_has_grown_or_aged_and_all_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("record");
-    let mut file = Appended::open(options(&path)).unwrap();
+    let mut file = Appended::open(KIND, options(&path)).unwrap();
     let now = SystemTime::now();
     let later = now + Duration::from_secs(25 * 3600);
     assert!(!file.is_due(later), "an empty one is not");
@@ -153,7 +161,7 @@ fn only_rotated_files_beyond_those_to_be_kept_are_removed_and_told() {
     for other in others {
         fs::write(dir.path().join(other), "").unwrap();
     }
-    let mut file = Appended::open(Options { keep: Some(2), ..options(&path) }).unwrap();
+    let mut file = Appended::open(KIND, Options { keep: Some(2), ..options(&path) }).unwrap();
     let now = SystemTime::now();
     let mut removed = Vec::new();
     for number in 0..5_u64 {
@@ -171,7 +179,7 @@ fn what_was_just_begun_anew_is_not_removed_for_files_of_a_clock_that_was_ahead_o
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("record");
     fs::write(dir.path().join("record.29991231235959Z"), "ahead\n").unwrap();
-    let mut file = Appended::open(Options { keep: Some(1), ..options(&path) }).unwrap();
+    let mut file = Appended::open(KIND, Options { keep: Some(1), ..options(&path) }).unwrap();
     let now = SystemTime::now();
     for text in ["a\n", "b\n", "c\n", "d\n"] {
         append(&mut file, text);
@@ -185,7 +193,7 @@ fn what_was_just_begun_anew_is_not_removed_for_files_of_a_clock_that_was_ahead_o
 fn a_file_that_was_renamed_is_opened_again_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let (path, moved) = (dir.path().join("record"), dir.path().join("moved"));
-    let mut file = Appended::open(options(&path)).unwrap();
+    let mut file = Appended::open(KIND, options(&path)).unwrap();
     append(&mut file, "a\n");
     file.reopen(&mut Pending::default()).unwrap();
     append(&mut file, "b\n");
@@ -206,7 +214,7 @@ fn a_file_that_was_renamed_is_opened_again_by_its_name() {
 fn a_file_that_others_have_renamed_is_begun_anew_when_it_is_due() {
     let dir = tempfile::tempdir().unwrap();
     let (path, moved) = (dir.path().join("record"), dir.path().join("moved"));
-    let mut file = Appended::open(options(&path)).unwrap();
+    let mut file = Appended::open(KIND, options(&path)).unwrap();
     append(&mut file, "a\n");
     fs::rename(&path, &moved).unwrap();
     append(&mut file, "b\n");
@@ -223,18 +231,18 @@ fn a_file_that_others_have_renamed_is_begun_anew_when_it_is_due() {
 fn two_records_in_one_file_are_refused_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("record");
-    let first = Appended::open(options(&path)).unwrap();
-    let problem = Appended::open(options(&path)).unwrap_err().to_string();
+    let first = Appended::open(KIND, options(&path)).unwrap();
+    let problem = Appended::open(KIND, options(&path)).unwrap_err().to_string();
     assert!(problem.contains(path.to_str().unwrap()) && problem.contains("another process"), "{problem}");
     drop(first);
     drop(opened_again(&path));
-    let problem = Appended::open(options(&dir.path().join("none/record"))).unwrap_err().to_string();
+    let problem = Appended::open(KIND, options(&dir.path().join("none/record"))).unwrap_err().to_string();
     assert!(problem.contains("none/record") && problem.contains("directory that exists"), "{problem}");
 }
 
 #[test]
 fn what_finds_no_room_stays_to_be_written() {
-    let mut full = Appended::full(options(Path::new("record")));
+    let mut full = Appended::full(KIND, options(Path::new("record")));
     let mut left = pending("a\nb\n");
     for _ in 0..3 {
         assert_eq!(full.append(&mut left).unwrap_err().kind(), io::ErrorKind::StorageFull);
@@ -262,13 +270,13 @@ fn others(dir: &Path) -> Vec<(PathBuf, &'static str)> {
 fn what_is_no_regular_file_is_refused_at_once_also_when_it_takes_the_place_of_one() {
     let dir = tempfile::tempdir().unwrap();
     for (path, kind) in others(dir.path()) {
-        for problem in [Appended::open(options(&path)).unwrap_err(), check(&path).unwrap_err()] {
+        for problem in [Appended::open(KIND, options(&path)).unwrap_err(), check(KIND, &path).unwrap_err()] {
             let problem = problem.to_string();
             let wanted = [path.to_str().unwrap(), kind, "must be a regular file; name another"];
             assert!(wanted.iter().all(|wanted| problem.contains(wanted)), "{problem}");
         }
         let place = dir.path().join("record");
-        let mut file = Appended::open(options(&place)).unwrap();
+        let mut file = Appended::open(KIND, options(&place)).unwrap();
         fs::remove_file(&place).unwrap();
         std::os::unix::fs::symlink(&path, &place).unwrap();
         let problem = file.reopen(&mut Pending::default()).unwrap_err().to_string();
@@ -282,21 +290,21 @@ fn what_is_no_regular_file_is_refused_at_once_also_when_it_takes_the_place_of_on
 fn a_look_leaves_no_trace_and_finds_what_would_keep_a_record_from_being_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("record");
-    check(&path).unwrap();
+    check(KIND, &path).unwrap();
     assert!(!path.exists());
     fs::write(&path, "a torn li").unwrap();
     let before = fs::metadata(&path).unwrap().modified().unwrap();
-    check(&path).unwrap();
+    check(KIND, &path).unwrap();
     assert_eq!((read(&path).as_str(), fs::metadata(&path).unwrap().modified().unwrap()), ("a torn li", before));
     // Nor does it matter to the look that another process writes there, or to that one.
-    let mut writing = Appended::open(options(&path)).unwrap();
-    check(&path).unwrap();
+    let mut writing = Appended::open(KIND, options(&path)).unwrap();
+    check(KIND, &path).unwrap();
     append(&mut writing, "a\n");
-    Appended::open(options(&path)).unwrap_err();
+    Appended::open(KIND, options(&path)).unwrap_err();
     for path in [dir.path().join("none/record"), path.join("record")] {
-        let problem = check(&path).unwrap_err().to_string();
+        let problem = check(KIND, &path).unwrap_err().to_string();
         assert!(problem.contains(path.to_str().unwrap()) && problem.contains("a directory that exists"), "{problem}");
-        Appended::open(options(&path)).unwrap_err();
+        Appended::open(KIND, options(&path)).unwrap_err();
     }
 }
 
@@ -307,13 +315,13 @@ fn a_link_that_leads_nowhere_is_named_with_where_it_leads() {
     let (link, target) = (dir.path().join("link"), dir.path().join("none"));
     std::os::unix::fs::symlink(&target, &link).unwrap();
     let wanted = [&link, &target].map(|path| path.to_str().unwrap().to_owned());
-    for problem in [check(&link).unwrap_err(), Appended::open(options(&link)).unwrap_err()] {
+    for problem in [check(KIND, &link).unwrap_err(), Appended::open(KIND, options(&link)).unwrap_err()] {
         let problem = problem.to_string();
         assert!(wanted.iter().all(|path| problem.contains(path)) && problem.contains("symbolic link"), "{problem}");
     }
     fs::write(&target, "").unwrap();
-    check(&link).unwrap();
-    append(&mut Appended::open(options(&link)).unwrap(), "a\n");
+    check(KIND, &link).unwrap();
+    append(&mut Appended::open(KIND, options(&link)).unwrap(), "a\n");
     assert_eq!(read(&target), "a\n");
 }
 
@@ -321,7 +329,7 @@ fn a_link_that_leads_nowhere_is_named_with_where_it_leads() {
 fn a_file_is_removed_when_it_has_no_name_any_more() {
     let dir = tempfile::tempdir().unwrap();
     let (path, other) = (dir.path().join("record"), dir.path().join("other"));
-    let mut file = Appended::open(options(&path)).unwrap();
+    let mut file = Appended::open(KIND, options(&path)).unwrap();
     assert!(!file.is_removed());
     fs::rename(&path, &other).unwrap();
     assert!(!file.is_removed(), "renamed");

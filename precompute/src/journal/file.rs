@@ -11,12 +11,12 @@ use std::{
     time::SystemTime,
 };
 
-use precompute::pki::{FileError, UnixTime};
 use rustix::fs::{Access, OFlags, access};
 
-use super::Options;
+use super::{Kind, Options};
+use crate::pki::{FileError, UnixTime};
 
-/// The group may read it, for programs that collect records.
+/// The group may read it, for programs that collect journals.
 const MODE: u32 = 0o640;
 
 /// Lines on their way to a file.
@@ -51,11 +51,22 @@ impl Pending {
         let written = self.lines.as_bytes().get(..self.written).unwrap_or_default();
         self.written = written.iter().rposition(|octet| *octet == b'\n').map_or(0, |end| end + 1);
     }
+
+    /// The lines that are not written, after [`Self::rewind`].
+    pub(super) fn rest(&self) -> &str {
+        self.lines.get(self.written..).unwrap_or_default()
+    }
+
+    /// Other lines in their place.
+    pub(super) fn replace(&mut self, lines: String) {
+        (self.lines, self.written) = (lines, 0);
+    }
 }
 
 /// The file, open.
 #[derive(Debug)]
 pub(super) struct Appended {
+    kind: Kind,
     options: Options,
     opened: Opened,
 }
@@ -66,15 +77,47 @@ struct Opened {
     begun: SystemTime,
     octets: u64,
     unsynchronised: bool,
+    /// Whether somebody's entries are in it, beside the journal's own lines.
+    has_entries: bool,
+    /// Whether it has to get a first line.
+    is_new: bool,
 }
 
 impl Appended {
-    /// Opens or creates it. Ends a line that was left incomplete when its writer was killed or lost power.
-    pub(super) fn open(options: Options) -> Result<Self, FileError> {
+    /// Opens or creates it. What is in it stays as it is.
+    pub(super) fn open(kind: Kind, options: Options) -> Result<Self, FileError> {
         match Opened::open(&options.path) {
-            Ok(opened) => Ok(Self { options, opened }),
-            Err(error) => Err(refusal(&options.path, &error)),
+            Ok(opened) => Ok(Self { kind, options, opened }),
+            Err(error) => Err(refusal(kind, &options.path, &error)),
         }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The open file.
+    pub(super) fn file(&self) -> &File {
+        &self.opened.file
+    }
+
+    /// Cuts off what is behind this many bytes: a line that is not whole.
+    pub(super) fn cut(&mut self, octets: u64) -> io::Result<()> {
+        self.opened.file.set_len(octets)?;
+        self.opened.octets = octets;
+        self.opened.is_new |= octets == 0;
+        self.opened.has_entries &= octets > 0;
+        Ok(())
+    }
+
+    /// Whether this is another file than at the last call, so that it needs a first line.
+    pub(super) fn take_new(&mut self) -> bool {
+        std::mem::take(&mut self.opened.is_new)
+    }
+
+    /// What was appended has entries in it.
+    pub(super) fn has_entries(&mut self) {
+        self.opened.has_entries = true;
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -112,25 +155,34 @@ impl Appended {
         let synchronised = self.synchronise();
         // It may be the same file, which this process has locked.
         self.opened.file.unlock()?;
-        match Opened::open(&self.options.path) {
-            Ok(opened) => self.opened = opened,
+        match Opened::open(&self.options.path).and_then(Opened::with_whole_lines) {
+            Ok(opened) => self.take(opened)?,
             Err(error) => return lock(&self.opened.file).and(Err(error)),
         }
         pending.rewind();
         synchronised
     }
 
+    /// Goes over to a file that was opened by the same name; it may be the same file.
+    fn take(&mut self, opened: Opened) -> io::Result<()> {
+        let identity = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+        let is_new = identity(&self.opened.file)? != identity(&opened.file)?;
+        let has_entries = opened.has_entries && (is_new || self.opened.has_entries);
+        self.opened = Opened { is_new: is_new || self.opened.is_new, has_entries, ..opened };
+        Ok(())
+    }
+
     /// Whether it is large or old enough.
     pub(super) fn is_due(&self, now: SystemTime) -> bool {
         let Options { rotate_octets, rotate_age, .. } = &self.options;
-        let Opened { begun, octets, .. } = self.opened;
-        octets > 0 && (octets >= *rotate_octets || now.duration_since(begun).is_ok_and(|age| age >= *rotate_age))
+        let Opened { begun, octets, has_entries, .. } = self.opened;
+        has_entries && (octets >= *rotate_octets || now.duration_since(begun).is_ok_and(|age| age >= *rotate_age))
     }
 
     /// Renames it and begins another. Returns the files that were removed because no more are to be kept.
     pub(super) fn rotate(&mut self, now: SystemTime, pending: &mut Pending) -> io::Result<Vec<PathBuf>> {
         self.synchronise()?;
-        let path = &self.options.path;
+        let path = &self.options.path.clone();
         let time = UnixTime::from(now).generalized();
         let stem = format!("{}.{}", path.display(), std::str::from_utf8(&time).unwrap_or_default());
         let free = (1..).map(|number| if number == 1 { stem.clone() } else { format!("{stem}-{number:03}") });
@@ -141,8 +193,8 @@ impl Appended {
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             renamed => renamed.map(|()| true)?,
         };
-        match Opened::open(path) {
-            Ok(opened) => self.opened = opened,
+        match Opened::open(path).and_then(Opened::with_whole_lines) {
+            Ok(opened) => self.take(opened)?,
             // Appending continues in the old file, under its old name.
             Err(error) if renamed => return fs::rename(&target, path).and(Err(error)),
             Err(error) => return Err(error),
@@ -189,7 +241,7 @@ fn is_suffix(text: &[u8]) -> bool {
 
 impl Opened {
     fn open(path: &Path) -> io::Result<Self> {
-        let mut file = match appending().create_new(true).mode(MODE).open(path) {
+        let file = match appending().create_new(true).mode(MODE).open(path) {
             Ok(file) => {
                 // Independent of the umask: see MODE.
                 file.set_permissions(fs::Permissions::from_mode(MODE))?;
@@ -200,35 +252,40 @@ impl Opened {
         };
         lock(&file)?;
         let metadata = file.metadata()?;
-        let mut octets = metadata.len();
-        if octets > 0 {
+        let octets = metadata.len();
+        let begun = metadata.created().unwrap_or_else(|_| SystemTime::now());
+        Ok(Self { file, begun, octets, unsynchronised: false, has_entries: octets > 0, is_new: octets == 0 })
+    }
+
+    /// Ends a line that somebody left incomplete.
+    fn with_whole_lines(mut self) -> io::Result<Self> {
+        if self.octets > 0 {
             let mut last = [0];
-            file.seek(SeekFrom::End(-1))?;
-            file.read_exact(&mut last)?;
+            self.file.seek(SeekFrom::End(-1))?;
+            self.file.read_exact(&mut last)?;
             if last != *b"\n" {
-                file.write_all(b"\n")?;
-                octets += 1;
+                self.file.write_all(b"\n")?;
+                self.octets += 1;
             }
         }
-        let begun = metadata.created().unwrap_or_else(|_| SystemTime::now());
-        Ok(Self { file, begun, octets, unsynchronised: false })
+        Ok(self)
     }
 }
 
-/// Checks that the record could be written at `path`, and a new file begun there, without leaving a trace: another
+/// Checks that a journal could be written at `path`, and a new file begun there, without leaving a trace: another
 /// process may be writing it.
-pub(super) fn check(path: &Path) -> Result<(), FileError> {
+pub(super) fn check(kind: Kind, path: &Path) -> Result<(), FileError> {
     let opened = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         _ => open_what_is_there(path).map(drop),
     };
     // For the name of a new file, and of one that is rotated.
     let may_rename = || Ok(access(directory(path), Access::WRITE_OK | Access::EXEC_OK)?);
-    opened.and_then(|()| may_rename()).map_err(|error| refusal(path, &error))
+    opened.and_then(|()| may_rename()).map_err(|error| refusal(kind, path, &error))
 }
 
 /// A file's directory.
-fn directory(path: &Path) -> &Path {
+pub(super) fn directory(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -269,12 +326,12 @@ fn regular(metadata: &Metadata) -> io::Result<()> {
         () if kind.is_socket() => "a socket",
         () => "a device",
     };
-    Err(io::Error::other(format!("{kind} is there, and the record must be a regular file; name another, or remove it")))
+    Err(io::Error::other(format!("{kind} is there, and it must be a regular file; name another, or remove it")))
 }
 
 /// The error for operators.
-fn refusal(path: &Path, error: &io::Error) -> FileError {
-    let what = "the record of time-stamps cannot be written there";
+fn refusal(kind: Kind, path: &Path, error: &io::Error) -> FileError {
+    let what = format_args!("{} cannot be written there", kind.title);
     if error.raw_os_error().is_none() {
         return FileError::new(path, format_args!("{what}: {error}"));
     }
@@ -290,7 +347,7 @@ fn refusal(path: &Path, error: &io::Error) -> FileError {
 /// Otherwise two processes could rename each other's files.
 fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::other("another process writes its record there; name another file"),
+        TryLockError::WouldBlock => io::Error::other("another process writes a journal there; name another file"),
         TryLockError::Error(error) => error,
     })
 }

@@ -1,0 +1,114 @@
+//! `ostia-precompute audit`: verifies journals, and hands out one tenant's part of them. No service is asked, and no
+//! configuration is read.
+
+use std::{error::Error, fs, path::PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    audit::{self, Group, Key, Report},
+    output::say,
+    pki::hex,
+};
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Audit {
+    /// Find any line that was changed, removed, inserted or swapped, and say where. Fails if there is one.
+    Verify {
+        #[command(flatten)]
+        journal: Files,
+    },
+    /// Write one tenant's lines into a file that `audit verify` takes, with hashes in place of all others.
+    Export {
+        #[command(flatten)]
+        journal: Files,
+        /// The tenant.
+        #[arg(long, value_name = "NAME")]
+        tenant: String,
+        /// New file for its part.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Files {
+    /// Files of a journal in any order, or directories with them.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// The public key that counts, as `ostia-precompute server show` tells it. Without it, the one in the files does.
+    #[arg(long, value_name = "HEX", value_parser = key)]
+    key: Option<Key>,
+}
+
+fn key(text: &str) -> Result<Key, String> {
+    hex::array(text).ok_or_else(|| "a key has 64 hexadecimal digits; `ostia-precompute server show` tells it".into())
+}
+
+impl Files {
+    /// The journals among them.
+    fn groups(&self) -> Result<Vec<Group>, Box<dyn Error>> {
+        let (groups, others) = audit::find(&self.paths)?;
+        if let Some(other) = others.first() {
+            return Err(format!("{}: is no journal: its first line is none", other.display()).into());
+        }
+        if groups.is_empty() {
+            let names: Vec<_> = self.paths.iter().map(|path| path.display().to_string()).collect();
+            return Err(format!("no journal is in {}", names.join(", ")).into());
+        }
+        Ok(groups)
+    }
+}
+
+pub(super) fn run(command: Audit) -> Result<(), Box<dyn Error>> {
+    match command {
+        Audit::Verify { journal } => verify(&journal),
+        Audit::Export { journal, tenant, out } => {
+            let groups = journal.groups()?;
+            let [Group { files, .. }] = &groups[..] else {
+                return Err(format!("there are several journals: {}; name the files of one", named(&groups)).into());
+            };
+            let (report, count) = audit::export(files, journal.key, &tenant, &out)?;
+            if !report.is_in_order() {
+                say(&report)?;
+                return Err("nothing was exported: the journal was changed after it was written".into());
+            }
+            if count == 0 {
+                // It was just made, and is of no use.
+                let _ = fs::remove_file(&out);
+                return Err(format!("no line is of the tenant `{tenant}`: is that its name?").into());
+            }
+            let (lines, out) = (report.lines, out.display());
+            Ok(say(format_args!(
+                "{out}: {count} lines of `{tenant}`, with the hashes of others: {lines} lines in all"
+            ))?)
+        }
+    }
+}
+
+fn verify(journal: &Files) -> Result<(), Box<dyn Error>> {
+    let groups = journal.groups()?;
+    let reports = groups.iter().map(|group| audit::verify(&group.files, journal.key));
+    let reports = reports.collect::<Result<Vec<Report>, _>>()?;
+    reports.iter().try_for_each(say)?;
+    let faults: u64 = reports.iter().map(|report| report.faults_all).sum();
+    if faults > 0 {
+        return Err(format!("{faults} faults: it was changed after it was written").into());
+    }
+    if groups.iter().any(|group| group.server != groups[0].server) {
+        let named = named(&groups);
+        return Err(format!(
+            "the files are of several servers: {named}; if they were not put together on purpose, files were swapped"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn named(groups: &[Group]) -> String {
+    let one = |Group { server, journal, files }: &Group| {
+        let first = files.first().map(|file| file.display().to_string()).unwrap_or_default();
+        format!("`{journal}` of server {server} ({first})")
+    };
+    groups.iter().map(one).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,94 @@
+//! Members of JSON objects, written without a copy of them.
+//!
+//! Invariant: what is written has no line feed in it, whatever is in a value. No I/O, no clock.
+
+use std::{fmt, fmt::Write as _};
+
+use crate::pki::UnixTime;
+
+/// Nanoseconds since 1970 as RFC 3339, in UTC, without trailing zeros in the fraction; years from 10000 on show the
+/// last representable time.
+#[derive(Clone, Copy, Debug)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// With six digits behind the point.
+    pub(super) fn micros(self) -> String {
+        let mut text = String::with_capacity(27);
+        // Writing to a String never fails.
+        let _ = self.seconds(&mut text);
+        let _ = write!(text, ".{:06}Z", self.0 % 1_000_000_000 / 1000);
+        text
+    }
+
+    fn seconds(self, into: &mut impl fmt::Write) -> fmt::Result {
+        let text = UnixTime(self.0 / 1_000_000_000).generalized();
+        let text = std::str::from_utf8(&text).unwrap_or_default();
+        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
+        write!(into, "{year}-{month}-{day}T{}:{}:{}", part(8, 10), part(10, 12), part(12, 14))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.seconds(f)?;
+        let fraction = self.0 % 1_000_000_000;
+        if fraction != 0 {
+            let digits = format!("{fraction:09}");
+            write!(f, ".{}", digits.trim_end_matches('0'))?;
+        }
+        f.write_str("Z")
+    }
+}
+
+/// `null` if absent.
+#[derive(Clone, Copy, Debug)]
+pub struct Nullable<T>(pub Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Nullable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("null"),
+        }
+    }
+}
+
+/// A string of JSON (RFC 8259 section 7).
+#[derive(Clone, Copy, Debug)]
+pub struct Text<'a>(pub &'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                '\0'..='\x1F' => write!(f, "\\u{:04x}", u32::from(character))?,
+                _ => f.write_char(character)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_the_digits_that_they_need() {
+        let second = 1_700_000_000_000_000_000;
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (second, "2023-11-14T22:13:20Z"),
+            (second + 120_000_000, "2023-11-14T22:13:20.12Z"),
+            (second + 1_000, "2023-11-14T22:13:20.000001Z"),
+            (second + 999_999_999, "2023-11-14T22:13:20.999999999Z"),
+        ] {
+            assert_eq!(Time(nanos).to_string(), text);
+        }
+        assert_eq!(Time(second + 1_999).micros(), "2023-11-14T22:13:20.000001Z");
+    }
+}
