@@ -139,12 +139,12 @@ impl Status {
         }
     }
 
-    /// Notes that the configuration was read again, or refused.
-    pub fn reloaded(&self, outcome: Result<(), String>) {
-        if outcome.is_ok() {
+    /// Notes that the configuration was read again, or why it was refused.
+    pub fn reloaded(&self, refused: Option<String>) {
+        if refused.is_none() {
             self.reloaded.store(UnixTime::now().0, Relaxed);
         }
-        *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err();
+        *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
     fn reload_fault(&self) -> Option<String> {
