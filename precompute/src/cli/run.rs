@@ -123,7 +123,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::renewals(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
-    let api = Api::new(service.ledgers(), publishing.as_ref());
+    let api = Api::new(service.ledgers(), service.tenants(), publishing.as_ref());
     api.change(api_settings);
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
