@@ -10,7 +10,7 @@ mod signer_fault;
 
 pub use answered::Answered;
 pub(crate) use revoked_ca::under_revoked_ca;
-pub use revoked_ca::{Above, OwnRecord};
+pub use revoked_ca::{Above, OwnRecord, ca_revoked_since};
 pub use signer_fault::SignerFault;
 
 use std::{

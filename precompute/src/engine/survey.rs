@@ -6,7 +6,7 @@
 mod beside;
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     fmt::Display,
     path::Path,
     sync::{Mutex, PoisonError},
@@ -30,7 +30,7 @@ use crate::{
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
     publication::Publication,
-    records::{Details, Records, Stated},
+    records::{Details, Origin, Records, Stated},
     source::{CrlMarks, SourceError},
     state_dir::{StateError, file_system},
 };
@@ -44,13 +44,16 @@ pub struct Survey {
     pub doubts: Vec<String>,
     /// What the names of its published CRLs have behind that of the issuer.
     pub published: Vec<String>,
+    /// What a start would have of the certificates of CAs that are configured, as far as it lists them.
+    pub cas: Vec<(Serial, Status)>,
 }
 
 /// Reads the sources of every issuer, and what the book has of it, also while a service runs. Returns the tenant, the
 /// issuer, and the findings or why a start would be refused.
 pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
-    let mut look = Look { state_dir: &config.state_dir, configured, open: None };
+    let cas = config.issuers().filter_map(|(_, issuer)| issuer.certificate.serial()).collect();
+    let mut look = Look { state_dir: &config.state_dir, configured, cas, open: None };
     let mut trials = try_all(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer).named()).collect(), now);
     let mut survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
         let mut followed = FollowedIssuer::new(issuer);
@@ -58,7 +61,7 @@ pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<S
         let outcome = look.known(&issuer.id).map_err(EngineError::Book).and_then(|known| {
             // The files are there for as long as they are looked at.
             let _files = followed.as_tried(tried)?;
-            survey_one(&followed, issuer, &known, now)
+            survey_one(&followed, issuer, &known, &look.cas, now)
         });
         (tenant.name.clone(), issuer.name.clone(), outcome)
     };
@@ -123,6 +126,7 @@ fn survey_one(
     followed: &FollowedIssuer,
     issuer: &AssembledIssuer,
     known: &Known,
+    cas: &BTreeSet<Serial>,
     now: UnixTime,
 ) -> Result<Survey, EngineError> {
     let details = Details::default();
@@ -170,12 +174,27 @@ fn survey_one(
             listed: comparison.listed,
             doubts: doubts(&comparison, issuer, now)
                 .into_iter()
+                .chain(taken_back(&comparison, known))
                 .chain(of_hashes(&comparison, followed, &details))
                 .chain(elsewhere(issuer))
                 .collect(),
+            cas: known.with_sources(&comparison, cas),
             published: suffixes(comparison),
         }),
     }
+}
+
+/// Certificates that the sources list as not revoked, and whose final revocation the book has from a source.
+fn taken_back(read: &Comparison, known: &Known) -> Option<String> {
+    let mut taken_back = read.changes.iter().filter(|said| {
+        let is_milder = said.record().is_some_and(|record| strictness(record.status) < FINAL);
+        is_milder && known.revoked.contains(&said.serial) && !known.by_push.contains(&said.serial)
+    });
+    let first = taken_back.next()?.serial;
+    Some(format!(
+        "the sources take back {} revocations, which stay (the first is {first}): a final revocation is never taken back; see whether an old copy of a source, or another CA's, is named",
+        1 + taken_back.count()
+    ))
 }
 
 /// Sources on the disks of other machines.
@@ -220,6 +239,10 @@ fn suffixes(comparison: Comparison) -> Vec<String> {
 struct Known {
     /// The finally revoked serials.
     revoked: BTreeSet<Serial>,
+    /// Those of them whose revocation a push states.
+    by_push: BTreeSet<Serial>,
+    /// The certificates of CAs that are configured.
+    cas: BTreeMap<Serial, Status>,
     /// Which CRLs were taken.
     crl_marks: CrlMarks,
     predecessors: Vec<Predecessor>,
@@ -230,6 +253,8 @@ struct Known {
 struct Look<'a> {
     state_dir: &'a Path,
     configured: HashSet<IssuerId>,
+    /// The serial numbers of all CAs.
+    cas: BTreeSet<Serial>,
     /// `None` before it is opened, and after an inconsistent read.
     open: Option<Opened>,
 }
@@ -266,7 +291,7 @@ impl Look<'_> {
         };
         let known = match &mut opened {
             Opened::Nothing => Known::default(),
-            Opened::Book(book, lineage) => Known::load(&book.reader()?, id, lineage, &self.configured)?,
+            Opened::Book(book, lineage) => Known::load(&book.reader()?, id, lineage, (&self.configured, &self.cas))?,
         };
         self.open = Some(opened);
         Ok(known)
@@ -278,17 +303,36 @@ impl Known {
         book: &BookReader,
         id: &IssuerId,
         lineage: &Lineage,
-        configured: &HashSet<IssuerId>,
+        (configured, all_cas): (&HashSet<IssuerId>, &BTreeSet<Serial>),
     ) -> Result<Self, StateError> {
-        let mut revoked = BTreeSet::new();
-        let held = book.load(id, |serial, record, _| {
+        let (mut revoked, mut by_push, mut cas) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let held = book.load(id, |serial, record, origin| {
+            if all_cas.contains(&serial) {
+                cas.insert(serial, record.status);
+            }
             if strictness(record.status) == FINAL {
                 revoked.insert(serial);
+                if origin.has(Origin::PUSH_RESTRICTS) {
+                    by_push.insert(serial);
+                }
             }
         })?;
         let predecessors = Predecessor::all(book, id, lineage, configured)?;
         let crl_marks = if held.known { held.crl_marks } else { Predecessor::crl_marks(&predecessors) };
-        Ok(Self { revoked, crl_marks, predecessors })
+        Ok(Self { revoked, by_push, cas, crl_marks, predecessors })
+    }
+
+    /// Of these serial numbers what a start would have: a final revocation that is known stays, whatever the sources say.
+    fn with_sources(&self, read: &Comparison, cas: &BTreeSet<Serial>) -> Vec<(Serial, Status)> {
+        let of_sources = |serial: &Serial| {
+            let place = read.changes.binary_search_by_key(serial, |said| said.serial).ok()?;
+            read.changes[place].record().map(|record| record.status)
+        };
+        let both = |serial: &Serial| match (self.cas.get(serial).copied(), of_sources(serial)) {
+            (Some(known), Some(said)) if strictness(known) < FINAL => Some(said),
+            (known, said) => known.or(said),
+        };
+        cas.iter().filter_map(|serial| Some((*serial, both(serial)?))).collect()
     }
 }
 
