@@ -33,8 +33,8 @@ pub use certificate::{Certificate, CertificateError, KeyPeriod, TIME_STAMPING, T
 pub use certs_only::certs_only;
 pub(crate) use excerpt::Excerpt;
 pub use file::{
-    FileError, Secret, certificates, certificates_in, open_regular, read_bounded, read_opened, read_secret,
-    secret_place,
+    FileError, Secret, certificates, certificates_in, find_secret, open_regular, read_bounded, read_opened,
+    read_secret, secret_place,
 };
 pub(crate) use name::Unlike;
 pub use name::{is_same_general_name, is_same_name};

@@ -109,7 +109,9 @@ impl Client {
         let Admin { listen, token_file, .. } = Admin::of(config)?;
         let Some(file) = token_file else { return Ok(None) };
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-        let token = read_token(&file.locate(credentials.as_deref()))
+        let token = file
+            .find(credentials.as_deref())
+            .and_then(|path| read_token(&path))
             .map_err(|error| format!("{}: admin.token_file: {error}", config.display()))?;
         let authorization = Zeroizing::new(format!("Bearer {}", &**token));
         let agent = Agent::config_builder()
