@@ -189,6 +189,8 @@ impl Status {
             (false, why)
         } else if tenants.issuers().next().is_some() && issuers.all(|(_, issuer)| !issuer.can_sign(now)) {
             (false, "not ready: no issuer has a signing certificate that is valid now\n")
+        } else if self.knows_nothing(&tenants) {
+            (false, "not ready: nothing is known of any issuer yet: no source was read, and nothing was pushed\n")
         } else if !self.ready_without_signers && pools.some_down() {
             (false, "not ready: no key of a signer works\n")
         } else {
@@ -246,6 +248,21 @@ impl Status {
             }
         }
         (ready, lines)
+    }
+
+    /// Whether there never was a record: everybody gets `tryLater`, so a balancer should prefer others. Once something was
+    /// known it stays so, also over a restart: where what the CA says has ended, it has for all servers, and `tryLater` from each
+    /// is better than none. What stands by learns from who leads; a replica has a reason of its own.
+    fn knows_nothing(&self, tenants: &Tenants) -> bool {
+        let mut issuers = tenants.issuers().peekable();
+        self.feed.is_none()
+            && self.publishing.get().is_none()
+            && issuers.peek().is_some()
+            && issuers.all(|(_, issuer)| {
+                let health = &issuer.state.health;
+                // Where pushes are the only source, it takes them from the beginning.
+                !health.is_known() && health.report().verified.is_none()
+            })
     }
 
     /// Why a replica is not ready, if that is because of the feed.
