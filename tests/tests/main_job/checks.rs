@@ -232,10 +232,12 @@ fn what_the_service_answers_although_its_sources_say_otherwise_is_a_warning() {
     let strict = responder.site.check_with(&["--strict"]);
     assert!(strict.status.success(), "{strict:?}");
     ca.replace_index(&index);
-    let told = format!("tests/ca: the sources take back 1 revocations, which stay (the first is {})", leaf.serial);
+    let told = format!("the sources take back 1 revocations, which stay (the first is {})", leaf.serial);
     warns(&responder.site, "an old copy of the index", &[&told]);
     let site = responder.into_site();
-    site.edit_config(|text| text.replacen("[[tenant]]\n", "[[tenant]]\nca_revoked_since = 2026-01-01T00:00:00Z\n", 1));
-    let told = "tests/ca: the CA's own certificate is revoked since 2026-01-01T00:00:00Z, and all its certificates";
+    site.edit_config(|text| {
+        text.replacen("[[tenant.issuer]]\n", "[[tenant.issuer]]\nca_revoked_since = 2026-01-01T00:00:00Z\n", 1)
+    });
+    let told = "the CA's own certificate is revoked since 2026-01-01T00:00:00Z, and all its certificates";
     warns(&site, "a CA that is revoked", &[told]);
 }
