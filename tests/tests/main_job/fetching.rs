@@ -253,8 +253,16 @@ fn a_password_in_a_url_goes_to_its_server_and_nowhere_else() {
     ca.revoke(&revoked, &[]);
     web.publishes(&ca);
     let with = |login: &str| crl(&web.url("private/ca.crl").replace("http://", &format!("http://{login}")));
-    let responder = site(&ca, &with("ostia:739100@")).start();
-    readiness_says(&responder, &["answers 401", "https://user:password@…", &web.url("private/ca.crl")]);
+    let site = site(&ca, &with("ostia:739100@"));
+    let command = site.serve();
+    // Nothing is known of any issuer.
+    let responder = site.launch(command);
+    until("readiness says why", PATIENCE, || {
+        let reply = exchange(responder.site.admin, &request("GET", "/readyz/ocsp", "")).ok()?;
+        let url = web.url("private/ca.crl");
+        let told = ["answers 401", "https://user:password@…", &url].iter().all(|told| reply.text().contains(told));
+        (reply.status == 503 && told).then_some(())
+    });
     responder.reload(|text| text.replace("ostia:739100@", "ostia:7391@"));
     turns(&responder, &ca, &revoked, &Status::Revoked);
     let said = responder.log() + &responder.readiness().1 + &responder.metrics();
