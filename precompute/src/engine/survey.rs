@@ -4,35 +4,34 @@
 //! not know how the findings are shown.
 
 mod beside;
+mod known;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     fmt::Display,
-    path::Path,
     sync::{Mutex, PoisonError},
     thread,
 };
 
 use tracing::warn;
 
+use self::known::{Known, Look};
 use super::{
     EngineError, Faults, FollowedIssuer,
     compare::{self, Comparison},
-    predecessor::{Forgotten, Predecessor},
+    predecessor::Forgotten,
     progress::Progress,
 };
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
-    book::{Book, BookReader, Lineage},
     feeder::{self, Problem, Spec, Trial},
-    issuer_id::IssuerId,
     ledger::reconcile::{self, FINAL, strictness},
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
     publication::Publication,
-    records::{Details, Origin, Records, Stated},
-    source::{CrlMarks, SourceError},
-    state_dir::{StateError, file_system},
+    records::{Details, Records, Stated},
+    source::SourceError,
+    state_dir::file_system,
 };
 
 /// What was read of one issuer.
@@ -53,7 +52,7 @@ pub struct Survey {
 pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let cas = config.issuers().filter_map(|(_, issuer)| issuer.certificate.serial()).collect();
-    let mut look = Look { state_dir: &config.state_dir, configured, cas, open: None };
+    let mut look = Look::at(&config.state_dir, configured, cas);
     let mut trials = try_all(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer).named()).collect(), now);
     let mut survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
         let mut followed = FollowedIssuer::new(issuer);
@@ -61,7 +60,7 @@ pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<S
         let outcome = look.known(&issuer.id).map_err(EngineError::Book).and_then(|known| {
             // The files are there for as long as they are looked at.
             let _files = followed.as_tried(tried)?;
-            survey_one(&followed, issuer, &known, &look.cas, now)
+            survey_one(&followed, issuer, &known, look.cas(), now)
         });
         (tenant.name.clone(), issuer.name.clone(), outcome)
     };
@@ -232,108 +231,6 @@ fn suffixes(comparison: Comparison) -> Vec<String> {
     publication.take(accepted, is_whole);
     let crls = publication.crls();
     crls.iter().map(|crl| crl.suffix.clone()).collect()
-}
-
-/// What the book has of an issuer.
-#[derive(Default)]
-struct Known {
-    /// The finally revoked serials.
-    revoked: BTreeSet<Serial>,
-    /// Those of them whose revocation a push states.
-    by_push: BTreeSet<Serial>,
-    /// The certificates of CAs that are configured.
-    cas: BTreeMap<Serial, Status>,
-    /// Which CRLs were taken.
-    crl_marks: CrlMarks,
-    predecessors: Vec<Predecessor>,
-}
-
-/// The book, which a service may be writing. It is opened once for all issuers, and again only if what was read is
-/// inconsistent.
-struct Look<'a> {
-    state_dir: &'a Path,
-    configured: HashSet<IssuerId>,
-    /// The serial numbers of all CAs.
-    cas: BTreeSet<Serial>,
-    /// `None` before it is opened, and after an inconsistent read.
-    open: Option<Opened>,
-}
-
-enum Opened {
-    /// There is no book.
-    Nothing,
-    Book(Box<Book>, Lineage),
-}
-
-impl Look<'_> {
-    /// What the book has of an issuer. Also checks that it is whole.
-    fn known(&mut self, id: &IssuerId) -> Result<Known, StateError> {
-        for _ in 1..limits::BOOK_LOOKS_MAX {
-            match self.look(id) {
-                // While a service writes, a read can see half of a write.
-                Err(error) if error.is_damage() => thread::sleep(limits::BOOK_LOOK_PAUSE),
-                other => return other,
-            }
-        }
-        self.look(id)
-    }
-
-    fn look(&mut self, id: &IssuerId) -> Result<Known, StateError> {
-        let mut opened = match self.open.take() {
-            Some(opened) => opened,
-            None => match Book::look(self.state_dir)? {
-                None => Opened::Nothing,
-                Some(mut book) => {
-                    let lineage = book.lineage()?;
-                    Opened::Book(Box::new(book), lineage)
-                }
-            },
-        };
-        let known = match &mut opened {
-            Opened::Nothing => Known::default(),
-            Opened::Book(book, lineage) => Known::load(&book.reader()?, id, lineage, (&self.configured, &self.cas))?,
-        };
-        self.open = Some(opened);
-        Ok(known)
-    }
-}
-
-impl Known {
-    fn load(
-        book: &BookReader,
-        id: &IssuerId,
-        lineage: &Lineage,
-        (configured, all_cas): (&HashSet<IssuerId>, &BTreeSet<Serial>),
-    ) -> Result<Self, StateError> {
-        let (mut revoked, mut by_push, mut cas) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        let held = book.load(id, |serial, record, origin| {
-            if all_cas.contains(&serial) {
-                cas.insert(serial, record.status);
-            }
-            if strictness(record.status) == FINAL {
-                revoked.insert(serial);
-                if origin.has(Origin::PUSH_RESTRICTS) {
-                    by_push.insert(serial);
-                }
-            }
-        })?;
-        let predecessors = Predecessor::all(book, id, lineage, configured)?;
-        let crl_marks = if held.known { held.crl_marks } else { Predecessor::crl_marks(&predecessors) };
-        Ok(Self { revoked, by_push, cas, crl_marks, predecessors })
-    }
-
-    /// Of these serial numbers what a start would have: a final revocation that is known stays, whatever the sources say.
-    fn with_sources(&self, read: &Comparison, cas: &BTreeSet<Serial>) -> Vec<(Serial, Status)> {
-        let of_sources = |serial: &Serial| {
-            let place = read.changes.binary_search_by_key(serial, |said| said.serial).ok()?;
-            read.changes[place].record().map(|record| record.status)
-        };
-        let both = |serial: &Serial| match (self.cas.get(serial).copied(), of_sources(serial)) {
-            (Some(known), Some(said)) if strictness(known) < FINAL => Some(said),
-            (known, said) => known.or(said),
-        };
-        cas.iter().filter_map(|serial| Some((*serial, both(serial)?))).collect()
-    }
 }
 
 fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<String> {
