@@ -27,7 +27,7 @@ mod verify;
 mod wrapped;
 pub mod written;
 
-pub(crate) use self::wrapped::wrapping;
+pub(crate) use self::wrapped::{pkcs12_option, wrapping};
 pub use algorithm::Algorithm;
 pub use certificate::{Certificate, CertificateError, KeyPeriod, TIME_STAMPING, TimeStampingKeyUsage};
 pub use certs_only::certs_only;
