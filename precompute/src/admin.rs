@@ -155,16 +155,16 @@ impl Status {
         }
     }
 
-    /// Notes that the configuration was read again, or refused.
-    pub fn reloaded(&self, outcome: Result<(), String>) {
+    /// Notes that the configuration was read again, or why it was refused.
+    pub fn reloaded(&self, refused: Option<String>) {
         trail::tell("reload", |event| {
-            let word = if outcome.is_ok() { "done" } else { "refused" };
-            event.text("outcome", word).optional("problem", outcome.as_ref().err())
+            let word = if refused.is_none() { "done" } else { "refused" };
+            event.text("outcome", word).optional("problem", refused.as_ref())
         });
-        if outcome.is_ok() {
+        if refused.is_none() {
             self.reloaded.store(UnixTime::now().0, Relaxed);
         }
-        *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err();
+        *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
     fn reload_fault(&self) -> Option<String> {
@@ -209,6 +209,8 @@ impl Status {
             (false, why)
         } else if tenants.issuers().next().is_some() && issuers.all(|(_, issuer)| !issuer.can_sign(now)) {
             (false, "not ready: no issuer has a signing certificate that is valid now\n")
+        } else if self.knows_nothing(&tenants) {
+            (false, "not ready: nothing is known of any issuer yet: no source was read, and nothing was pushed\n")
         } else if !self.ready_without_signers && pools.some_down() {
             (false, "not ready: no key of a signer works\n")
         } else {
@@ -269,6 +271,21 @@ impl Status {
             }
         }
         (ready, lines)
+    }
+
+    /// Whether there never was a record: everybody gets `tryLater`, so a balancer should prefer others. Once something was
+    /// known it stays so, also over a restart: where what the CA says has ended, it has for all servers, and `tryLater` from each
+    /// is better than none. What stands by learns from who leads; a replica has a reason of its own.
+    fn knows_nothing(&self, tenants: &Tenants) -> bool {
+        let mut issuers = tenants.issuers().peekable();
+        self.feed.is_none()
+            && self.publishing.get().is_none()
+            && issuers.peek().is_some()
+            && issuers.all(|(_, issuer)| {
+                let health = &issuer.state.health;
+                // Where pushes are the only source, it takes them from the beginning.
+                !health.is_known() && health.report().verified.is_none()
+            })
     }
 
     /// Why a replica is not ready, if that is because of the feed.

@@ -37,7 +37,7 @@ use std::{
 };
 
 use axum::Router;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::members::Members;
 pub use self::request::Verb;
@@ -48,12 +48,14 @@ use crate::{
     ledger::Ledgers,
     limits,
     pki::Certificate,
-    service::{Operator, Publishing, Telling},
+    service::{Operator, Publishing, Telling, Tenants},
 };
 
 /// The API, for as long as the process runs.
 pub struct Api {
     ledgers: Ledgers,
+    /// What is answered from.
+    tenants: watch::Receiver<Arc<Tenants>>,
     /// Of a writer of a feed: what is pushed has to be told.
     telling: Option<Arc<Telling>>,
     /// And who leads may be asked of it.
@@ -106,13 +108,20 @@ impl std::fmt::Debug for Api {
 
 impl Api {
     /// An API without access, until [`Self::change`] gives it. `publishing`: of a writer of a feed.
-    pub fn new(ledgers: Ledgers, publishing: Option<&Publishing>) -> Arc<Self> {
-        Self::with_bounds(ledgers, publishing, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
+    pub fn new(ledgers: Ledgers, tenants: watch::Receiver<Arc<Tenants>>, publishing: Option<&Publishing>) -> Arc<Self> {
+        Self::with_bounds(ledgers, tenants, publishing, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
     }
 
-    fn with_bounds(ledgers: Ledgers, publishing: Option<&Publishing>, uploads: usize, idle_max: Duration) -> Arc<Self> {
+    fn with_bounds(
+        ledgers: Ledgers,
+        tenants: watch::Receiver<Arc<Tenants>>,
+        publishing: Option<&Publishing>,
+        uploads: usize,
+        idle_max: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             ledgers,
+            tenants,
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
             settings: Mutex::default(),
@@ -128,6 +137,11 @@ impl Api {
 
     fn settings(&self) -> Arc<ApiSettings> {
         Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is answered from now.
+    fn tenants(&self) -> Arc<Tenants> {
+        Arc::clone(&self.tenants.borrow())
     }
 
     /// Its paths.

@@ -137,9 +137,11 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();
     tsa::check_all(&root, &tenants);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let token_file = config.admin.token_file.as_ref().map(|file| file.locate(credentials.as_deref()));
-    let api_token =
-        token_file.and_then(|path| problems.at(&config.admin.place).noted("token_file", ApiToken::load(&path)));
+    let token_file = config.admin.token_file.as_ref();
+    let api_token = token_file.and_then(|file| {
+        let token = file.find(credentials.as_deref()).and_then(|path| ApiToken::load(&path));
+        problems.at(&config.admin.place).noted("token_file", token)
+    });
     let feed = config.feed.as_ref();
     let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
     let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, feed, tenants };

@@ -235,8 +235,10 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
         Command::Show { config, serials } => {
             let config = config.path();
-            let wanted = serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<Vec<_>, _>>()?;
+            let wanted: Vec<_> =
+                serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<_, _>>()?;
             if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {
+                let wanted: Vec<_> = wanted.into_iter().map(status::Wanted::from).collect();
                 return status::ask_or_read(&config, None, &wanted);
             }
             show(&read_config(&config)?.1, &wanted)

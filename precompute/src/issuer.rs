@@ -4,11 +4,13 @@
 //! state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
 //! answers are kept, unless one only has more signers than the other. It does not know requests, sockets or the order of a file.
 
+mod answered;
 mod revoked_ca;
 mod signer_fault;
 
+pub use answered::Answered;
 pub(crate) use revoked_ca::under_revoked_ca;
-pub use revoked_ca::{Above, OwnRecord};
+pub use revoked_ca::{Above, OwnRecord, ca_revoked_since};
 pub use signer_fault::SignerFault;
 
 use std::{

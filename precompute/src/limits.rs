@@ -15,6 +15,10 @@ pub mod shelf;
 /// ML-DSA key and signature (about 8 KiB), with wide room.
 pub const CERTIFICATE_FILE_OCTETS_MAX: u64 = 1 << 20;
 
+/// Names of files in one directory that are looked at for the one that was probably meant: as many as a directory of keys has,
+/// and far fewer than take a moment.
+pub const NAMES_LOOKED_AT_MAX: usize = 1000;
+
 /// Bytes of a key file: RSA-4096 as PKCS#8 PEM is 3.3 KiB.
 pub const KEY_FILE_OCTETS_MAX: u64 = 64 << 10;
 

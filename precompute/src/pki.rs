@@ -27,14 +27,14 @@ mod verify;
 mod wrapped;
 pub mod written;
 
-pub(crate) use self::wrapped::wrapping;
+pub(crate) use self::wrapped::{pkcs12_option, wrapping};
 pub use algorithm::Algorithm;
 pub use certificate::{Certificate, CertificateError, KeyPeriod, TIME_STAMPING, TimeStampingKeyUsage};
 pub use certs_only::certs_only;
 pub(crate) use excerpt::Excerpt;
 pub use file::{
-    FileError, Secret, certificates, certificates_in, open_regular, read_bounded, read_opened, read_secret,
-    secret_place,
+    FileError, Secret, certificates, certificates_in, find_secret, open_regular, read_bounded, read_opened,
+    read_secret, secret_place,
 };
 pub(crate) use name::Unlike;
 pub use name::{is_same_general_name, is_same_name};

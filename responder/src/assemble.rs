@@ -94,7 +94,8 @@ fn open_pair(tls: &Tls, problems: &Problems, now: UnixTime) -> Option<Arc<Certif
     if [&tls.certificate, &tls.key.path].iter().any(|path| path.as_os_str().is_empty()) {
         return None;
     }
-    match Certificates::open(&tls.certificate, &tls.key.path_now()) {
+    let key = at.noted("key", tls.key.find_now())?;
+    match Certificates::open(&tls.certificate, &key) {
         Ok(certificates) => {
             tell_of_validity(&at, &certificates, now);
             Some(certificates)

@@ -21,14 +21,11 @@ use precompute::{
     },
 };
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::{
     assemble::{Assembly, Opener},
-    config::{
-        Config,
-        keys::{self, Waiting},
-    },
+    config::{Config, keys},
     net::tls::Certificates,
     site::Site,
     tsa::clocks::Clocks,
@@ -79,6 +76,14 @@ impl Prepared {
             Self::Feed(change) => change.tenants(),
         }
     }
+
+    /// What of it waits for the next start, beside keys of the file, a line each.
+    fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Sources(..) => Vec::new(),
+            Self::Feed(change) => change.warnings.clone(),
+        }
+    }
 }
 
 impl Knowledge {
@@ -99,6 +104,14 @@ impl Knowledge {
                 Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings))
             }
             Self::Feed(handle) => Ok(Prepared::Feed(handle.prepare(assembly)?)),
+        }
+    }
+
+    /// What is wrong with sources now, a line for each. A replica has none.
+    fn source_faults(&self) -> Vec<String> {
+        match self {
+            Self::Sources(handle, _) => handle.source_faults(),
+            Self::Feed(_) => Vec::new(),
         }
     }
 
@@ -129,22 +142,20 @@ impl Reload {
         self.status.reopen_journal();
         let outcome = self.change(opens).await;
         match &outcome {
-            Ok(()) => info!(file = %self.opener.path().display(), "the configuration was read again"),
+            Ok(_) => info!(file = %self.opener.path().display(), "the configuration was read again"),
             Err(problem) => error!("{problem}; the configuration stays as it was"),
         }
-        self.status.reloaded(outcome.clone());
+        self.status.reloaded(outcome.as_ref().err().cloned());
         outcome
     }
 
-    async fn change(&self, opens: Opens) -> Result<(), String> {
+    async fn change(&self, opens: Opens) -> Verdict {
         let (opener, now) = (self.opener.clone(), UnixTime::now());
         // Keys are opened and tried, which takes time.
         let open = move || if opens == Opens::TheFile { opener.read(now) } else { opener.reopen(now) };
         let read = tokio::task::spawn_blocking(open);
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        for Waiting { key, in_use, in_file } in keys::waiting(&self.started_with, &config) {
-            warn!(key, in_use, in_file, "{}", keys::WAITS);
-        }
+        let mut warnings = keys::tell_waiting(keys::waiting(&self.started_with, &config));
         let Assembly { common: assembly, certificates } = assembly;
         for (_, tsa) in assembly.tsas() {
             // With the present lease; a changed one is used from the next start on.
@@ -153,6 +164,7 @@ impl Reload {
         let renewing = self.renewer.of(&assembly);
         let assembly = Arc::new(assembly);
         let prepared = self.knowledge.prepare(&assembly).await?;
+        warnings.extend(prepared.warnings());
         let tenants = Arc::clone(prepared.tenants());
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
@@ -179,6 +191,7 @@ impl Reload {
         }
         self.renewer.change(renewing);
         tokio::spawn(let_go(former));
-        Ok(())
+        warnings.extend(self.knowledge.source_faults());
+        Ok(warnings)
     }
 }

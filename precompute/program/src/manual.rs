@@ -35,6 +35,21 @@ pub struct Manual {
     pub see_also: &'static [&'static str],
 }
 
+/// The section with the command's usage. clap's own leaves out the values of options.
+fn synopsis(command: &Command) -> Roff {
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim();
+    let options = command.get_opts().filter(|option| !option.is_hide_set() && !option.is_required_set());
+    // Those that may stand in place of something else are there already.
+    let is_new = |option: &&clap::Arg| option.get_long().is_none_or(|long| !usage.contains(&format!("--{long}")));
+    let options: Vec<_> = options.filter(is_new).map(|option| format!("[{option}]")).collect();
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let rest = usage.strip_prefix(name).unwrap_or(usage).replace("[OPTIONS]", &options.join(" "));
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]).text([bold(name), roman(" "), roman(rest.trim())]);
+    roff
+}
+
 impl Manual {
     /// Writes `man/*.1` and `completions/{bash,zsh,fish}/*` below a directory, which is made. The error names it.
     pub fn write(self, dir: &Path) -> Result<(), Box<dyn Error>> {
@@ -98,7 +113,7 @@ impl Manual {
         // Names of pages and options are long: neither stretched nor hyphenated.
         out.write_all(b".ad l\n.nh\n")?;
         man.render_name_section(out)?;
-        man.render_synopsis_section(out)?;
+        synopsis(command).to_writer(out)?;
         man.render_description_section(out)?;
         man.render_options_section(out)?;
         if !below.is_empty() {

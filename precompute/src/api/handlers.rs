@@ -160,9 +160,10 @@ async fn look_up(
     let Some(found) = issuer.look_up(&serial) else {
         let detail = format!("no source and no push has listed {serial} of {}", issuer.name());
         let problem = Problem::new(Kind::NotListed, detail).with("serial", serial.to_string());
-        return Err(problem.with("issuer", issuers::reference(&issuer)));
+        let answered = issuers::answered_otherwise([&issuer], &api.tenants(), &serial, UnixTime::now());
+        return Err(problem.with("issuer", issuers::reference(&issuer)).with("answered", answered));
     };
-    Ok(json_of(&issuers::record(&issuer, &serial, &found)))
+    Ok(json_of(&issuers::record(&issuer, &api.tenants(), &serial, &found)))
 }
 
 async fn look_up_everywhere(
@@ -172,11 +173,15 @@ async fn look_up_everywhere(
 ) -> Result<Response, Problem> {
     let serial = read_serial(&serial, &uri)?;
     let ledgers = api.ledgers.all();
-    let found = ledgers.iter().filter_map(|issuer| Some(issuers::record(issuer, &serial, &issuer.look_up(&serial)?)));
+    let tenants = api.tenants();
+    let found =
+        ledgers.iter().filter_map(|issuer| Some(issuers::record(issuer, &tenants, &serial, &issuer.look_up(&serial)?)));
     let found: Vec<_> = found.collect();
     if found.is_empty() {
         let detail = format!("no source and no push has listed {serial} of any issuer");
-        return Err(Problem::new(Kind::NotListed, detail).with("serial", serial.to_string()));
+        let answered = issuers::answered_otherwise(ledgers.iter(), &tenants, &serial, UnixTime::now());
+        let problem = Problem::new(Kind::NotListed, detail).with("serial", serial.to_string());
+        return Err(problem.with("answered", answered));
     }
     Ok(json_of(&json!({ "serial": serial.to_string(), "certificates": found })))
 }

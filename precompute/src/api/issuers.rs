@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::problem::{Kind, Problem};
 use crate::{
-    issuer::under_revoked_ca,
+    issuer::{Answered, under_revoked_ca},
     ledger::{Ledger, Ledgers},
     pki::{Certificate, Serial, Status, UnixTime, hex, written},
     records::Found,
+    service::Tenants,
 };
 
 /// Issuers that a message names: as many as a person reads.
@@ -95,9 +96,9 @@ pub(super) fn description(issuer: &Ledger, certificate: Option<&Certificate>, no
     })
 }
 
-/// What is known of a certificate, in an answer: as relying parties are told it. Where its CA takes it along, its own status
-/// stands beside.
-pub(super) fn record(issuer: &Ledger, serial: &Serial, found: &Found) -> Value {
+/// What is known of a certificate, in an answer. Where its CA takes it along, its own status stands beside; and what is
+/// answered now if somebody asks, which may be something else.
+pub(super) fn record(issuer: &Ledger, tenants: &Tenants, serial: &Serial, found: &Found) -> Value {
     let time = |time: UnixTime| Value::from(time.to_string());
     let mut record = json!({
         "issuer": reference(issuer),
@@ -115,8 +116,33 @@ pub(super) fn record(issuer: &Ledger, serial: &Serial, found: &Found) -> Value {
     if let Some(since) = ca_revoked_since {
         record["ca_revoked_since"] = time(since);
         record["own_status"] = found.status.word().into();
+        if let Status::Revoked { time: since, reason } = found.status {
+            record["own_reason"] = reason.name().into();
+            record["own_revoked_since"] = time(since);
+        }
+    }
+    if let Some(active) = tenants.issuer(issuer.id()) {
+        let Answered { status, why } = active.answered(serial, UnixTime::now());
+        record["answered"] = status.into();
+        record["answered_why"] = why.into();
     }
     record
+}
+
+/// What is answered about a certificate that these issuers do not list, where that is not `unauthorized`: at most
+/// [`NAMED_MAX`] of them.
+pub(super) fn answered_otherwise<'l>(
+    ledgers: impl IntoIterator<Item = &'l Ledger>,
+    tenants: &Tenants,
+    serial: &Serial,
+    now: UnixTime,
+) -> Vec<Value> {
+    let answered = ledgers.into_iter().filter_map(|issuer| {
+        let Answered { status, why } = tenants.issuer(issuer.id())?.answered(serial, now);
+        let told = json!({ "issuer": reference(issuer), "answered": status, "answered_why": why });
+        (status != "unauthorized").then_some(told)
+    });
+    answered.take(NAMED_MAX).collect()
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ impl Reply {
 
 fn served_with(uploads: usize, idle_max: Duration) -> Served {
     let issuers = Issuers::of(&[("t", 1, "Root"), ("t", 2, "Sub")]);
-    let api = Api::with_bounds(issuers.ledgers.clone(), None, uploads, idle_max);
+    let tenants = watch::channel(Arc::default()).1;
+    let api = Api::with_bounds(issuers.ledgers.clone(), tenants, None, uploads, idle_max);
     let token = Some(ApiToken::of(TOKEN.as_bytes()));
     api.change(ApiSettings { token, ..ApiSettings::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -4,7 +4,14 @@
 
 mod files;
 
-use std::{ffi::OsStr, fs, io::ErrorKind, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs,
+    io::ErrorKind,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
@@ -129,10 +136,9 @@ impl AssembledFeed {
         credentials: Option<&OsStr>,
     ) -> Result<Option<WriterKey>, WriterKeyError> {
         let Some(file) = &config.key else { return Ok(None) };
-        let path = file.locate(credentials);
         let of_key = |problem: String| WriterKeyError { about: "key", problem };
-        let key = found(file, &path, "key").and_then(|()| read_writer_key(&path).map_err(|error| error.to_string()));
-        let key = key.map_err(of_key)?;
+        let path = found(file, credentials, "key").map_err(of_key)?;
+        let key = read_writer_key(&path).map_err(|error| of_key(error.to_string()))?;
         if !trusted.has(&key.public()) {
             let path = path.display();
             let problem = format!(
@@ -163,9 +169,8 @@ fn enough_standbys(config: &Feed, trusted: &Trusted, at: &At<'_>) -> Option<()> 
 fn server(config: &Feed, at: &At<'_>, credentials: Option<&OsStr>) -> Option<Server> {
     let login = |user: &Option<String>, file: &Option<SecretFile>, key, of| {
         let Some(file) = file else { return Some(Login { user: user.clone(), password: None }) };
-        let path = file.locate(credentials);
-        let password =
-            found(file, &path, "password").and_then(|()| read_password(&path, of).map_err(|error| error.to_string()));
+        let password = found(file, credentials, "password")
+            .and_then(|path| read_password(&path, of).map_err(|error| error.to_string()));
         at.noted(key, password).map(|password| Login { user: user.clone(), password: Some(password) })
     };
     let of_redis = login(&config.user, &config.password_file, "password_file", "Redis");
@@ -180,15 +185,15 @@ fn server(config: &Feed, at: &At<'_>, credentials: Option<&OsStr>) -> Option<Ser
     Some(Server { address: config.redis.clone(), login: of_redis?, sentinel_login: of_sentinels?, tls: tls? })
 }
 
-/// A mere word that names no file may be the secret itself.
-fn found(file: &SecretFile, path: &Path, secret: &str) -> Result<(), String> {
-    let is_missing = fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+/// Where the file is. A mere word that names no file may be the secret itself.
+fn found(file: &SecretFile, credentials: Option<&OsStr>, secret: &str) -> Result<PathBuf, String> {
+    let is_missing = fs::metadata(file.locate(credentials)).is_err_and(|error| error.kind() == ErrorKind::NotFound);
     if is_missing && file.is_mere_word() {
         return Err(format!(
             "names no file beside the configuration and no systemd credential, and is not shown, as it may be the {secret} itself; name the file with the {secret}"
         ));
     }
-    Ok(())
+    file.find(credentials).map_err(|error| error.to_string())
 }
 
 /// `of`: who wants it.

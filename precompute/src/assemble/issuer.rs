@@ -18,7 +18,7 @@ use crate::{
     publication::Published,
     renew::Renewing,
     signers::{OcspSigner, Signers},
-    source::check_crl_issuer,
+    source::{Form, check_crl_issuer},
 };
 
 /// A CA certificate for which answers are given.
@@ -211,9 +211,15 @@ impl<'a> Assembler<'a> {
                 "is of an issuer without `index` and `crl` here, so the tenant's `unlisted = \"good\"`, which is for issuers with only a CRL, does not apply: serial numbers that the feed does not list are `unauthorized`; set `unlisted` here, as the writer has it",
             );
         } else if is_left_out {
+            let has_index = config.sources.listings.iter().any(|listing| listing.form == Form::Database);
+            let key = match (has_index, &config.sources.sql) {
+                (true, _) => "index",
+                (false, Some(_)) => "sql",
+                (false, None) => "issued",
+            };
             at.warning(
-                "index",
-                "lists every certificate of this CA, so the tenant's `unlisted = \"good\"`, which is for its issuers with only a CRL, does not apply here: serial numbers that the index does not list are `unauthorized`; set `unlisted` here too",
+                key,
+                "lists every certificate of this CA, so the tenant's `unlisted = \"good\"`, which is for its issuers with only a CRL, does not apply here: serial numbers that it does not list are `unauthorized`; set `unlisted` here too",
             );
         }
         if issuer.is_silent_of_valid() {

@@ -38,7 +38,7 @@ impl Assembler<'_> {
         let at = self.at(&config.place);
         match &config.key {
             KeyConfig::File(file) => {
-                let path = file.path_now();
+                let path = at.noted("key", file.find_now())?;
                 let key = at.noted("key", SoftwareKey::from_file(&path))?;
                 let name = path.display().to_string();
                 let Some(algorithm) = config.algorithm else { return Some(SignerKey::File { key, name }) };

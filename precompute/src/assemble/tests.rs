@@ -267,7 +267,7 @@ fn keys_and_certificates_that_do_not_fit_are_told() {
         format!("version = 1\n[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"index.txt\"\nsigner = {{ {signer} }}\n")
     };
     refuses(&ca, &with_signer("key = \"leaf.key\""), &["issuer.signer.key: does not belong to the private key"]);
-    refuses(&ca, &with_signer("key = \"absent.key\""), &["absent.key: cannot be read"]);
+    refuses(&ca, &with_signer("key = \"absent.key\""), &["absent.key: does not exist"]);
     refuses(&ca, &with_signer("key = \"ca.pem\""), &["ca.pem: holds a certificate, not a private key; the two"]);
     fs::write(ca.path("empty.key"), "").unwrap();
     let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);

@@ -45,6 +45,8 @@ pub(super) struct ServedProblem {
     /// `None` for one that this version does not know.
     pub(super) kind: Option<Kind>,
     pub(super) detail: String,
+    /// Where the certificate is not listed: what is answered about it nevertheless, by issuer.
+    pub(super) answered: Vec<Value>,
 }
 
 impl ServedProblem {
@@ -52,7 +54,8 @@ impl ServedProblem {
     pub(super) fn of(value: &Value) -> Self {
         let text = |name: &str| value[name].as_str();
         let detail = text("detail").or_else(|| text("title")).unwrap_or("the service refused it, and did not say why");
-        Self { kind: text("type").and_then(Kind::of_type), detail: detail.to_owned() }
+        let answered = value["answered"].as_array().cloned().unwrap_or_default();
+        Self { kind: text("type").and_then(Kind::of_type), detail: detail.to_owned(), answered }
     }
 
     /// Whether the same request may succeed later.
@@ -89,18 +92,26 @@ impl fmt::Display for ServedIssuer {
 }
 
 impl Client {
-    /// For the service that runs with this configuration file. Nothing is asked yet.
+    /// For the service that runs with this configuration file, to do something that only the service can do. Nothing is
+    /// asked yet.
     pub(super) fn of(config: &Path) -> Result<Self, Box<dyn Error>> {
-        let Admin { listen, token_file, .. } = Admin::of(config)?;
-        let Some(file) = token_file else {
-            return Err(format!(
-                "{}: admin.token_file: is missing, so the running service takes no pushes; write a token into a file (`openssl rand -hex 32 > api.token; chmod 600 api.token`), name it under [admin] as `token_file`, and reload the service",
+        Self::of_api(config)?.ok_or_else(|| {
+            format!(
+                "{}: admin.token_file: is missing, so the running service cannot be asked, and takes no pushes; write a token into a file (`openssl rand -hex 32 > api.token; chmod 600 api.token`), name it under [admin] as `token_file`, and reload the service",
                 config.display()
             )
-            .into());
-        };
+            .into()
+        })
+    }
+
+    /// The same; `None` where there is no API, because the configuration names no token.
+    pub(super) fn of_api(config: &Path) -> Result<Option<Self>, Box<dyn Error>> {
+        let Admin { listen, token_file, .. } = Admin::of(config)?;
+        let Some(file) = token_file else { return Ok(None) };
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-        let token = read_token(&file.locate(credentials.as_deref()))
+        let token = file
+            .find(credentials.as_deref())
+            .and_then(|path| read_token(&path))
             .map_err(|error| format!("{}: admin.token_file: {error}", config.display()))?;
         let authorization = Zeroizing::new(format!("Bearer {}", &**token));
         let agent = Agent::config_builder()
@@ -112,7 +123,7 @@ impl Client {
             .timeout_global(Some(limits::CLIENT_ANSWER_MAX))
             .build()
             .new_agent();
-        Ok(Self { agent, address: listen, authorization, config: config.to_owned() })
+        Ok(Some(Self { agent, address: listen, authorization, config: config.to_owned() }))
     }
 
     fn url(&self, path: &str) -> String {

@@ -13,7 +13,7 @@ use std::{
 
 use axum::Router;
 use tokio::task::{JoinSet, spawn_blocking};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::{
     admin::{
@@ -23,10 +23,7 @@ use crate::{
     answers::Answers,
     api::{Api, ApiSettings},
     assemble::{self, Assembly, FeedFiles, Tokens},
-    config::{
-        Change, Config, ConfigError, Document, InUse, Problems,
-        keys::{self, Waiting},
-    },
+    config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
     feed::shelf,
     journal::{Identity, trail::Trail},
     pki::UnixTime,
@@ -131,7 +128,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::journal(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
-    let api = Api::new(service.ledgers(), publishing.as_ref());
+    let api = Api::new(service.ledgers(), service.tenants(), publishing.as_ref());
     api.change(api_settings);
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
@@ -183,7 +180,7 @@ impl Running<'_> {
             tasks.spawn(listener::serve(listener, shelf::router(publishing.directory()), Bounds::SNAPSHOTS));
         }
         service.spawn_tasks(&mut tasks);
-        let asked = reload_socket::listen(&config.state_dir, &mut tasks);
+        let asked = reload_socket::listen(&config.state_dir, &opener.path, &mut tasks);
         let reload = Arc::new(Reload {
             opener,
             started_with: config,
@@ -238,24 +235,22 @@ impl Reload {
             return outcome;
         }
         match &outcome {
-            Ok(()) => info!(file = %self.opener.path.display(), "the configuration was read again"),
+            Ok(_) => info!(file = %self.opener.path.display(), "the configuration was read again"),
             Err(problem) => error!("{problem}; the configuration stays as it was"),
         }
-        self.status.reloaded(outcome.clone());
+        self.status.reloaded(outcome.as_ref().err().cloned());
         outcome
     }
 
-    async fn change(&self, opens: Opens) -> Result<(), String> {
+    async fn change(&self, opens: Opens) -> Verdict {
         let opener = self.opener.clone();
         // Keys are opened and tried, which takes time.
         let open = move || if opens == Opens::TheFile { opener.read() } else { opener.reopen() };
         let read = spawn_blocking(open).await.map_err(|error| error.to_string())?;
         let (config, assembly) = read.map_err(|error| error.to_string())?;
-        for Waiting { key, in_use, in_file } in keys::waiting(&keys::KEYS, &self.started_with, &config) {
-            warn!(key, in_use, in_file, "{}", keys::WAITS);
-        }
+        let mut warnings = keys::tell_waiting(keys::waiting(&keys::KEYS, &self.started_with, &config));
         if let Some((in_use, feed)) = self.files.as_ref().zip(assembly.feed.as_ref()) {
-            in_use.warn_of_changes(&FeedFiles::of(feed));
+            warnings.extend(in_use.warn_of_changes(&FeedFiles::of(feed)));
         }
         let (api_settings, renewing) = (ApiSettings::of(&assembly), self.renewer.of(&assembly));
         let change = self.service.prepare(Arc::new(assembly)).await?;
@@ -265,6 +260,7 @@ impl Reload {
             self.opener.in_use.taken().iter().for_each(Change::tell);
         }
         self.renewer.change(renewing);
-        Ok(())
+        warnings.extend(self.service.source_faults());
+        Ok(warnings)
     }
 }

@@ -1,12 +1,13 @@
 //! `ostia-precompute status`, and `show` while the service runs: what is known of certificates.
 //!
-//! Purpose: asks the running service; where none answers, reads the book, and says so. Invariant: what the book says is
-//! never taken for what the service answers. It does not know how either keeps it.
+//! Purpose: asks the running service; where none answers, reads the book, and says so. Invariants: what the book says is
+//! never taken for what the service answers; and a certificate is looked up for those issuers alone that have signed it. It
+//! does not know how either keeps it.
 
 use std::{
     error::Error,
     io::{Write as _, stderr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use clap::{ArgGroup, Args};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     asked::Asked,
-    client::{Client, ClientError, choose, segment},
+    client::{Client, ClientError, ServedIssuer, choose, segment},
     read,
 };
 use crate::{
@@ -22,9 +23,9 @@ use crate::{
     book::Book,
     config::Config,
     issuer_id::IssuerId,
-    ocsp::CaRevoked,
+    ocsp::{CaRevoked, Policy, profile},
     output::{say, well, wrong},
-    pki::{Serial, certificates},
+    pki::{Certificate, Reason, Serial, UnixTime, certificates},
 };
 
 /// The certificates asked about.
@@ -38,14 +39,15 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
         let Self { asked } = self;
-        let mut wanted = asked.serials()?;
+        let mut wanted: Vec<_> = asked.serials()?.into_iter().map(Wanted::from).collect();
         for (path, certificate) in asked.certificate.iter().zip(asked.certificates()?) {
-            wanted.push(certificate.serial().ok_or_else(|| {
+            let serial = certificate.serial().ok_or_else(|| {
                 format!(
                     "{}: its serial number is 0, negative or longer than 20 bytes: no client can ask for it",
                     path.display()
                 )
-            })?);
+            })?;
+            wanted.push(Wanted { serial, of: Some((path.clone(), certificate)) });
         }
         let Asked { config, issuer, decimal, serials, .. } = asked;
         let hint = !decimal && serials.iter().any(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
@@ -54,6 +56,45 @@ impl Status {
                 format!("{error} (they were read as hexadecimal; `--decimal` reads them as decimal)").into()
             }
             _ => error,
+        })
+    }
+}
+
+/// A certificate that is asked about.
+pub(super) struct Wanted {
+    serial: Serial,
+    /// Its file and itself, where the command line names that.
+    of: Option<(PathBuf, Certificate)>,
+}
+
+impl From<Serial> for Wanted {
+    fn from(serial: Serial) -> Self {
+        Self { serial, of: None }
+    }
+}
+
+impl Wanted {
+    /// Those of these issuers that it may be of: all of them for a mere serial number, and for a certificate those that have
+    /// signed it, at least one. `named`: how the command line names them.
+    fn issuers<'i, I>(
+        &self,
+        issuers: &'i [I],
+        named: Option<&str>,
+        certificate_of: impl Fn(&I) -> Option<&Certificate>,
+    ) -> Result<Vec<&'i I>, String> {
+        let Some((path, certificate)) = &self.of else { return Ok(issuers.iter().collect()) };
+        let has_signed =
+            |issuer: &&I| certificate_of(issuer).is_some_and(|ca| certificate.verify_issued_by(ca).is_ok());
+        let signers: Vec<_> = issuers.iter().filter(has_signed).collect();
+        if !signers.is_empty() {
+            return Ok(signers);
+        }
+        let (path, by) = (path.display(), certificate.issuer());
+        Err(match named {
+            Some(named) => {
+                format!("{path}: the issuer {named} has not signed it; it names `{by}` as its issuer")
+            }
+            None => format!("{path}: no issuer of the configuration has signed it; it names `{by}` as its issuer"),
         })
     }
 }
@@ -74,9 +115,10 @@ impl std::fmt::Display for NotListed {
 impl Error for NotListed {}
 
 /// Prints what the running service knows; if none answers, what the book holds.
-pub(super) fn ask_or_read(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), Box<dyn Error>> {
-    let why = match Client::of(config) {
-        Ok(client) => match ask(&client, issuer, serials) {
+pub(super) fn ask_or_read(config: &Path, issuer: Option<&str>, wanted: &[Wanted]) -> Result<(), Box<dyn Error>> {
+    let why = match Client::of_api(config) {
+        Ok(None) => format!("{}: the service is not asked, since `admin.token_file` is missing", config.display()),
+        Ok(Some(client)) => match ask(&client, issuer, wanted) {
             Err(error) => match error.downcast::<ClientError>() {
                 Ok(error) if matches!(*error, ClientError::Silent(_)) => error.to_string(),
                 Ok(error) => return Err(error),
@@ -88,52 +130,99 @@ pub(super) fn ask_or_read(config: &Path, issuer: Option<&str>, serials: &[Serial
     };
     let _ = writeln!(stderr(), "{why}");
     let _ = writeln!(stderr(), "what follows is what the book holds, which a running service may be ahead of");
-    look(config, issuer, serials)
+    look(config, issuer, wanted)
 }
 
-fn ask(client: &Client, issuer: Option<&str>, serials: &[Serial]) -> Result<(), Box<dyn Error>> {
-    let issuer = match issuer {
-        Some(named) => Some(choose(&client.issuers()?, Some(named), &[])?.id.clone()),
-        None => None,
-    };
+fn ask(client: &Client, named: Option<&str>, wanted: &[Wanted]) -> Result<(), Box<dyn Error>> {
+    let is_needed = named.is_some() || wanted.iter().any(|wanted| wanted.of.is_some());
+    let all = if is_needed { client.issuers()? } else { Vec::new() };
+    let only = named.map(|named| choose(&all, Some(named), &[])).transpose()?;
+    let candidates = only.map_or(&*all, std::slice::from_ref);
+    let mut paths = Vec::new();
+    for wanted in wanted {
+        let serial = &wanted.serial;
+        if named.is_none() && wanted.of.is_none() {
+            paths.push(vec![format!("/v1/certificates/{serial}")]);
+            continue;
+        }
+        let issuers = wanted.issuers(candidates, named, |issuer| issuer.certificate.as_ref())?;
+        let path = |issuer: &ServedIssuer| format!("/v1/issuers/{}/certificates/{serial}", segment(&issuer.id));
+        paths.push(issuers.into_iter().map(path).collect());
+    }
     let mut unlisted = 0;
-    for serial in serials {
-        let path = match &issuer {
-            Some(id) => format!("/v1/issuers/{}/certificates/{serial}", segment(id)),
-            None => format!("/v1/certificates/{serial}"),
-        };
-        match client.get(&path) {
+    for (Wanted { serial, .. }, paths) in wanted.iter().zip(paths) {
+        unlisted += usize::from(!ask_of(client, serial, &paths)?);
+    }
+    finish(unlisted, wanted.len())
+}
+
+/// Prints what the service knows at these paths of a serial number. False if it is listed at none of them.
+fn ask_of(client: &Client, serial: &Serial, paths: &[String]) -> Result<bool, Box<dyn Error>> {
+    let (mut listed, mut otherwise) = (false, Vec::new());
+    for path in paths {
+        match client.get(path) {
             Ok(answer) => {
+                listed = true;
                 let several = answer["certificates"].as_array();
                 for record in several.map_or(std::slice::from_ref(&answer), Vec::as_slice) {
                     say(told(serial, record))?;
                 }
             }
             Err(ClientError::Refused(problem)) if problem.kind == Some(Kind::NotListed) => {
-                say(format_args!("{serial}: {}", wrong("not listed")))?;
-                unlisted += 1;
+                otherwise.extend(problem.answered);
             }
             Err(error) => return Err(error.into()),
         }
     }
-    finish(unlisted, serials.len())
+    if !listed {
+        let otherwise: String = otherwise.iter().map(|one| format!("; {}{}", full_name(one), answered(one))).collect();
+        say(format_args!("{serial}: {}{otherwise}", wrong("not listed")))?;
+    }
+    Ok(listed)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}
+
+fn full_name(record: &Value) -> String {
+    format!("{}/{}", text(&record["issuer"]["tenant"]), text(&record["issuer"]["name"]))
+}
+
+/// What is answered, and why.
+fn answered(record: &Value) -> String {
+    let why = record["answered_why"].as_str().map(|why| format!(" ({why})")).unwrap_or_default();
+    format!(" is answered `{}`{why}", text(&record["answered"]))
 }
 
 /// A record of the service in a line.
 fn told(serial: &Serial, record: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let status = match record["status"].as_str() {
         Some("revoked") => format!("revoked {} {}", text(&record["revoked_since"]), text(&record["reason"])),
         other => other.unwrap_or("?").to_owned(),
     };
     let with_its_ca = match record["ca_revoked_since"].as_str() {
-        Some(since) => format!(" (its CA is revoked since {since}; by itself it is {})", text(&record["own_status"])),
+        Some(since) => format!(" (its CA is revoked since {since}; by itself it is {})", own_status(record)),
         None => String::new(),
     };
     let end = record["not_after"].as_str().unwrap_or("an unknown time");
-    let issuer = &record["issuer"];
-    let (tenant, name, origin) = (text(&issuer["tenant"]), text(&issuer["name"]), text(&record["origin"]));
-    format!("{serial} {tenant}/{name}: {}{with_its_ca}, valid until {end}, said by {}", painted(&status), by(&origin))
+    // A service of before does not say it.
+    let differs = record["answered"].as_str().is_some_and(|answered| answered != text(&record["status"]));
+    let (status, otherwise) = match differs {
+        true => (wrong(&status).to_string(), format!(", but{}", answered(record))),
+        false => (painted(&status), String::new()),
+    };
+    let (name, by) = (full_name(record), by(text(&record["origin"])));
+    format!("{serial} {name}: {status}{with_its_ca}{otherwise}, valid until {end}, said by {by}")
+}
+
+/// The status of its own of a certificate whose CA is revoked.
+fn own_status(record: &Value) -> String {
+    match (record["own_reason"].as_str(), record["own_revoked_since"].as_str()) {
+        (Some(reason), Some(since)) if reason == Reason::CertificateHold.name() => format!("on hold since {since}"),
+        (Some(reason), Some(since)) => format!("revoked {since} {reason}"),
+        _ => text(&record["own_status"]).to_owned(),
+    }
 }
 
 /// A status in its colour.
@@ -156,14 +245,15 @@ fn finish(unlisted: usize, of: usize) -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints what the book holds, which may belong to another process.
-fn look(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), Box<dyn Error>> {
+fn look(config: &Path, named: Option<&str>, wanted: &[Wanted]) -> Result<(), Box<dyn Error>> {
     let config = read(config)?.finish()?;
-    let issuers = issuers(&config)?;
-    let wanted: Vec<_> =
-        issuers.iter().filter(|(id, name)| issuer.is_none_or(|named| means(id, name, named))).collect();
-    if wanted.is_empty() {
-        return Err(format!("--issuer {} names no issuer of the configuration", issuer.unwrap_or_default()).into());
+    let mut candidates = opened(&config)?;
+    candidates.retain(|issuer| named.is_none_or(|named| means(&issuer.id, &issuer.name, named)));
+    if candidates.is_empty() {
+        return Err(format!("--issuer {} names no issuer of the configuration", named.unwrap_or_default()).into());
     }
+    let of_each = wanted.iter().map(|wanted| wanted.issuers(&candidates, named, |issuer| Some(&issuer.certificate)));
+    let of_each: Vec<_> = of_each.collect::<Result<_, _>>()?;
     let Some(mut book) = Book::look(&config.state_dir)? else {
         return Err(
             format!("{}: holds no book yet: nothing was read or pushed so far", config.state_dir.display()).into()
@@ -174,36 +264,52 @@ fn look(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), B
         let _ =
             writeln!(stderr(), "whether a CA is revoked with all its certificates (`ca_revoked`) does not stand there");
     }
-    let mut unlisted = 0;
-    for serial in serials {
+    let (mut unlisted, now) = (0, UnixTime::now());
+    for (Wanted { serial, .. }, issuers) in wanted.iter().zip(of_each) {
         let mut listed = false;
-        for (id, name) in &wanted {
+        for Opened { id, name, policy, .. } in issuers {
             let Some((record, origin)) = book.get(id, serial)? else { continue };
             listed = true;
             let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
-            let (tenant, status, by) = (id.tenant(), record.status, by(&origin.to_string()).to_owned());
-            let status = painted(&status.to_string());
-            say(format_args!("{serial} {tenant}/{name}: {status}, valid until {end}, said by {by}"))?;
+            let (tenant, status, by) = (id.tenant(), record.status.to_string(), by(&origin.to_string()).to_owned());
+            let (status, expired) = match profile::has_expired(policy, record.not_after, now) {
+                true => (wrong(&status).to_string(), ", but expired: a service answers `unauthorized`"),
+                false => (painted(&status), ""),
+            };
+            say(format_args!("{serial} {tenant}/{name}: {status}{expired}, valid until {end}, said by {by}"))?;
         }
         if !listed {
             say(format_args!("{serial}: {}", wrong("not listed")))?;
             unlisted += 1;
         }
     }
-    finish(unlisted, serials.len())
+    finish(unlisted, wanted.len())
 }
 
-/// The issuers of a configuration with their names. Only certificates are opened, and no keys.
-pub(super) fn issuers(config: &Config) -> Result<Vec<(IssuerId, String)>, Box<dyn Error>> {
+/// An issuer of a configuration.
+struct Opened {
+    id: IssuerId,
+    name: String,
+    certificate: Certificate,
+    policy: Policy,
+}
+
+fn opened(config: &Config) -> Result<Vec<Opened>, Box<dyn Error>> {
     let mut issuers = Vec::new();
     for tenant in &config.tenants {
         for issuer in &tenant.issuers {
             let certificate = certificates(&issuer.certificate)?.remove(0);
             let name = issuer.name.clone().unwrap_or_else(|| certificate.subject());
-            issuers.push((IssuerId::of(&tenant.name, &certificate), name));
+            let (id, policy) = (IssuerId::of(&tenant.name, &certificate), tenant.policy_of(issuer));
+            issuers.push(Opened { id, name, certificate, policy });
         }
     }
     Ok(issuers)
+}
+
+/// The issuers of a configuration with their names. Only certificates are opened, and no keys.
+pub(super) fn issuers(config: &Config) -> Result<Vec<(IssuerId, String)>, Box<dyn Error>> {
+    Ok(opened(config)?.into_iter().map(|issuer| (issuer.id, issuer.name)).collect())
 }
 
 /// Whether a text of the command line means this issuer.

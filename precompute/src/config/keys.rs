@@ -3,7 +3,12 @@
 //! One table for two uses: reporting what a reload cannot use before the next start, and writing a file. Programs have
 //! tables of their own for their sections. It does not know tenants, which a reload changes as a whole.
 
-use std::{fmt::Display, time::Duration};
+use std::{
+    fmt::{self, Display},
+    time::Duration,
+};
+
+use tracing::warn;
 
 use super::{Config, Feed, in_words, quoted};
 
@@ -107,8 +112,26 @@ pub struct Waiting {
     pub in_file: String,
 }
 
+impl fmt::Display for Waiting {
+    /// As whoever asks for a reload is told.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, in_use, in_file } = self;
+        write!(f, "{key}: {WAITS}; in use is {in_use}, in the file is {in_file}")
+    }
+}
+
 /// What is said of such a key.
-pub const WAITS: &str = "this key has changed in the file; it takes effect at the next start";
+const WAITS: &str = "this key has changed in the file; it takes effect at the next start";
+
+/// Has the log say it, and returns it, a line each.
+pub fn tell_waiting(waiting: Vec<Waiting>) -> Vec<String> {
+    let told = waiting.iter().map(|waiting| {
+        let Waiting { key, in_use, in_file } = waiting;
+        warn!(key, in_use, in_file, "{WAITS}");
+        waiting.to_string()
+    });
+    told.collect()
+}
 
 /// Those of `keys` whose changed values are used from the next start on.
 pub fn waiting<C>(keys: &[ConfigKey<C>], in_use: &C, in_file: &C) -> Vec<Waiting> {

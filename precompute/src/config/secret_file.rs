@@ -1,7 +1,7 @@
 //! A file with a secret, as the configuration names it: by its path, or by a mere name, which may be that of a systemd
 //! credential: see [`secret_place`].
 //!
-//! Invariant: a value that may be the secret itself is refused and not shown. No file is opened here.
+//! Invariant: a value that may be the secret itself is refused and not shown. No file is opened here, and some are looked for.
 
 use std::{
     ffi::OsStr,
@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::Section;
-use crate::{limits, pki::secret_place};
+use crate::{
+    limits,
+    pki::{FileError, find_secret, secret_place},
+};
 
 /// A file with a secret.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -26,9 +29,19 @@ impl SecretFile {
         secret_place(&self.written, &self.path, credentials)
     }
 
+    /// The same where it has to be there: a mere name that is at none of its places is an error.
+    pub fn find(&self, credentials: Option<&OsStr>) -> Result<PathBuf, FileError> {
+        find_secret(&self.written, &self.path, credentials)
+    }
+
     /// Where it is for this process.
     pub fn path_now(&self) -> PathBuf {
         self.locate(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+    }
+
+    /// The same where it has to be there.
+    pub fn find_now(&self) -> Result<PathBuf, FileError> {
+        self.find(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
     }
 
     /// Whether the value is a mere word. Then it may be the secret itself, and if there is no such file, nobody shows it.

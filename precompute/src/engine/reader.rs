@@ -290,8 +290,12 @@ impl SourceReader {
         self.note_stamps();
     }
 
-    /// Has the book note what the index looks like, once it has everything that the index says.
+    /// Has the book note what the index looks like, once it has everything that the index says, and nothing else.
     fn note_stamps(&mut self) {
+        // A start that does not read could not say what the sources take back.
+        if self.handover.health().is_some_and(|health| health.report().contradictions > 0) {
+            return;
+        }
         let Some(listing) = self.issuer.sources.listing_alone() else { return };
         let is_settled = |mark: &&Mark| mark.still_matches(&listing.path, listing.form);
         let news = self.mark.as_ref().filter(|mark| !self.waits && self.saved.as_ref() != Some(*mark));

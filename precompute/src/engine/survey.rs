@@ -4,35 +4,34 @@
 //! not know how the findings are shown.
 
 mod beside;
+mod known;
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     fmt::Display,
-    path::Path,
     sync::{Mutex, PoisonError},
     thread,
 };
 
 use tracing::warn;
 
+use self::known::{Known, Look};
 use super::{
     EngineError, Faults, FollowedIssuer,
     compare::{self, Comparison},
-    predecessor::{Forgotten, Predecessor},
+    predecessor::Forgotten,
     progress::Progress,
 };
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
-    book::{Book, BookReader, Lineage},
     feeder::{self, Problem, Spec, Trial},
-    issuer_id::IssuerId,
     ledger::reconcile::{self, FINAL, strictness},
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
     publication::Publication,
     records::{Details, Records, Stated},
-    source::{CrlMarks, SourceError},
-    state_dir::{StateError, file_system},
+    source::SourceError,
+    state_dir::file_system,
 };
 
 /// What was read of one issuer.
@@ -44,13 +43,16 @@ pub struct Survey {
     pub doubts: Vec<String>,
     /// What the names of its published CRLs have behind that of the issuer.
     pub published: Vec<String>,
+    /// What a start would have of the certificates of CAs that are configured, as far as it lists them.
+    pub cas: Vec<(Serial, Status)>,
 }
 
 /// Reads the sources of every issuer, and what the book has of it, also while a service runs. Returns the tenant, the
 /// issuer, and the findings or why a start would be refused.
 pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
-    let mut look = Look { state_dir: &config.state_dir, configured, open: None };
+    let cas = config.issuers().filter_map(|(_, issuer)| issuer.certificate.serial()).collect();
+    let mut look = Look::at(&config.state_dir, configured, cas);
     let mut trials = try_all(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer).named()).collect(), now);
     let mut survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
         let mut followed = FollowedIssuer::new(issuer);
@@ -58,7 +60,7 @@ pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<S
         let outcome = look.known(&issuer.id).map_err(EngineError::Book).and_then(|known| {
             // The files are there for as long as they are looked at.
             let _files = followed.as_tried(tried)?;
-            survey_one(&followed, issuer, &known, now)
+            survey_one(&followed, issuer, &known, look.cas(), now)
         });
         (tenant.name.clone(), issuer.name.clone(), outcome)
     };
@@ -123,6 +125,7 @@ fn survey_one(
     followed: &FollowedIssuer,
     issuer: &AssembledIssuer,
     known: &Known,
+    cas: &BTreeSet<Serial>,
     now: UnixTime,
 ) -> Result<Survey, EngineError> {
     let details = Details::default();
@@ -170,12 +173,27 @@ fn survey_one(
             listed: comparison.listed,
             doubts: doubts(&comparison, issuer, now)
                 .into_iter()
+                .chain(taken_back(&comparison, known))
                 .chain(of_hashes(&comparison, followed, &details))
                 .chain(elsewhere(issuer))
                 .collect(),
+            cas: known.with_sources(&comparison, cas),
             published: suffixes(comparison),
         }),
     }
+}
+
+/// Certificates that the sources list as not revoked, and whose final revocation the book has from a source.
+fn taken_back(read: &Comparison, known: &Known) -> Option<String> {
+    let mut taken_back = read.changes.iter().filter(|said| {
+        let is_milder = said.record().is_some_and(|record| strictness(record.status) < FINAL);
+        is_milder && known.revoked.contains(&said.serial) && !known.by_push.contains(&said.serial)
+    });
+    let first = taken_back.next()?.serial;
+    Some(format!(
+        "the sources take back {} revocations, which stay (the first is {first}): a final revocation is never taken back; see whether an old copy of a source, or another CA's, is named",
+        1 + taken_back.count()
+    ))
 }
 
 /// Sources on the disks of other machines.
@@ -213,83 +231,6 @@ fn suffixes(comparison: Comparison) -> Vec<String> {
     publication.take(accepted, is_whole);
     let crls = publication.crls();
     crls.iter().map(|crl| crl.suffix.clone()).collect()
-}
-
-/// What the book has of an issuer.
-#[derive(Default)]
-struct Known {
-    /// The finally revoked serials.
-    revoked: BTreeSet<Serial>,
-    /// Which CRLs were taken.
-    crl_marks: CrlMarks,
-    predecessors: Vec<Predecessor>,
-}
-
-/// The book, which a service may be writing. It is opened once for all issuers, and again only if what was read is
-/// inconsistent.
-struct Look<'a> {
-    state_dir: &'a Path,
-    configured: HashSet<IssuerId>,
-    /// `None` before it is opened, and after an inconsistent read.
-    open: Option<Opened>,
-}
-
-enum Opened {
-    /// There is no book.
-    Nothing,
-    Book(Box<Book>, Lineage),
-}
-
-impl Look<'_> {
-    /// What the book has of an issuer. Also checks that it is whole.
-    fn known(&mut self, id: &IssuerId) -> Result<Known, StateError> {
-        for _ in 1..limits::BOOK_LOOKS_MAX {
-            match self.look(id) {
-                // While a service writes, a read can see half of a write.
-                Err(error) if error.is_damage() => thread::sleep(limits::BOOK_LOOK_PAUSE),
-                other => return other,
-            }
-        }
-        self.look(id)
-    }
-
-    fn look(&mut self, id: &IssuerId) -> Result<Known, StateError> {
-        let mut opened = match self.open.take() {
-            Some(opened) => opened,
-            None => match Book::look(self.state_dir)? {
-                None => Opened::Nothing,
-                Some(mut book) => {
-                    let lineage = book.lineage()?;
-                    Opened::Book(Box::new(book), lineage)
-                }
-            },
-        };
-        let known = match &mut opened {
-            Opened::Nothing => Known::default(),
-            Opened::Book(book, lineage) => Known::load(&book.reader()?, id, lineage, &self.configured)?,
-        };
-        self.open = Some(opened);
-        Ok(known)
-    }
-}
-
-impl Known {
-    fn load(
-        book: &BookReader,
-        id: &IssuerId,
-        lineage: &Lineage,
-        configured: &HashSet<IssuerId>,
-    ) -> Result<Self, StateError> {
-        let mut revoked = BTreeSet::new();
-        let held = book.load(id, |serial, record, _| {
-            if strictness(record.status) == FINAL {
-                revoked.insert(serial);
-            }
-        })?;
-        let predecessors = Predecessor::all(book, id, lineage, configured)?;
-        let crl_marks = if held.known { held.crl_marks } else { Predecessor::crl_marks(&predecessors) };
-        Ok(Self { revoked, crl_marks, predecessors })
-    }
 }
 
 fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<String> {

@@ -38,7 +38,8 @@ fn open(book: &Arc<SharedBook>, issuer: FollowedIssuer) -> SourceReader {
     let opened = Ledger::open(&issuer.id, &issuer.name, book, &saver).unwrap();
     opened.ledger.serve(&issuer.name);
     let state_dir = book.lock().state_dir().to_owned();
-    let mut reader = SourceReader::new(issuer, opened.ledger, false, opened.verified, Vec::new(), &state_dir);
+    let mut reader = SourceReader::new(issuer, opened.ledger, false, opened.verified, Vec::new(), &state_dir)
+        .with_stamps(opened.stamps.as_deref());
     reader.removal_delay = Duration::ZERO;
     reader
 }

@@ -62,6 +62,15 @@ impl OwnRecord {
     }
 }
 
+/// Since when all certificates of a CA are revoked with it, under this policy and with this record of its own certificate.
+pub fn ca_revoked_since(policy: CaRevoked, own: Option<&OwnRecord>) -> Option<UnixTime> {
+    match policy {
+        CaRevoked::ItAlone => None,
+        CaRevoked::All => own.and_then(OwnRecord::revoked_since),
+        CaRevoked::AllSince(since) => Some(since),
+    }
+}
+
 /// What is said of a record under a CA that is revoked since then.
 pub(crate) fn under_revoked_ca(found: Found, since: UnixTime) -> Found {
     match found.status {
@@ -101,11 +110,7 @@ impl ActiveIssuer {
 
     /// Notes whether its own certificate is revoked now, if that matters. True if it has not been noted before.
     pub fn note_revoked_ca(&self) -> bool {
-        let since = match self.policy.ca_revoked {
-            CaRevoked::ItAlone => None,
-            CaRevoked::All => self.own.as_ref().and_then(OwnRecord::revoked_since),
-            CaRevoked::AllSince(since) => Some(since),
-        };
+        let since = ca_revoked_since(self.policy.ca_revoked, self.own.as_ref());
         // Zero is none: a time of 1970 is a second later.
         since.is_some_and(|since| self.revoked_ca.swap(since.0.max(1), Relaxed) == 0)
     }

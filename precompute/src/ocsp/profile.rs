@@ -110,7 +110,7 @@ pub fn statement(policy: &Policy, found: Option<Found>, now: UnixTime) -> Result
         };
         return Ok(Statement { state: None, status, extended_revoke });
     };
-    if found.not_after.is_some_and(|end| end.after(policy.retain_expired) < now) {
+    if has_expired(policy, found.not_after, now) {
         return Err(OcspError::Unauthorized);
     }
     let status = match found.status {
@@ -118,6 +118,11 @@ pub fn statement(policy: &Policy, found: Option<Found>, now: UnixTime) -> Result
         Status::Revoked { time, reason } => CertStatus::Revoked { time, reason },
     };
     Ok(Statement { state: Some(found.state), status, extended_revoke: false })
+}
+
+/// Whether a certificate that is valid until then is not answered for any more.
+pub fn has_expired(policy: &Policy, not_after: Option<UnixTime>, now: UnixTime) -> bool {
+    not_after.is_some_and(|end| end.after(policy.retain_expired) < now)
 }
 
 /// The SingleResponse of a statement. It has an archive cutoff if the policy wants one and the certificate is listed:

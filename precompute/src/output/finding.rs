@@ -76,6 +76,18 @@ impl Finding {
         Self { severity, place, message, remedy, line }
     }
 
+    /// The same with the whole path of its file: a program that reads it may be elsewhere.
+    #[must_use]
+    pub fn with_whole_path(mut self) -> Self {
+        let whole = |file: String| match std::path::absolute(&file) {
+            // What was fetched has a URL.
+            Ok(path) if !file.contains("://") => path.display().to_string(),
+            _ => file,
+        };
+        self.place.file = self.place.file.map(whole);
+        self
+    }
+
     /// An error of which nothing is known but its text.
     pub fn error(text: String) -> Self {
         Self::new(Severity::Error, Where::default(), &text, text.clone())
@@ -104,6 +116,17 @@ mod tests {
             let read = Where::parse(place);
             assert_eq!((read.file.as_deref(), read.line, read.key.as_deref()), (file, line, key), "{place}");
         }
+    }
+
+    #[test]
+    fn a_file_gets_its_whole_path_and_nothing_else_does() {
+        let whole = |file: &str| {
+            let place = Where { file: Some(file.into()), ..Where::default() };
+            Finding::new(Severity::Error, place, "", String::new()).with_whole_path().place.file.unwrap()
+        };
+        assert_eq!(whole("a.toml"), std::env::current_dir().unwrap().join("a.toml").display().to_string());
+        assert_eq!(whole("/a/b.toml"), "/a/b.toml");
+        assert_eq!(whole("http://a/b.crl"), "http://a/b.crl");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,10 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::{Certificate, elements::Elements, pem, wrapped};
-use crate::{limits, output::may_be_secret};
+use crate::{
+    limits,
+    output::{may_be_secret, nearest},
+};
 
 /// Why a file was refused; always names the file.
 #[derive(Debug)]
@@ -89,10 +92,12 @@ impl Secret {
         let fail = |problem: String| FileError::new(path, problem);
         let unreadable = |error: io::Error| fail(format!("cannot be read: {error}{}", remedy(&error)));
         let mut file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+        let metadata = file.metadata().map_err(unreadable)?;
+        let mode = metadata.permissions().mode() & 0o7777;
         let exposed = (mode & 0o027 != 0).then(|| {
+            let right = if is_for_a_group(path, &metadata) { "640" } else { "600" };
             fail(format!(
-                "holds {what} and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
+                "holds {what} and has mode {mode:04o}, which lets others use it; run: chmod {right} {}",
                 path.display()
             ))
         });
@@ -111,6 +116,20 @@ impl Secret {
         content.truncate(length);
         Ok(Self { content, exposed })
     }
+}
+
+/// Whether a file is read by its group: it is in a directory that gives its files to its group, as `/etc/ostia/keys` of the
+/// package, or it is another user's, and this process belongs to its group.
+fn is_for_a_group(path: &Path, metadata: &fs::Metadata) -> bool {
+    const SETGID: u32 = 0o2000;
+    let directory = path.parent().and_then(|directory| fs::metadata(directory).ok());
+    let is_given = directory.is_some_and(|directory| directory.permissions().mode() & SETGID != 0);
+    let group = metadata.gid();
+    let is_member = || {
+        let others = rustix::process::getgroups().unwrap_or_default();
+        rustix::process::getegid().as_raw() == group || others.iter().any(|other| other.as_raw() == group)
+    };
+    is_given || metadata.uid() != rustix::process::geteuid().as_raw() && is_member()
 }
 
 impl fmt::Debug for Secret {
@@ -144,6 +163,36 @@ pub fn secret_place(written: &str, beside: &Path, credentials: Option<&OsStr>) -
     let credential = credential.filter(is_there);
     let elsewhere = credential.or_else(|| if beside.exists() { None } else { among_keys().filter(is_there) });
     elsewhere.unwrap_or_else(|| beside.to_owned())
+}
+
+/// The same where the file has to be there. A mere name that is at none of the places is an error that names all of them, and
+/// the name there that was probably meant; what is wrong with a path, its reader says.
+pub fn find_secret(written: &str, beside: &Path, credentials: Option<&OsStr>) -> Result<PathBuf, FileError> {
+    let place = secret_place(written, beside, credentials);
+    let is_absent = fs::metadata(&place).is_err_and(|error| is_absence(&error));
+    let (true, false, Some(directory)) = (is_absent, written.contains('/'), beside.parent()) else { return Ok(place) };
+    let keys = directory.join(KEYS);
+    let credentials = credentials.map(Path::new);
+    let of_service = match credentials {
+        Some(directory) => format!("among the credentials of the service ({})", directory.display()),
+        None => "among systemd credentials ($CREDENTIALS_DIRECTORY is not set here)".to_owned(),
+    };
+    let meant = credentials.into_iter().chain([directory, &keys]).find_map(|directory| similar(written, directory));
+    let meant = meant.map(|path| format!("; {} is there: did you mean that?", path.display())).unwrap_or_default();
+    Err(FileError::new(
+        beside,
+        format_args!(
+            "does not exist, and no file of this name is in {} or {of_service}; put it into {0}, readable by the service alone (mode 0600, or 0640 and its group){meant}",
+            keys.display()
+        ),
+    ))
+}
+
+/// The file of a directory whose name is nearest to this one.
+fn similar(written: &str, directory: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?.take(limits::NAMES_LOOKED_AT_MAX);
+    let names: Vec<_> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    nearest(written, names.iter().map(String::as_str)).map(|name| directory.join(name))
 }
 
 fn is_absence(error: &io::Error) -> bool {
@@ -260,6 +309,43 @@ mod tests {
             let beside = at("etc").join(written);
             assert_eq!(secret_place(written, &beside, None), at(by_hand), "{written}");
             assert_eq!(secret_place(written, &beside, Some(credentials.as_os_str())), at(in_service), "{written}");
+        }
+    }
+    #[test]
+    fn a_mere_name_that_is_nowhere_names_all_places_and_the_nearest_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        fs::create_dir_all(at("keys")).unwrap();
+        fs::write(at("keys/ocsp.key"), "").unwrap();
+        let find = |written: &str, credentials: Option<&OsStr>| {
+            find_secret(written, &at(written), credentials).map_err(|error| error.to_string())
+        };
+        assert_eq!(find("ocsp.key", None), Ok(at("keys/ocsp.key")));
+        assert_eq!(find("keys/absent", None), Ok(at("keys/absent")), "of a path its reader tells");
+        let shown = |path: &str| at(path).display().to_string();
+        let told = find("ocsp.kye", None).unwrap_err();
+        for words in [
+            format!("{}: does not exist", shown("ocsp.kye")),
+            format!("is in {} or among systemd credentials", shown("keys")),
+            format!("; {} is there: did you mean that?", shown("keys/ocsp.key")),
+        ] {
+            assert!(told.contains(&words), "no `{words}` in: {told}");
+        }
+        let credentials = at("credentials");
+        let told = find("another.pem", Some(credentials.as_os_str())).unwrap_err();
+        assert!(told.contains(&shown("credentials")) && !told.contains("did you mean"), "{told}");
+    }
+
+    #[test]
+    fn the_mode_that_is_told_leaves_the_file_to_who_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        for (of_directory, remedy) in [(0o700, "run: chmod 600 "), (0o2750, "run: chmod 640 ")] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(of_directory)).unwrap();
+            let told = read_secret(&path, "a key", 100).unwrap_err().to_string();
+            assert!(told.contains(remedy), "{of_directory:o}: {told}");
         }
     }
 }

@@ -33,10 +33,20 @@ pub(crate) fn wrapping(path: &Path, content: &[u8], sections: &[Section]) -> Opt
     if within.starts_with(SIGNED_DATA) {
         openssl("PKCS#7 in DER", "pkcs7 -inform DER -print_certs")
     } else if within.starts_with(PFX) {
-        openssl("a PKCS#12 store", "pkcs12 -nokeys")
+        openssl("a PKCS#12 store", &format!("pkcs12{} -nokeys", pkcs12_option(content)))
     } else {
         None
     }
+}
+
+/// What `openssl pkcs12` of OpenSSL 3 needs to read a store that is encrypted with RC4 or RC2, as older versions and Windows
+/// write them (RFC 7292 appendix C).
+pub(crate) fn pkcs12_option(content: &[u8]) -> &'static str {
+    /// pkcs-12PbeIds, with the length of the identifiers below it.
+    const PBE: &[u8] = b"\x06\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01";
+    const RC4_OR_RC2: [u8; 4] = [1, 2, 5, 6];
+    let mut schemes = memchr::memmem::find_iter(content, PBE).filter_map(|place| content.get(place + PBE.len()));
+    if schemes.any(|scheme| RC4_OR_RC2.contains(scheme)) { " -legacy" } else { "" }
 }
 
 /// What a SEQUENCE begins with, whatever the form of its length: openssl and Windows write definite ones, Java and Mozilla
@@ -51,6 +61,14 @@ fn inside_of_sequence(content: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_of_before_needs_an_option() {
+        let store = |scheme: &[u8]| [b"\x30\x82\x06\x0a\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x01", scheme].concat();
+        for (scheme, option) in [(&b"\x06"[..], " -legacy"), (b"\x01", " -legacy"), (b"\x03", ""), (b"", "")] {
+            assert_eq!(pkcs12_option(&store(scheme)), option, "{scheme:?}");
+        }
+    }
 
     #[test]
     fn wrappings_are_known_by_how_they_begin() {

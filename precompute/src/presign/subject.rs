@@ -213,9 +213,7 @@ impl Subject {
         spread: u32,
     ) -> Option<(Draft, Vec<u8>)> {
         // What is too old to be served is not signed ahead.
-        if self.issuer.state.health.is_stale(now, self.issuer.policy.stale_after) {
-            return None;
-        }
+        self.issuer.may_be_signed(now).ok()?;
         let statement = statement(&self.issuer.policy, Some(found), now).ok()?;
         let times = self.times(form, now, spread)?;
         let carried = self.issuer.carried(serial, &statement).ok()?;

@@ -1,5 +1,6 @@
 //! Passes over a real CA's records with real keys, interrupted, disturbed and begun again.
 
+mod answered;
 mod carried;
 mod following;
 mod received;

@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use super::Tenants;
 use crate::{
     assemble::Assembly,
-    engine::{Engine, Prepared},
+    engine::{Engine, FetchReport, Prepared},
     limits,
     presign::Presigner,
 };
@@ -81,6 +81,18 @@ impl Handle {
     pub(super) fn signs_ahead(&self, signs: bool) {
         self.signs.store(signs, Relaxed);
         self.sign();
+    }
+
+    /// What is wrong with sources now, a line for each.
+    pub fn source_faults(&self) -> Vec<String> {
+        let tenants = Arc::clone(&self.tenants.borrow());
+        let faults = tenants.issuers().flat_map(|(tenant, issuer)| {
+            let report = issuer.state.health.report();
+            let lines: Vec<_> =
+                report.fault.into_iter().chain(report.fetches.iter().filter_map(FetchReport::complaint)).collect();
+            lines.into_iter().map(move |line| format!("{tenant}/{}: {line}", issuer.name))
+        });
+        faults.collect()
     }
 
     fn sign(&self) {

@@ -105,6 +105,8 @@ pub struct FeedHandle {
 pub struct FeedChange {
     tenants: Arc<Tenants>,
     added: Vec<(IssuerState, RecordsWriter)>,
+    /// What of it waits for the next start, a line each.
+    pub warnings: Vec<String>,
 }
 
 impl Following {
@@ -220,7 +222,8 @@ impl FeedChange {
 impl FeedHandle {
     /// Makes tenants of a configuration: issuers that are here keep what is known of them. The error is for the user.
     pub fn prepare(&self, assembly: &Assembly) -> Result<FeedChange, String> {
-        assembly.feed.iter().for_each(|feed| self.files.warn_of_changes(&FeedFiles::of(feed)));
+        let now = assembly.feed.iter().map(FeedFiles::of);
+        let warnings = now.flat_map(|now| self.files.warn_of_changes(&now)).collect();
         let former = Arc::clone(&self.tenants.borrow());
         let mut added = Vec::new();
         let state = |id: &crate::issuer_id::IssuerId| {
@@ -233,11 +236,11 @@ impl FeedHandle {
         };
         let states: States = assembly.issuers().map(|(_, issuer)| &issuer.id).map(state).collect();
         let tenants = Tenants::new(assembly, &states, Some(&former)).map_err(|error| error.to_string())?;
-        Ok(FeedChange { tenants: Arc::new(tenants), added })
+        Ok(FeedChange { tenants: Arc::new(tenants), added, warnings })
     }
 
     /// Switches to what was prepared.
-    pub async fn adopt(&self, FeedChange { tenants, added }: FeedChange) -> Result<(), String> {
+    pub async fn adopt(&self, FeedChange { tenants, added, .. }: FeedChange) -> Result<(), String> {
         let issuers = tenants.issuers().map(|(_, issuer)| Issuer::from(issuer.id())).collect();
         let received = Received::new(&self.answers, tenants.issuers().map(|(_, issuer)| issuer), &self.so_far);
         let (adopted, told) = oneshot::channel();

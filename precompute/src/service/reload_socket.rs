@@ -1,8 +1,12 @@
 //! A reload that somebody asks for and waits for: a socket in the state directory.
 //!
 //! Purpose: SIGHUP asks for a reload, and tells nobody how it went. Over this socket `reload` asks and hears it, and so
-//! does `systemctl reload`. Who may ask: the user of the service, and root. Invariant: what an asker hears is the outcome of
-//! a reload that began after it asked. It does not know what is read.
+//! does `systemctl reload`. Who may ask: the user of the service, and root. Invariants: what an asker hears is the outcome of
+//! a reload that began after it asked; and it hears which file was read, because it may mean another one. It does not know
+//! what is read.
+//!
+//! The reply is text: `taken` or `refused`, `of` and the path of the file, and then, line by line, what else is to be said: the
+//! warnings of a reload that was taken, or why it was refused.
 
 use std::{
     fs::{self, File, Permissions},
@@ -11,7 +15,7 @@ use std::{
     os::{
         fd::AsRawFd as _,
         unix::{
-            fs::PermissionsExt as _,
+            fs::{MetadataExt as _, PermissionsExt as _},
             net::{UnixListener, UnixStream},
         },
     },
@@ -32,12 +36,49 @@ use crate::limits;
 const SOCKET: &str = "reload.socket";
 /// What an asker says,
 const QUESTION: &[u8] = b"reload\n";
-/// and what it hears of a reload that was taken; of one that was refused it hears this and why.
+/// and what it hears first of a reload that was taken, or refused.
 const TAKEN: &str = "taken\n";
 const REFUSED: &str = "refused\n";
+/// What stands before the path of the file. A service of version 0.2 says no such line.
+const OF: &str = "of ";
 
-/// The outcome of a reload; the error is why everything stays as it was.
-pub type Verdict = Result<(), String>;
+/// The outcome of a reload: the warnings of one that was taken, a line each; the error is why everything stays as it was.
+pub type Verdict = Result<Vec<String>, String>;
+
+/// What an asker hears.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heard {
+    /// The absolute path of the file that the service has read; `None` from a service that does not say it.
+    pub file: Option<PathBuf>,
+    /// How it went.
+    pub verdict: Verdict,
+}
+
+impl Heard {
+    /// The reply that tells it.
+    fn written(file: &str, verdict: &Verdict) -> String {
+        match verdict {
+            Ok(warnings) => {
+                let lines: String = warnings.iter().map(|line| format!("{}\n", line.replace('\n', " "))).collect();
+                format!("{TAKEN}{OF}{file}\n{lines}")
+            }
+            Err(problem) => format!("{REFUSED}{OF}{file}\n{problem}"),
+        }
+    }
+
+    /// From a reply; `None` for anything else.
+    fn read(reply: &str) -> Option<Self> {
+        let (taken, rest) = match (reply.strip_prefix(TAKEN), reply.strip_prefix(REFUSED)) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return None,
+        };
+        let of = rest.strip_prefix(OF).and_then(|rest| rest.split_once('\n'));
+        let (file, rest) = of.map_or((None, rest), |(file, rest)| (Some(file.into()), rest));
+        let verdict = if taken { Ok(rest.lines().map(str::to_owned).collect()) } else { Err(rest.to_owned()) };
+        Some(Self { file, verdict })
+    }
+}
 
 /// Somebody who waits for a verdict.
 pub(super) type Asker = oneshot::Sender<Verdict>;
@@ -57,12 +98,13 @@ impl Askers {
     }
 }
 
-/// Takes questions at the socket of a state directory, which is this process's. Where there can be no socket, SIGHUP is
-/// left.
-pub fn listen(state_dir: &Path, tasks: &mut JoinSet<()>) -> Askers {
+/// Takes questions at the socket of a state directory, which is this process's; `config`: the file that a reload reads.
+/// Where there can be no socket, SIGHUP is left.
+pub fn listen(state_dir: &Path, config: &Path, tasks: &mut JoinSet<()>) -> Askers {
     let (asked, askers) = mpsc::channel(limits::RELOADS_ASKED_MAX);
+    let file = absolute(config).to_string_lossy().into_owned();
     match bind(state_dir) {
-        Ok(listener) => drop(tasks.spawn(accept(listener, asked))),
+        Ok(listener) => drop(tasks.spawn(accept(listener, file, asked))),
         Err(error) => warn!(
             file = %state_dir.join(SOCKET).display(),
             %error,
@@ -92,13 +134,13 @@ fn bind(state_dir: &Path) -> io::Result<tokio::net::UnixListener> {
     tokio::net::UnixListener::from_std(listener)
 }
 
-async fn accept(listener: tokio::net::UnixListener, asked: mpsc::Sender<Asker>) {
+async fn accept(listener: tokio::net::UnixListener, file: String, asked: mpsc::Sender<Asker>) {
     let mut answers = JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 while answers.try_join_next().is_some() {}
-                answers.spawn(answer(stream, asked.clone()));
+                answers.spawn(answer(stream, file.clone(), asked.clone()));
             }
             Err(error) => {
                 warn!(%error, "a question for a reload could not be accepted");
@@ -109,7 +151,7 @@ async fn accept(listener: tokio::net::UnixListener, asked: mpsc::Sender<Asker>) 
 }
 
 /// Nobody hears of what goes wrong here but the asker, whose connection ends.
-async fn answer(mut stream: tokio::net::UnixStream, asked: mpsc::Sender<Asker>) {
+async fn answer(mut stream: tokio::net::UnixStream, file: String, asked: mpsc::Sender<Asker>) {
     let mut question = [0; QUESTION.len()];
     let heard = timeout(limits::RELOAD_QUESTION_MAX, stream.read_exact(&mut question)).await;
     if !matches!(heard, Ok(Ok(_))) || question != QUESTION {
@@ -117,17 +159,13 @@ async fn answer(mut stream: tokio::net::UnixStream, asked: mpsc::Sender<Asker>) 
     }
     let (asker, verdict) = oneshot::channel();
     if asked.try_send(asker).is_err() {
-        let full = format!("{REFUSED}{} others wait for a reload already; ask again", limits::RELOADS_ASKED_MAX);
-        let _ = stream.write_all(full.as_bytes()).await;
+        let full = format!("{} others wait for a reload already; ask again", limits::RELOADS_ASKED_MAX);
+        let _ = stream.write_all(Heard::written(&file, &Err(full)).as_bytes()).await;
         return;
     }
-    let told = match verdict.await {
-        Ok(Ok(())) => TAKEN.to_owned(),
-        Ok(Err(problem)) => format!("{REFUSED}{problem}"),
-        // The service ends.
-        Err(_) => return,
-    };
-    let _ = stream.write_all(told.as_bytes()).await;
+    // Without a verdict the service ends.
+    let Ok(verdict) = verdict.await else { return };
+    let _ = stream.write_all(Heard::written(&file, &verdict).as_bytes()).await;
 }
 
 /// Why no verdict was heard.
@@ -141,15 +179,23 @@ pub enum Unheard {
 
 /// Has the service with this state directory read its configuration again, and waits for the verdict, at most
 /// [`limits::RELOAD_VERDICT_MAX`].
-pub fn ask(state_dir: &Path) -> Result<Verdict, Unheard> {
+pub fn ask(state_dir: &Path) -> Result<Heard, Unheard> {
     let stream = with_short_path(state_dir, UnixStream::connect).map_err(Unheard::NobodyThere)?;
     let told = hear(stream).map_err(Unheard::Lost)?;
-    if told == TAKEN {
-        return Ok(Ok(()));
-    }
-    match told.strip_prefix(REFUSED) {
-        Some(problem) => Ok(Err(problem.to_owned())),
-        None => Err(Unheard::Lost(io::ErrorKind::UnexpectedEof.into())),
+    Heard::read(&told).ok_or_else(|| Unheard::Lost(io::ErrorKind::UnexpectedEof.into()))
+}
+
+/// As it is where the working directory is gone.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether both paths name the same file, also by a link, or through a mount at two places.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let is_one = |one: &fs::Metadata, other: &fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) if is_one(&one, &other) => true,
+        _ => absolute(one) == absolute(other),
     }
 }
 
@@ -168,6 +214,12 @@ mod tests {
 
     use super::*;
 
+    const FILE: &str = "/etc/ostia/ostia.toml";
+
+    fn heard(verdict: Verdict) -> Heard {
+        Heard { file: Some(FILE.into()), verdict }
+    }
+
     /// Answers each question with the next verdict, and counts the askers of each.
     fn service(state_dir: &Path, verdicts: Vec<Verdict>) -> thread::JoinHandle<Vec<usize>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -175,7 +227,7 @@ mod tests {
         let mut askers = {
             let _entered = runtime.enter();
             let _guard = runtime.handle().clone();
-            runtime.block_on(async { listen(state_dir, &mut tasks) })
+            runtime.block_on(async { listen(state_dir, Path::new(FILE), &mut tasks) })
         };
         thread::spawn(move || {
             runtime.block_on(async move {
@@ -204,25 +256,49 @@ mod tests {
         // A process that was killed has left it.
         fs::write(state_dir.join(SOCKET), "").unwrap();
         let problems = format!("a.toml:1: wrong\n{}", "b.toml:2: wrong\n".repeat(100));
-        let service = service(&state_dir, vec![Ok(()), Err(problems.clone())]);
+        let warnings = vec!["http.listen: waits".to_owned(), "of two\nlines".to_owned()];
+        let service = service(&state_dir, vec![Ok(Vec::new()), Ok(warnings), Err(problems.clone())]);
         assert_eq!(fs::metadata(state_dir.join(SOCKET)).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(ask(&state_dir).unwrap(), Ok(()));
-        assert_eq!(ask(&state_dir).unwrap(), Err(problems));
-        assert_eq!(service.join().unwrap(), [1, 1]);
+        assert_eq!(ask(&state_dir).unwrap(), heard(Ok(Vec::new())));
+        assert_eq!(ask(&state_dir).unwrap(), heard(Ok(vec!["http.listen: waits".into(), "of two lines".into()])));
+        assert_eq!(ask(&state_dir).unwrap(), heard(Err(problems)));
+        assert_eq!(service.join().unwrap(), [1, 1, 1]);
         assert!(matches!(ask(&state_dir), Err(Unheard::NobodyThere(_))), "it has ended");
     }
 
     #[test]
     fn who_says_anything_else_causes_nothing_and_a_service_that_ends_is_told_as_that() {
         let dir = tempfile::tempdir().unwrap();
-        let service = service(dir.path(), vec![Ok(())]);
+        let service = service(dir.path(), vec![Ok(Vec::new())]);
         for wrong in [&b""[..], b"relo", b"RELOAD\n"] {
             let mut stream = with_short_path(dir.path(), UnixStream::connect).unwrap();
             stream.write_all(wrong).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0, "{wrong:?}");
         }
-        assert_eq!(ask(dir.path()).unwrap(), Ok(()));
+        assert_eq!(ask(dir.path()).unwrap(), heard(Ok(Vec::new())));
         assert_eq!(service.join().unwrap(), [1]);
+    }
+    #[test]
+    fn a_service_of_before_that_names_no_file_is_understood() {
+        let of = |verdict| Some(Heard { file: None, verdict });
+        assert_eq!(Heard::read("taken\n"), of(Ok(Vec::new())));
+        assert_eq!(Heard::read("refused\na.toml:1: wrong"), of(Err("a.toml:1: wrong".into())));
+        assert_eq!(Heard::read("take"), None);
+        assert_eq!(Heard::read(""), None);
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_any_of_its_names_and_another_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["a", "b"] {
+            fs::write(path(name), "the same").unwrap();
+        }
+        std::os::unix::fs::symlink("a", path("link")).unwrap();
+        assert!(is_same_file(&path("a"), &path("link")) && is_same_file(&path("a"), &path("./a")));
+        assert!(!is_same_file(&path("a"), &path("b")));
+        assert!(is_same_file(&path("gone"), &path("gone")), "one that nobody can see here");
+        assert!(!is_same_file(&path("gone"), &path("a")));
     }
 }

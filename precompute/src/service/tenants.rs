@@ -9,13 +9,14 @@ use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
     engine::{IssuerState, NotFollowed, States},
     issuer::{Above, ActiveIssuer, IssuerError, OwnRecord},
+    issuer_id::IssuerId,
     limits,
     ocsp::{CaRevoked, HashAlgorithm},
     presign::Subject,
 };
 
 /// All tenants.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct Tenants(Vec<Tenant>);
 
 /// One tenant.
@@ -54,6 +55,11 @@ impl Tenants {
     /// Every issuer with its tenant's name.
     pub fn issuers(&self) -> impl Iterator<Item = (&str, &Arc<ActiveIssuer>)> {
         self.0.iter().flat_map(|tenant| tenant.issuers.iter().map(|issuer| (&*tenant.name, issuer)))
+    }
+
+    /// The issuer with this id.
+    pub fn issuer(&self, id: &IssuerId) -> Option<&Arc<ActiveIssuer>> {
+        self.get(id.tenant())?.issuers.iter().find(|issuer| issuer.id() == id)
     }
 
     /// The issuers whose answers are signed ahead.

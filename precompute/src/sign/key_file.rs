@@ -14,7 +14,7 @@ use x509_cert::spki::AlgorithmIdentifierRef;
 
 use crate::{
     output::shell_word,
-    pki::{FileError, Secret, pem},
+    pki::{FileError, Secret, pem, pkcs12_option},
 };
 
 /// The first private key of a PEM file. Only the owner may access the file (the group may read it).
@@ -127,7 +127,10 @@ fn of_no_pem(content: &[u8], file: &str) -> Option<Other> {
         DerKind::Encrypted => {
             convert("an encrypted private key in DER", &format!("pkcs8 -inform DER -in {file} -out {file}.pem"))
         }
-        DerKind::Pkcs12 => convert("a PKCS#12 store", &format!("pkcs12 -in {file} -nocerts -noenc -out {file}.pem")),
+        DerKind::Pkcs12 => {
+            let option = pkcs12_option(content);
+            convert("a PKCS#12 store", &format!("pkcs12{option} -in {file} -nocerts -noenc -out {file}.pem"))
+        }
         DerKind::PublicKey => {
             Open("holds a public key in DER, which signs nothing; name the file with its private key".into())
         }

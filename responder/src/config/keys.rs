@@ -10,7 +10,7 @@ use precompute::config::{
     quoted,
 };
 
-pub use precompute::config::keys::{WAITS, Waiting};
+pub use precompute::config::keys::{Waiting, tell_waiting};
 
 use super::{Config, Listen};
 

@@ -139,12 +139,8 @@ impl SignRequest {
     /// Whether anything may be said with the present time: data that is too old is not, while answers signed earlier state
     /// their own. Gives the latest nextUpdate that the sources allow.
     pub(super) fn may_be_signed(&self, now: UnixTime) -> Result<UnixTime, OcspError> {
-        let is_stale = |id: &RequestedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
-        let told_until = self.ids.iter().map(|id| id.issuer.told_until()).min().unwrap_or(UnixTime::MAX);
-        if self.ids.iter().any(is_stale) || told_until <= now {
-            return Err(OcspError::TryLater);
-        }
-        Ok(told_until)
+        let mut told_until = self.ids.iter().map(|id| id.issuer.may_be_signed(now));
+        told_until.try_fold(UnixTime::MAX, |first, until| Ok(first.min(until?)))
     }
 
     /// The bytes to sign for these values.

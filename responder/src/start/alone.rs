@@ -46,7 +46,7 @@ impl Alone {
         let service = read.start(config, serving.misses.store().answers(), &serving.workers.watched, None)?;
         let status = Status::new(service.tenants(), config.admin.ready_without_signers);
         status.may_be_drained(&config.state_dir);
-        let api = Api::new(service.ledgers(), None);
+        let api = Api::new(service.ledgers(), service.tenants(), None);
         api.change(api_settings);
         Ok(Self { serving, service, status, api, server })
     }

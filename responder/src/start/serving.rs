@@ -154,7 +154,7 @@ impl Serving {
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let sites = self.sites.subscribe();
         background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
-        let asked = reload_socket::listen(&self.config.common.state_dir, &mut tasks);
+        let asked = reload_socket::listen(&self.config.common.state_dir, self.opener.path(), &mut tasks);
         let reload = Arc::new(reload);
         let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);

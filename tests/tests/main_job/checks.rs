@@ -220,3 +220,24 @@ fn another_programs_log_filter_is_not_looked_at_and_that_is_told() {
     let log = site.environment("RUST_LOG", "off").start().log();
     assert!(log.contains("RUST_LOG is set and not looked at"), "{log}");
 }
+
+/// The service went on as it was, and said so; `check` beside it found everything in order.
+#[test]
+fn what_the_service_answers_although_its_sources_say_otherwise_is_a_warning() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    let index = fs::read_to_string(ca.index()).unwrap();
+    ca.revoke(&leaf, &["-crl_reason", "superseded"]);
+    let responder = site.start();
+    let strict = responder.site.check_with(&["--strict"]);
+    assert!(strict.status.success(), "{strict:?}");
+    ca.replace_index(&index);
+    let told = format!("the sources take back 1 revocations, which stay (the first is {})", leaf.serial);
+    warns(&responder.site, "an old copy of the index", &[&told]);
+    let site = responder.into_site();
+    site.edit_config(|text| {
+        text.replacen("[[tenant.issuer]]\n", "[[tenant.issuer]]\nca_revoked_since = 2026-01-01T00:00:00Z\n", 1)
+    });
+    let told = "the CA's own certificate is revoked since 2026-01-01T00:00:00Z, and all its certificates";
+    warns(&site, "a CA that is revoked", &[told]);
+}

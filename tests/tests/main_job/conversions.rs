@@ -115,6 +115,7 @@ fn what_can_be_recognised_is_taken_as_it_is() {
 fn for_everything_else_the_error_has_a_command_that_converts_it() {
     let bench = Bench::new();
     let store = format!("openssl pkcs12 -export -inkey ocsp.key -in ocsp.pem -passout pass:{PASSWORD} -out FILE");
+    let before = format!("{store} -legacy -certpbe PBE-SHA1-RC2-40 -keypbe PBE-SHA1-RC2-40");
     let of_ca = format!("openssl pkcs12 -export -nokeys -in ca.pem -passout pass:{PASSWORD} -out FILE");
     let java = format!(
         "keytool -importcert -noprompt -alias ca -file ca.pem -keystore FILE -storetype JKS -storepass {PASSWORD}"
@@ -131,6 +132,7 @@ fn for_everything_else_the_error_has_a_command_that_converts_it() {
         (As::Key, &format!("openssl pkcs8 -topk8 -in ocsp.key -passout pass:{PASSWORD} -out FILE")),
         (As::Key, &format!("openssl ec -in ocsp.key -aes256 -passout pass:{PASSWORD} -out FILE")),
         (As::Key, &store),
+        (As::Key, &before),
     ] {
         // A name that a shell would take apart.
         let given = "the file";

@@ -8,7 +8,9 @@ use std::{
 };
 
 use ostia_tests::{
-    Ask, Ca, Delegate, KeyKind, Leaf, Nginx, Responder, Site, Status, Tenant, free_port, openssl, programs, run, until,
+    Ask, Ca, Delegate, KeyKind, Leaf, Nginx, Responder, Site, Status, Tenant, free_port,
+    http::{exchange, request},
+    openssl, programs, run, until,
 };
 
 /// Long enough for a busy machine, and for a question that is repeated after failures.
@@ -251,8 +253,16 @@ fn a_password_in_a_url_goes_to_its_server_and_nowhere_else() {
     ca.revoke(&revoked, &[]);
     web.publishes(&ca);
     let with = |login: &str| crl(&web.url("private/ca.crl").replace("http://", &format!("http://{login}")));
-    let responder = site(&ca, &with("ostia:739100@")).start();
-    readiness_says(&responder, &["answers 401", "https://user:password@…", &web.url("private/ca.crl")]);
+    let site = site(&ca, &with("ostia:739100@"));
+    let command = site.serve();
+    // Nothing is known of any issuer.
+    let responder = site.launch(command);
+    until("readiness says why", PATIENCE, || {
+        let reply = exchange(responder.site.admin, &request("GET", "/readyz/ocsp", "")).ok()?;
+        let url = web.url("private/ca.crl");
+        let told = ["answers 401", "https://user:password@…", &url].iter().all(|told| reply.text().contains(told));
+        (reply.status == 503 && told).then_some(())
+    });
     responder.reload(|text| text.replace("ostia:739100@", "ostia:7391@"));
     turns(&responder, &ca, &revoked, &Status::Revoked);
     let said = responder.log() + &responder.readiness().1 + &responder.metrics();
@@ -408,4 +418,28 @@ fn the_delta_that_a_crl_names_is_followed_by_itself_and_check_says_where_it_is_n
     let checked = site(&ca, &crl(&url)).check();
     assert!(checked.status.success(), "{}", checked.text);
     assert!(checked.text.contains("names as its delta") && checked.text.contains("answers 404"), "{}", checked.text);
+}
+
+/// A balancer sent its share of the requests to a server that could only say `tryLater`, beside others that had the CRL.
+#[test]
+fn a_server_that_never_knew_anything_is_not_ready_and_one_that_did_stays_ready() {
+    let (ca, mut web) = (Ca::new("CA"), Web::start());
+    let leaf = ca.issue();
+    web.publishes(&ca);
+    web.ends();
+    let site = site(&ca, &crl(&web.url("ca.crl")));
+    let command = site.serve();
+    let mut responder = site.launch(command);
+    until("it says why", PATIENCE, || {
+        let reply = exchange(responder.site.admin, &request("GET", "/readyz/ocsp", "")).ok()?;
+        (reply.status == 503 && reply.text().starts_with("not ready: nothing is known of any issuer yet")).then_some(())
+    });
+    assert_eq!(responder.site.precompute("health", &[]).status.code(), Some(1));
+    assert_eq!(status(&responder, &ca, &leaf), Status::error("trylater"));
+    web.begins();
+    responder.until_answered("/readyz/ocsp", PATIENCE);
+    turns(&responder, &ca, &leaf, &Status::Good);
+    web.ends();
+    let responder = responder.kill_and_start_again();
+    assert_eq!(status(&responder, &ca, &leaf), Status::Good);
 }

@@ -73,6 +73,8 @@ fn every_command_has_a_page_with_all_sections_in_which_nobody_finds_a_fault() {
             let is_there = shown.lines().any(|line| line == section);
             assert!(is_there, "{}: no {section} in\n{}", page.display(), shown);
         }
+        let synopsis = shown.split_once("SYNOPSIS\n").unwrap().1.split("\n\n").next().unwrap();
+        assert!(!synopsis.contains("[--config]"), "an option without its value: {synopsis}");
         let is_of_loadtest = page.file_name().unwrap().to_str().unwrap().starts_with("ostia-loadtest");
         assert!(is_of_loadtest || shown.contains("\nFILES\n") && shown.contains("OSTIA_LOG"), "{shown}");
     }

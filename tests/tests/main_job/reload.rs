@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::Path,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use std::{
 use ostia_tests::{
     Ask, Ca, Delegate, KeyKind, Site, Status, Tenant,
     http::{Connection, get, ocsp_target, request},
-    until,
+    programs, run, until,
 };
 
 use crate::serving;
@@ -253,4 +254,39 @@ fn a_key_that_waits_for_a_restart_is_told_with_both_values() {
         || responder.log().lines().find(|line| line.contains("takes effect at the next start")).map(str::to_owned);
     let line = until("it is told", PATIENCE, told);
     assert!(line.contains("http.idle_deadline") && line.contains("7m") && line.contains("in_use"), "{line}");
+}
+
+/// The service is found by its state directory, which any file may name. A deployment that named another file was told that it
+/// had been read.
+#[test]
+fn a_reload_that_names_another_file_than_the_service_reads_fails_and_warnings_are_told() {
+    let (ca, _, responder) = serving(Ca::issue);
+    let (site, programs) = (&responder.site, programs());
+    let path = |name: &str| site.dir().join(name);
+    let reload = |program: &Path, file: &Path| run(Command::new(program).args(["reload", "--config"]).arg(file));
+    let text = fs::read_to_string(site.config()).unwrap();
+    fs::write(path("other.toml"), text.replacen("certificate = ", "certificate = \"nope.pem\"\n#", 1)).unwrap();
+    std::os::unix::fs::symlink("ostia.toml", path("link.toml")).unwrap();
+    for program in [&programs.responder, &programs.precompute] {
+        let ended = reload(program, &path("other.toml"));
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        for words in ["other.toml: the service does not read this file", &site.config().display().to_string()] {
+            assert!(ended.text.contains(words), "no `{words}` in: {ended:?}");
+        }
+        for name in ["ostia.toml", "link.toml"] {
+            let ended = reload(program, &path(name));
+            assert!(ended.status.success() && ended.text.contains("read it again"), "{ended:?}");
+            assert!(!ended.text.contains("warning"), "{ended:?}");
+        }
+    }
+    // What waits for the next start, and what cannot be read.
+    fs::write(site.config(), text.replacen("[http]\n", "[http]\nworkers = 3\n", 1)).unwrap();
+    fs::rename(ca.index(), ca.file("away.txt")).unwrap();
+    until("it is told", PATIENCE, || responder.readiness().1.contains("degraded").then_some(()));
+    let ended = reload(&programs.precompute, &site.config());
+    assert!(ended.status.success(), "{ended:?}");
+    for words in ["warning: http.workers: this key has changed", "in the file is 3", "warning: tests/ca: ", "index.txt"]
+    {
+        assert!(ended.text.contains(words), "no `{words}` in: {ended:?}");
+    }
 }

@@ -213,6 +213,9 @@ fn the_certificates_of_a_ca_that_its_root_revokes_are_revoked_with_it() {
     assert!(!responder.metrics().contains("ostia_ca_revoked_since_seconds{"));
     let own_time = ask(&responder, &before).expect(Status::Revoked).revocation_time;
 
+    const FALLEN: &str = "the CA's own certificate is revoked since ";
+    let checked = responder.site.check();
+    assert!(checked.status.success() && !checked.text.contains(FALLEN), "{checked:?}");
     root.revoke(&own, &["-crl_reason", "cessationOfOperation"]);
     let above = || Ask::about(&root, &own).at(responder.http(), "/");
     until("it is revoked itself", PATIENCE, || (above().status == Status::Revoked).then_some(()));
@@ -242,4 +245,11 @@ fn the_certificates_of_a_ca_that_its_root_revokes_are_revoked_with_it() {
         responder = responder.kill_and_start_again();
     }
     assert!(responder.log().contains("the CA's own certificate is revoked"), "{}", responder.log());
+    let checked = responder.site.check();
+    assert!(checked.status.success() && checked.text.matches(FALLEN).count() == 2, "{checked:?}");
+    // One on hold may be released by itself.
+    sub.revoke(&good, &["-crl_reason", "certificateHold"]);
+    until("it is told", PATIENCE, || {
+        told(&responder, &good).contains("; by itself it is on hold since ").then_some(())
+    });
 }

@@ -58,14 +58,15 @@ impl FeedFiles {
         is_changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
     }
 
-    /// Has the log say what has changed since the start.
-    pub fn warn_of_changes(&self, now: &Self) {
-        for key in self.changed(now) {
-            warn!(
-                key,
-                "what the file holds that this key names is not what is in use; it takes effect at the next start"
-            );
-        }
+    /// Has the log say what has changed since the start, and returns it, a line each.
+    pub fn warn_of_changes(&self, now: &Self) -> Vec<String> {
+        const CHANGED: &str =
+            "what the file holds that this key names is not what is in use; it takes effect at the next start";
+        let changed = self.changed(now).into_iter().map(|key| {
+            warn!(key, "{CHANGED}");
+            format!("{key}: {CHANGED}")
+        });
+        changed.collect()
     }
 }
 

@@ -5,10 +5,13 @@ use std::{error::Error, fmt};
 use tracing::warn;
 
 use crate::{
-    assemble::Assembly,
-    engine::{EngineError, Survey, survey},
+    assemble::{AssembledIssuer, Assembly},
+    engine::{EngineError, IssuerState, States, Survey, survey},
+    issuer::ca_revoked_since,
     output::{Finding, Severity, Where},
-    pki::UnixTime,
+    pki::{Record, Serial, Status, UnixTime},
+    records::Change,
+    service::own_record,
 };
 
 /// Every source that is refused.
@@ -47,5 +50,34 @@ pub fn surveys(assembly: &Assembly, now: UnixTime) -> Result<Vec<Survey>, Refusa
             }
         }
     }
-    if refused.is_empty() { Ok(surveys) } else { Err(Refusals(refused)) }
+    if !refused.is_empty() {
+        return Err(Refusals(refused));
+    }
+    warn_of_revoked_cas(assembly, &surveys);
+    Ok(surveys)
+}
+
+/// Warns of issuers whose certificates would all be answered as revoked. `surveys`: in the order of the issuers.
+fn warn_of_revoked_cas(assembly: &Assembly, surveys: &[Survey]) {
+    let of_issuer = |((_, issuer), survey): ((_, &AssembledIssuer), &Survey)| {
+        let (state, mut writer) = IssuerState::new(issuer.id.clone());
+        let change = |(serial, status): &(Serial, Status)| {
+            Change::new(*serial, Some(Record { status: *status, not_after: None }))
+        };
+        writer.apply(survey.cas.iter().map(change));
+        state
+    };
+    let states: States = assembly.issuers().zip(surveys).map(of_issuer).collect();
+    for (tenant, issuer) in assembly.issuers() {
+        // There is a state of each.
+        let own = own_record(tenant, issuer, &states).ok().flatten();
+        if let Some(since) = ca_revoked_since(issuer.policy.ca_revoked, own.as_ref()) {
+            let (tenant, issuer) = (&tenant.name, &issuer.name);
+            warn!(
+                tenant,
+                issuer,
+                "the CA's own certificate is revoked since {since}, and all its certificates are answered as revoked with it"
+            );
+        }
+    }
 }

@@ -65,6 +65,7 @@ impl HowToTell {
         };
         let mut problems = checked.as_ref().err().map(|error| findings(&**error)).unwrap_or_default();
         problems.extend(warnings);
+        let problems: Vec<_> = problems.into_iter().map(Finding::with_whole_path).collect();
         let report = Report {
             format: FORMAT,
             program,

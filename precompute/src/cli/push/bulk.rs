@@ -195,7 +195,10 @@ impl Upload<'_> {
         let Some(last) = last else {
             // The service ended amid the answer: what is dealt with is not known.
             let detail = "the answer of the service ended early".into();
-            return Ok((0, Some(ServedProblem { kind: Some(crate::api::problem::Kind::NotDurable), detail })));
+            return Ok((
+                0,
+                Some(ServedProblem { kind: Some(crate::api::problem::Kind::NotDurable), detail, answered: Vec::new() }),
+            ));
         };
         for line in answer.iter().filter(|line| line["problem"].is_object() && line["line"].is_u64()) {
             let place = from + (line["line"].as_u64().unwrap_or(1) as usize).saturating_sub(1);

@@ -316,3 +316,35 @@ fn a_crl_of_a_part_cannot_vouch_for_all_others() {
     world.crl(&revoked(1, ",keyCompromise"), "ca.crl", COMPLETE);
     world.pass().unwrap();
 }
+
+/// A start that finds the file as it was does not read it at once: what it takes back was forgotten for some seconds, and with
+/// it the alert.
+#[test]
+fn what_the_sources_take_back_is_known_from_the_start() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let mut world = World::with_index();
+    let stamps = |world: &World| {
+        let mut book = world.book.lock();
+        book.reader().unwrap().load(&world.watched.issuer.id, |_, _, _| ()).unwrap().stamps
+    };
+    world.index(&(revoked(1, ",keyCompromise") + &good(2)));
+    let begun = Instant::now();
+    while stamps(&world).is_none() {
+        assert!(begun.elapsed() < PATIENCE, "the book never notes what the index looks like");
+        world.look();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // As long again, and more, for the index that takes a revocation back.
+    let as_long = 2 * begun.elapsed() + Duration::from_secs(1);
+    world.index(&(good(1) + &good(2)));
+    let begun = Instant::now();
+    while begun.elapsed() < as_long {
+        world.look();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(world.contradictions(), 1);
+    let mut world = world.restart();
+    let terms = Terms { from_book: true, ..Terms::default() };
+    world.watched.first_pass(terms, &stop::Stop::default()).unwrap();
+    assert_eq!((world.contradictions(), world.status(1)), (1, Some(FINAL)));
+}
