@@ -84,9 +84,14 @@ impl Served {
     }
 
     fn with(policy: ConnectionPolicy) -> Self {
-        let reserved = listen::reserve("test", "127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = reserved.address();
-        let socket = reserved.shared(1).unwrap().remove(0);
+        // The port is free for a moment between the two, and other tests take ports at the same time.
+        let (address, socket) = (0..10)
+            .find_map(|_| {
+                let reserved = listen::reserve("test", "127.0.0.1:0".parse().unwrap()).unwrap();
+                let address = reserved.address();
+                Some((address, reserved.shared(1).ok()?.remove(0)))
+            })
+            .expect("a port");
         let (balance, mut handed) = Balance::new(1);
         let (stop, stopped) = watch::channel(false);
         let counters = Arc::new(Counters::default());
