@@ -225,6 +225,9 @@ fn on_a_terminal_the_view_is_written_over_and_ctrl_c_ends_the_cluster() {
         .args(["--quiet", "--return", "--flush", "--command", &demo])
         .arg(&screen)
         .current_dir(&dir)
+        // One that can be written over.
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
