@@ -26,6 +26,7 @@ const PRECOMPUTE: Rooms = &[
     ("state_dir", "files that are this program's own, whatever is in them"),
     ("journal", "files that are proof: chained, signed, rotated"),
     ("audit", "verifies those, and shares no code with who writes them"),
+    ("principals", "who may do what, and with whose objects; pure"),
     ("issuer_id", "what an issuer is called wherever it is kept"),
     ("records", "what is known of each certificate: serials, statuses and times alone"),
     ("ocsp", "what is said of whom, and how it is written; pure"),
