@@ -19,6 +19,7 @@ use precompute::{
 use crate::{
     config::{Config, Tls},
     net::tls::Certificates,
+    ocsp::transactions,
     tsa::{promised::Promised, record},
 };
 
@@ -110,6 +111,9 @@ fn open_pair(tls: &Tls, problems: &Problems, now: UnixTime) -> Option<Arc<Certif
 /// Checks that tokens can be recorded, and promises noted if they are kept across restarts.
 fn check_record(config: &Config, problems: &Problems) {
     if let Some(Err(problem)) = config.common.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+        problems.at(&config.common.place).problem_that_may_pass("journal", problem);
+    }
+    if let Some(Err(problem)) = config.common.kept_transactions().map(transactions::check) {
         problems.at(&config.common.place).problem_that_may_pass("journal", problem);
     }
     if let Some(Err(problem)) = config.time_stamping.record.as_ref().map(record::check) {
