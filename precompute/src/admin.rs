@@ -10,6 +10,7 @@ mod certificates;
 mod drained;
 pub mod encode;
 mod feed;
+pub mod gate;
 mod journal;
 pub mod listener;
 mod metrics;

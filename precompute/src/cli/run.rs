@@ -18,6 +18,7 @@ use tracing::{error, info};
 use crate::{
     admin::{
         self, Status,
+        gate::Gate,
         listener::{self, Bounds},
     },
     answers::Answers,
@@ -95,6 +96,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let read = Service::read(&assembly, owned)?;
     // The service has the parts that it uses; those of time-stamping end here.
     let api_settings = ApiSettings::of(&assembly);
+    let gate = Gate::new(std::mem::take(&mut assembly.admin));
     // Those of time-stamping are renewed by who makes time-stamps.
     let renewer = Arc::new(Renewer::new(false));
     let renewing = renewer.of(&assembly);
@@ -123,7 +125,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::server(server),
         admin::build(),
         admin::issuers(&status),
-        admin::certificates(&status),
+        admin::certificates(&status, &gate),
         admin::renewals(&status),
         admin::journal(&status),
     ];
@@ -133,8 +135,20 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());
-    let running =
-        Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
+    let running = Running {
+        opener,
+        config,
+        files,
+        service: &service,
+        status,
+        api,
+        gate,
+        router,
+        threads,
+        started,
+        renewer,
+        renewing,
+    };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     service.end();
     info!("stopped");
@@ -152,6 +166,8 @@ struct Running<'s> {
     status: Arc<Status>,
     /// Takes pushes.
     api: Arc<Api>,
+    /// Knows who asks.
+    gate: Arc<Gate>,
     router: Router,
     threads: Threads,
     started: Instant,
@@ -162,15 +178,16 @@ struct Running<'s> {
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, files, service, status, api, router, mut threads, started, renewer, renewing } =
+        let Self { opener, config, files, service, status, api, gate, router, threads, started, renewer, renewing } =
             self;
+        let mut threads = threads;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(listener::serve(listener, router, Bounds::default()));
+        gate.serve(listener, router, &mut tasks);
         if let Some(publishing) = service.publishing()
             && let Some(listen) = publishing.listen()
         {
@@ -188,6 +205,7 @@ impl Running<'_> {
             service: service.handle().clone(),
             status: Arc::clone(&status),
             api,
+            gate,
             renewer: Arc::clone(&renewer),
         });
         let reloads = Reloads::start(hangup, asked, renewer.asked(), &mut tasks, move |opens| {
@@ -222,6 +240,7 @@ struct Reload {
     service: Handle,
     status: Arc<Status>,
     api: Arc<Api>,
+    gate: Arc<Gate>,
     renewer: Arc<Renewer>,
 }
 
@@ -247,15 +266,17 @@ impl Reload {
         // Keys are opened and tried, which takes time.
         let open = move || if opens == Opens::TheFile { opener.read() } else { opener.reopen() };
         let read = spawn_blocking(open).await.map_err(|error| error.to_string())?;
-        let (config, assembly) = read.map_err(|error| error.to_string())?;
+        let (config, mut assembly) = read.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&keys::KEYS, &self.started_with, &config));
         if let Some((in_use, feed)) = self.files.as_ref().zip(assembly.feed.as_ref()) {
             warnings.extend(in_use.warn_of_changes(&FeedFiles::of(feed)));
         }
+        let admin = std::mem::take(&mut assembly.admin);
         let (api_settings, renewing) = (ApiSettings::of(&assembly), self.renewer.of(&assembly));
         let change = self.service.prepare(Arc::new(assembly)).await?;
         self.service.adopt(change).await?;
         self.api.change(api_settings);
+        self.gate.change(admin);
         if opens == Opens::TheFile {
             self.opener.in_use.taken().iter().for_each(Change::tell);
         }

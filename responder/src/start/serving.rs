@@ -16,12 +16,13 @@ use std::{
 
 use axum::Router;
 use precompute::{
-    admin::Status,
+    admin::{Status, gate::Gate},
     assemble::Assembly as Common,
     journal::{Identity, Journal},
     renew::Renewing,
     service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
     state_dir::ServerId,
+    tls::Certificates,
 };
 use rustls::ServerConfig;
 use tokio::{sync::watch, task::JoinSet};
@@ -37,7 +38,6 @@ use crate::{
     access, admin,
     assemble::Opener,
     config::Config,
-    net::tls::Certificates,
     ocsp::{miss::Misses, store::Store},
     reload::{Knowledge, Reload},
     site::Site,
@@ -78,6 +78,7 @@ pub(super) struct Serving {
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
     renewer: Arc<Renewer>,
+    gate: Arc<Gate>,
     /// What is renewed once it serves.
     renewing: Vec<Renewing>,
 }
@@ -122,6 +123,7 @@ impl Plan {
         let admin = Some(admin);
         let renewer = Arc::new(Renewer::new(true));
         let renewing = renewer.of(assembly);
+        let gate = Gate::new(assembly.admin.clone());
         Ok(Serving {
             opener,
             started,
@@ -135,6 +137,7 @@ impl Plan {
             journal: kept.journal,
             certificates,
             renewer,
+            gate,
             renewing,
         })
     }
@@ -153,7 +156,8 @@ impl Serving {
         let Signals { hangup, mut end } = signals;
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let sites = self.sites.subscribe();
-        background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
+        background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), &mut tasks);
+        self.gate.serve(background::into_tokio(listener)?, admin, &mut tasks);
         let asked = reload_socket::listen(&self.config.common.state_dir, self.opener.path(), &mut tasks);
         let reload = Arc::new(reload);
         let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
@@ -206,6 +210,7 @@ impl Serving {
             status: Arc::clone(status),
             record: self.time_stamps.record.clone(),
             renewer: Arc::clone(&self.renewer),
+            gate: Arc::clone(&self.gate),
         }
     }
 
@@ -220,6 +225,7 @@ impl Serving {
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
             tls: self.certificates.clone(),
+            gate: Arc::clone(&self.gate),
             server,
         }
     }
