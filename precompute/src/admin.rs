@@ -79,6 +79,8 @@ pub struct Status {
     renewer: OnceLock<Weak<Renewer>>,
     /// Where what happens is kept.
     journal: OnceLock<Arc<Journal>>,
+    /// Where OCSP transactions are kept.
+    transactions: OnceLock<Arc<Journal>>,
 }
 
 impl Status {
@@ -114,6 +116,7 @@ impl Status {
             publishing: OnceLock::new(),
             renewer: OnceLock::new(),
             journal: OnceLock::new(),
+            transactions: OnceLock::new(),
         })
     }
 
@@ -137,9 +140,14 @@ impl Status {
         journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
     }
 
-    /// Opens the file of the journal by its name again, in case it was renamed.
-    pub fn reopen_journal(&self) {
-        self.journal.get().into_iter().for_each(|journal| journal.reopen());
+    /// OCSP transactions are kept here.
+    pub fn keeps_transactions(&self, record: Option<&Arc<Journal>>) {
+        record.into_iter().for_each(|record| drop(self.transactions.set(Arc::clone(record))));
+    }
+
+    /// Opens the files of the journal and of transactions by their names again, in case they were renamed.
+    pub fn reopen_journals(&self) {
+        [&self.journal, &self.transactions].into_iter().filter_map(OnceLock::get).for_each(|journal| journal.reopen());
     }
 
     fn renewals(&self) -> Vec<Report> {
@@ -222,6 +230,9 @@ impl Status {
         self.reload_remark(&mut lines);
         if let Some(problem) = self.journal.get().and_then(|journal| journal.status().problem) {
             let _ = writeln!(lines, "degraded: the journal: {problem}");
+        }
+        if let Some(problem) = self.transactions.get().and_then(|record| record.status().problem) {
+            let _ = writeln!(lines, "degraded: the record of OCSP transactions: {problem}");
         }
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");

@@ -247,7 +247,7 @@ struct Reload {
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
     async fn run(&self, opens: Opens) -> Verdict {
-        self.status.reopen_journal();
+        self.status.reopen_journals();
         let outcome = self.change(opens).await;
         if opens == Opens::WhatIsInUse {
             outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));

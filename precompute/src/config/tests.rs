@@ -370,7 +370,7 @@ fn any_config(dice: &mut Dice) -> Config {
         // A feed carries no CRLs.
         tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| issuer.publish.crls = false);
     }
-    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, tenants }
+    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, transactions: None, tenants }
 }
 
 fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig {

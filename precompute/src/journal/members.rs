@@ -22,11 +22,13 @@ impl Time {
     }
 
     fn seconds(self, into: &mut impl fmt::Write) -> fmt::Result {
-        let text = UnixTime(self.0 / 1_000_000_000).generalized();
-        let text = std::str::from_utf8(&text).unwrap_or_default();
-        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
-        let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
-        write!(into, "{year}-{month}-{day}T{}:{}:{}", part(8, 10), part(10, 12), part(12, 14))
+        let given = UnixTime(self.0 / 1_000_000_000).generalized();
+        let mut text = *b"0000-00-00T00:00:00";
+        // Where each part of the one stands in the other.
+        for (from, to, length) in [(0, 0, 4), (4, 5, 2), (6, 8, 2), (8, 11, 2), (10, 14, 2), (12, 17, 2)] {
+            text[to..to + length].copy_from_slice(&given[from..from + length]);
+        }
+        into.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -35,8 +37,12 @@ impl fmt::Display for Time {
         self.seconds(f)?;
         let fraction = self.0 % 1_000_000_000;
         if fraction != 0 {
-            let digits = format!("{fraction:09}");
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+            let (mut digits, mut rest) = (*b".000000000", fraction);
+            for digit in digits[1..].iter_mut().rev() {
+                *digit += (rest % 10) as u8;
+                rest /= 10;
+            }
+            f.write_str(std::str::from_utf8(&digits).unwrap_or_default().trim_end_matches('0'))?;
         }
         f.write_str("Z")
     }
