@@ -8,6 +8,7 @@ pub mod feed;
 pub mod fetch;
 pub mod journal;
 pub mod renew;
+pub mod servers;
 pub mod sharing;
 pub mod shelf;
 
