@@ -9,6 +9,7 @@ pub mod feed;
 pub mod fetch;
 pub mod journal;
 pub mod renew;
+pub mod servers;
 pub mod sharing;
 pub mod shelf;
 

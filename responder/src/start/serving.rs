@@ -109,6 +109,11 @@ impl Plan {
         Ok(Self { opener, config, started, bound, certificates, tls, kept })
     }
 
+    /// Whose service it is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.kept.identity
+    }
+
     /// Returns when all workers accept. `tenants`: those of `assembly`.
     pub(super) fn serve(self, assembly: &Common, tenants: &Tenants) -> Result<Serving, Box<dyn Error>> {
         let Self { opener, config, started, bound, certificates, tls, kept } = self;
@@ -201,6 +206,11 @@ impl Serving {
             () = self.workers.ended() => {}
             () = end.recv() => {}
         }
+    }
+
+    /// The addresses that it has bound.
+    pub(super) fn running(&self) -> &Running {
+        &self.running
     }
 
     /// For a changed file.

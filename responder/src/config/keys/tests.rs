@@ -72,6 +72,8 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.acknowledge_redis_replicas", "0", "1"),
     ("feed.acknowledge_standbys", "0", "1"),
     ("feed.shared_answers", "true", "false"),
+    ("feed.name", "\"dmz-1\"", "\"dmz-2\""),
+    ("feed.replicas_wanted", "2", "1"),
     ("journal.path", "\"/var/lib/ostia/journal.jsonl\"", "\"/srv/journal.jsonl\""),
     ("journal.rotate_size", "65536", "65537"),
     ("journal.rotate_age", "\"1d\"", "\"2d\""),
