@@ -10,12 +10,14 @@ mod certificates;
 mod drained;
 pub mod encode;
 mod feed;
+pub mod gate;
 mod journal;
 pub mod listener;
 mod metrics;
 mod process;
 mod publishing;
 mod renewals;
+mod servers;
 mod signers;
 mod text;
 
@@ -48,6 +50,7 @@ pub use self::{
     process::build,
     publishing::publishing,
     renewals::renewals,
+    servers::servers,
     signers::{Pools, pools_of_issuers},
 };
 use crate::journal::{Journal, trail};
@@ -55,7 +58,7 @@ use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
     renew::Report,
-    service::{Publishing, Renewer, Tenants, following::FeedStatus},
+    service::{Publishing, Renewer, Tenants, following::FeedStatus, registry::Registry},
 };
 
 /// What the parts that all programs have are read from.
@@ -74,6 +77,8 @@ pub struct Status {
     reload_fault: Mutex<Option<String>>,
     /// Of a writer of a feed.
     publishing: OnceLock<Publishing>,
+    /// The list of servers of a feed.
+    registry: OnceLock<Registry>,
     /// What renews signers.
     renewer: OnceLock<Weak<Renewer>>,
     /// Where what happens is kept.
@@ -113,6 +118,7 @@ impl Status {
             reloaded: AtomicU64::new(started.0),
             reload_fault: Mutex::default(),
             publishing: OnceLock::new(),
+            registry: OnceLock::new(),
             renewer: OnceLock::new(),
             journal: OnceLock::new(),
             transactions: OnceLock::new(),
@@ -127,6 +133,11 @@ impl Status {
     /// It is a writer of a feed, which fares like this.
     pub fn publishes(&self, publishing: &Publishing) {
         let _ = self.publishing.set(publishing.clone());
+    }
+
+    /// It is one of these servers.
+    pub fn registers(&self, registry: &Registry) {
+        let _ = self.registry.set(registry.clone());
     }
 
     /// Its signers are renewed by this.
@@ -175,7 +186,8 @@ impl Status {
         *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
-    fn reload_fault(&self) -> Option<String> {
+    /// Why the last configuration was refused, if it was.
+    pub fn reload_fault(&self) -> Option<String> {
         self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -240,6 +252,9 @@ impl Status {
             let _ = writeln!(lines, "{remark}");
         }
         for remark in self.publishing.get().iter().flat_map(|writer| publishing::remarks(&writer.report())) {
+            let _ = writeln!(lines, "{remark}");
+        }
+        for remark in self.registry.get().iter().flat_map(|registry| registry.view().remarks()) {
             let _ = writeln!(lines, "{remark}");
         }
         for tenant in tenants.iter() {

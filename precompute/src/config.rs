@@ -18,7 +18,7 @@ mod relay;
 mod secret_file;
 mod tenant;
 
-pub use admin::{Admin, overlap};
+pub use admin::{Admin, AdminTls, OF_TOKEN_FILE, PrincipalConfig, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};

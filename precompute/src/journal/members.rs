@@ -68,20 +68,44 @@ pub struct Text<'a>(pub &'a str);
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        for character in self.0.chars() {
+        let is_escaped = |character: char| matches!(character, '"' | '\\' | '\0'..='\x1F');
+        let mut left = self.0;
+        while let Some((plain, character, rest)) = parted(left, is_escaped) {
+            f.write_str(plain)?;
             match character {
                 '"' | '\\' => write!(f, "\\{character}")?,
-                '\0'..='\x1F' => write!(f, "\\u{:04x}", u32::from(character))?,
-                _ => f.write_char(character)?,
+                _ => write!(f, "\\u{:04x}", u32::from(character))?,
             }
+            left = rest;
         }
+        f.write_str(left)?;
         f.write_char('"')
     }
+}
+
+/// What stands before the first such character, it, and what stands behind it.
+fn parted(text: &str, is_it: impl Fn(char) -> bool) -> Option<(&str, char, &str)> {
+    let (place, character) = text.char_indices().find(|(_, character)| is_it(*character))?;
+    let (plain, rest) = text.split_at_checked(place)?;
+    Some((plain, character, rest.get(character.len_utf8()..)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_escaped_where_json_wants_it_and_nowhere_else() {
+        for (text, written) in [
+            ("", r#""""#),
+            ("plain äöü \u{7f}", "\"plain äöü \u{7f}\""),
+            ("\"a\\\n\0", r#""\"a\\\u000a\u0000""#),
+            ("ü\"ü", r#""ü\"ü""#),
+        ] {
+            assert_eq!(Text(text).to_string(), written);
+            assert_eq!(serde_json::from_str::<String>(written).unwrap(), text);
+        }
+    }
 
     #[test]
     fn times_have_the_digits_that_they_need() {

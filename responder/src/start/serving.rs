@@ -17,12 +17,13 @@ use std::{
 
 use axum::Router;
 use precompute::{
-    admin::Status,
+    admin::{Status, gate::Gate},
     assemble::Assembly as Common,
     journal::{Identity, Journal},
     renew::Renewing,
     service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
     state_dir::ServerId,
+    tls::Certificates,
 };
 use rustls::ServerConfig;
 use tokio::{sync::watch, task::JoinSet};
@@ -38,7 +39,6 @@ use crate::{
     access, admin,
     assemble::Opener,
     config::Config,
-    net::tls::Certificates,
     ocsp::{miss::Misses, store::Store, transactions},
     reload::{Knowledge, Reload},
     site::Site,
@@ -81,6 +81,7 @@ pub(super) struct Serving {
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
     renewer: Arc<Renewer>,
+    gate: Arc<Gate>,
     /// What is renewed once it serves.
     renewing: Vec<Renewing>,
 }
@@ -108,6 +109,11 @@ impl Plan {
         Ok(Self { opener, config, started, bound, certificates, tls, kept })
     }
 
+    /// Whose service it is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.kept.identity
+    }
+
     /// Returns when all workers accept. `tenants`: those of `assembly`.
     pub(super) fn serve(self, assembly: &Common, tenants: &Tenants) -> Result<Serving, Box<dyn Error>> {
         let Self { opener, config, started, bound, certificates, tls, kept } = self;
@@ -126,6 +132,7 @@ impl Plan {
         let admin = Some(admin);
         let renewer = Arc::new(Renewer::new(true));
         let renewing = renewer.of(assembly);
+        let gate = Gate::new(assembly.admin.clone());
         Ok(Serving {
             opener,
             started,
@@ -140,6 +147,7 @@ impl Plan {
             journal: kept.journal,
             certificates,
             renewer,
+            gate,
             renewing,
         })
     }
@@ -158,7 +166,8 @@ impl Serving {
         let Signals { hangup, mut end } = signals;
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let sites = self.sites.subscribe();
-        background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
+        background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), &mut tasks);
+        self.gate.serve(background::into_tokio(listener)?, admin, &mut tasks);
         let asked = reload_socket::listen(&self.config.common.state_dir, self.opener.path(), &mut tasks);
         let reload = Arc::new(reload);
         let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
@@ -199,6 +208,11 @@ impl Serving {
         }
     }
 
+    /// The addresses that it has bound.
+    pub(super) fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// For a changed file.
     pub(super) fn reload(&self, knowledge: Knowledge, status: &Arc<Status>) -> Reload {
         Reload {
@@ -211,6 +225,7 @@ impl Serving {
             status: Arc::clone(status),
             record: self.time_stamps.record.clone(),
             renewer: Arc::clone(&self.renewer),
+            gate: Arc::clone(&self.gate),
         }
     }
 
@@ -226,6 +241,7 @@ impl Serving {
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
             tls: self.certificates.clone(),
+            gate: Arc::clone(&self.gate),
             server,
         }
     }

@@ -165,6 +165,8 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaFeedDebts", "ostia_feed_debts", "writers-0", "1"),
         set("OstiaFeedDigestsDiffer", "ostia_feed_digests_differed_total", "replicas-0", "0+1"),
         set("OstiaFeedStrangers", "ostia_feed_strangers", "replicas-0", "1"),
+        set("OstiaFewReplicas", "ostia_feed_replicas_live", "writers-0", "0"),
+        set("OstiaServerAtOdds", "ostia_feed_server_faults", "replicas-0", "1"),
         set("OstiaRelayStopped", "ostia_relay_connected", "side=\"to\"", "0"),
     ]
 }

@@ -46,6 +46,11 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("admin.listen", "\"127.0.0.1:9090\"", "\"127.0.0.1:9091\""),
     ("admin.ready_without_signers", "true", "false"),
     ("admin.token_file", "\"api.token\"", "\"other.token\""),
+    ("admin.certificate", "\"/etc/ostia/admin.pem\"", "\"/etc/ostia/new.pem\""),
+    ("admin.key", "\"admin.key\"", "\"other.key\""),
+    ("admin.client_ca", "\"/etc/ostia/clients.pem\"", "\"/etc/ostia/others.pem\""),
+    ("admin.hosts", "[\"writer-1.example\"]", "[]"),
+    ("admin.open_metrics", "true", "false"),
     ("cache.answers_octets", "16777216", "16777217"),
     ("cache.octets", "16777216", "16777217"),
     ("feed.cluster", "\"a\"", "\"b\""),
@@ -67,6 +72,8 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.acknowledge_redis_replicas", "0", "1"),
     ("feed.acknowledge_standbys", "0", "1"),
     ("feed.shared_answers", "true", "false"),
+    ("feed.name", "\"dmz-1\"", "\"dmz-2\""),
+    ("feed.replicas_wanted", "2", "1"),
     ("journal.path", "\"/var/lib/ostia/journal.jsonl\"", "\"/srv/journal.jsonl\""),
     ("journal.rotate_size", "65536", "65537"),
     ("journal.rotate_age", "\"1d\"", "\"2d\""),
@@ -109,7 +116,17 @@ fn each_is_told_that_waits(values: &[(&'static str, &str, &str)]) {
         let told = waiting(&started_with, &read(&file(changed)));
         let (in_use, in_file) = (in_use_value.to_owned(), in_file_value.to_owned());
         let expected = Waiting { key: name, in_use, in_file };
-        let at_once = ["tls.certificate", "tls.key", "admin.token_file"].contains(&name);
+        let at_once = [
+            "tls.certificate",
+            "tls.key",
+            "admin.token_file",
+            "admin.certificate",
+            "admin.key",
+            "admin.client_ca",
+            "admin.hosts",
+            "admin.open_metrics",
+        ];
+        let at_once = at_once.contains(&name);
         assert_eq!(told, if at_once { vec![] } else { vec![expected] });
     }
 }
