@@ -10,20 +10,25 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
-//! - `servers`: who takes part in a feed.
+//! - `servers`: who takes part in a feed. `signers`, `overview`, `audit`: the other things that are looked at.
+//! - `description`: what OpenAPI says of all of it.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
 mod access;
+mod audit;
 mod batch;
+mod description;
 mod handlers;
 mod issuers;
 pub(crate) mod lines;
 mod members;
+mod overview;
 pub mod problem;
 mod pushing;
 mod request;
 mod servers;
+mod signers;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -34,6 +39,7 @@ mod upload;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -42,15 +48,19 @@ use axum::Router;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::members::Members;
-pub use self::request::Verb;
+pub use self::{overview::Counted, request::Verb};
 use crate::{
+    admin::Status,
+    answers::Answers,
     assemble::Assembly,
+    audit as verifying,
     config::Sources,
     issuer_id::IssuerId,
     ledger::Ledgers,
     limits,
     pki::Certificate,
     service::{Operator, Publishing, Telling, Tenants, registry::Registry},
+    signers::TsaSigner,
 };
 
 /// The API, for as long as the process runs.
@@ -64,9 +74,31 @@ pub struct Api {
     operator: Option<Arc<Operator>>,
     /// And the list of its servers.
     registry: OnceLock<Registry>,
+    /// What else is in this process.
+    process: OnceLock<Process>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
+}
+
+/// What an API tells of its process beside what its issuers say.
+pub struct Process {
+    /// The kept answers.
+    pub answers: Arc<Answers>,
+    /// Whether it is ready, and what is to be said about that.
+    pub status: Arc<Status>,
+    /// Where its journal is, and the public key of that; `None` where none is kept.
+    pub journal: Option<(PathBuf, verifying::Key)>,
+    /// What it has answered.
+    pub traffic: Box<dyn Fn() -> Vec<Counted> + Send + Sync>,
+}
+
+/// A time-stamping authority, for the list of signers.
+#[derive(Debug)]
+pub struct ConfiguredTsa {
+    tenant: String,
+    name: String,
+    signer: Arc<TsaSigner>,
 }
 
 /// What a reload changes.
@@ -74,6 +106,8 @@ pub struct Api {
 pub struct ApiSettings {
     /// What the configuration says of the issuers.
     pub issuers: HashMap<IssuerId, Arc<ConfiguredIssuer>>,
+    /// The time-stamping authorities.
+    pub tsas: Vec<ConfiguredTsa>,
     /// The cluster of the feed, which backups name.
     pub cluster: Option<String>,
 }
@@ -94,8 +128,13 @@ impl ApiSettings {
             let (certificate, sources) = (issuer.certificate.clone(), issuer.sources.clone());
             (issuer.id.clone(), Arc::new(ConfiguredIssuer { certificate, sources }))
         };
+        let authority = |(tenant, tsa): (&crate::assemble::AssembledTenant, &crate::assemble::AssembledTsa)| {
+            let (tenant, name) = (tenant.name.clone(), tsa.name.clone());
+            ConfiguredTsa { tenant, name, signer: Arc::clone(&tsa.signer) }
+        };
         Self {
             issuers: assembly.issuers().map(configured).collect(),
+            tsas: assembly.tsas().map(authority).collect(),
             cluster: assembly.feed.as_ref().map(|feed| feed.cluster.to_string()),
         }
     }
@@ -126,6 +165,7 @@ impl Api {
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
+            process: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             idle_max,
@@ -135,6 +175,11 @@ impl Api {
     /// Of a writer of a feed: it is one of these servers.
     pub fn registers(&self, registry: &Registry) {
         let _ = self.registry.set(registry.clone());
+    }
+
+    /// What is told of the process as well.
+    pub fn tells_of(&self, process: Process) {
+        let _ = self.process.set(process);
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.

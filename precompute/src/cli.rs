@@ -19,6 +19,7 @@ pub mod reload;
 mod restore;
 mod run;
 mod server;
+mod signers;
 mod snapshot;
 mod source;
 mod status;
@@ -127,9 +128,17 @@ enum Command {
     /// Show the identity of this server, or give a copied state directory to a new one.
     #[command(subcommand)]
     Server(server::Server),
-    /// Verify journals, or hand out one tenant's part of them.
+    /// Show the journal, verify journals, or hand out one tenant's part of them.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Show who signs at the running service, until when, and whether it works; fails if one does not.
+    Signers {
+        #[command(flatten)]
+        config: ConfigOption,
+        /// Print the answer of the service as it is.
+        #[arg(long)]
+        json: bool,
+    },
     /// Tell the running service that certificates were issued.
     Add(push::Add),
     /// Revoke certificates at the running service, or put them on hold. Returns when that is durable and answered.
@@ -214,6 +223,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Signers { config, json } => signers::run(&config, json),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {

@@ -5,6 +5,8 @@
 mod serving;
 mod time_stamps;
 
+pub use self::serving::traffic;
+
 use std::{fmt, sync::Arc};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::get};

@@ -22,7 +22,7 @@ use crate::{
         listener::{self, Bounds},
     },
     answers::Answers,
-    api::{Api, ApiSettings},
+    api::{Api, ApiSettings, Process},
     assemble::{self, Assembly, FeedFiles, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
     feed::{
@@ -150,6 +150,12 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let api = Api::new(service.ledgers(), service.tenants(), publishing.as_ref());
     api.change(api_settings);
     registry.iter().for_each(|registry| api.registers(registry));
+    api.tells_of(Process {
+        answers: Arc::clone(&answers),
+        status: Arc::clone(&status),
+        journal: config.journal.as_ref().map(|journal| (journal.path.clone(), identity.key.public())),
+        traffic: Box::new(Vec::new),
+    });
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());

@@ -48,6 +48,7 @@ impl Alone {
         status.may_be_drained(&config.state_dir);
         let api = Api::new(service.ledgers(), service.tenants(), None);
         api.change(api_settings);
+        api.tells_of(serving.process(&status));
         Ok(Self { serving, service, status, api, server })
     }
 

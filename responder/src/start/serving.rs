@@ -9,7 +9,7 @@ use std::{
     future::pending,
     io,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc::SyncSender},
     thread,
     time::Instant,
@@ -18,6 +18,7 @@ use std::{
 use axum::Router;
 use precompute::{
     admin::{Status, gate::Gate},
+    api::Process,
     assemble::Assembly as Common,
     journal::{Identity, Journal},
     renew::Renewing,
@@ -78,6 +79,8 @@ pub(super) struct Serving {
     /// Of OCSP, if they are kept.
     transactions: Option<Arc<Journal>>,
     journal: Option<Arc<Journal>>,
+    /// Where that is, and its public key.
+    journal_at: Option<(PathBuf, [u8; 32])>,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
     renewer: Arc<Renewer>,
@@ -130,6 +133,8 @@ impl Plan {
         let (policy, recorders) = (&config.connection_policy, (recorders, kept_by));
         let workers = Workers::start(listeners, policy, tls.as_ref(), &site, &misses, access, recorders)?;
         let admin = Some(admin);
+        let journal_at =
+            config.common.journal.as_ref().map(|journal| (journal.path.clone(), kept.identity.key.public()));
         let renewer = Arc::new(Renewer::new(true));
         let renewing = renewer.of(assembly);
         let gate = Gate::new(assembly.admin.clone());
@@ -145,6 +150,7 @@ impl Plan {
             time_stamps,
             transactions,
             journal: kept.journal,
+            journal_at,
             certificates,
             renewer,
             gate,
@@ -226,6 +232,17 @@ impl Serving {
             record: self.time_stamps.record.clone(),
             renewer: Arc::clone(&self.renewer),
             gate: Arc::clone(&self.gate),
+        }
+    }
+
+    /// What the API tells of it.
+    pub(super) fn process(&self, status: &Arc<Status>) -> Process {
+        let sites = self.sites.subscribe();
+        Process {
+            answers: Arc::clone(self.misses.store().answers()),
+            status: Arc::clone(status),
+            journal: self.journal_at.clone(),
+            traffic: Box::new(move || admin::traffic(&sites.borrow())),
         }
     }
 

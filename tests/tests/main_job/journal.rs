@@ -17,7 +17,7 @@ use crate::{
     pushes::{done, refused, with_api},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A site that takes pushes and keeps a journal.
 fn keeping() -> (Ca, Site) {

@@ -28,6 +28,7 @@ mod command_line;
 mod conversions;
 mod databases;
 mod demo;
+mod described;
 mod directories;
 mod doubt;
 mod drain;
