@@ -55,6 +55,8 @@ pub struct Assembly {
 pub struct AssembledTenant {
     /// Its name in metrics, logs and the book.
     pub name: String,
+    /// The name that it had before.
+    pub formerly: Option<String>,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
@@ -171,6 +173,7 @@ impl<'a> Assembler<'a> {
         let anchors = anchors.and_then(|path| at.noted("request_anchors", certificates(path)));
         AssembledTenant {
             name: config.name.clone(),
+            formerly: config.formerly.clone(),
             hosts: config.hosts.clone(),
             path: config.path.clone(),
             policy: config.own_policy(),

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod config_file;
 mod end;
+mod forget;
 pub mod health;
 mod kept;
 mod keys;
@@ -87,7 +88,7 @@ enum Command {
         /// Keep an issuer's revocations when it has moved to a tenant of another name.
         #[arg(long, conflicts_with = "accept_forgotten")]
         carry_over: bool,
-        /// Forget those revocations.
+        /// Forget those revocations, and what was pushed of issuers that are no longer configured.
         #[arg(long)]
         accept_forgotten: bool,
         /// Rebuild a damaged book from the issuers in it that are in order, the sources, and every revocation that can
@@ -119,6 +120,10 @@ enum Command {
         config: ConfigFile,
     },
     /// Look at what a source says.
+    /// Let an issuer leave the configuration although something was pushed of it that no source says.
+    ///
+    /// A start or reload without the issuer is refused otherwise. The book keeps what it has.
+    Forget(forget::Forget),
     #[command(subcommand)]
     Source(source::Source),
     /// Check the signing keys, or make one.
@@ -214,6 +219,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Forget(command) => command.run(),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {
@@ -235,6 +241,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
         Command::Show { config, serials } => {
             let config = config.path();
+        Command::Usage(command) => command.run(),
             let wanted: Vec<_> =
                 serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<_, _>>()?;
             if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {

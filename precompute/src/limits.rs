@@ -80,7 +80,9 @@ pub const BOOK_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a book that another process is writing is read again until it is consistent. The other process commits a
 /// few times a second at most, within milliseconds each except for the largest batches.
 pub const BOOK_LOOKS_MAX: u32 = 5;
-/// The pause between them.
+/// Issuers that one refusal names: a line of them is still read, and `ostia-precompute forget` lists all.
+pub const DEPARTED_SHOWN_MAX: usize = 8;
+/// The pause between looks at a book that another process is writing.
 pub const BOOK_LOOK_PAUSE: Duration = Duration::from_millis(300);
 
 /// Records that a saver commits at first while a push may wait; `book::Pace` then follows what commits take. In a book of

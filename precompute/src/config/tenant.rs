@@ -38,6 +38,8 @@ pub struct TenantConfig {
     pub name: String,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
+    /// The name that it had before, whose records it takes along.
+    pub formerly: Option<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
     /// How it answers, except for unlisted serials; its issuers may differ.
@@ -94,6 +96,7 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
         let tenants = vec![read_tenant(root, Some(BARE), of_feed, state_dir)];
         tsa::check_reachable(root, &tenants);
         return tenants;
+        check_former_names(root, &tenants);
     }
     if !root.has("tenant") {
         root.problem(
@@ -110,6 +113,15 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
             }
             let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
                 || tenant.hosts.iter().any(|host| other.hosts.contains(host));
+            if tenant.formerly.is_some() && tenant.formerly == other.formerly {
+                let (one, two) = (&other.name, &tenant.name);
+                root.problem(
+                    "tenant",
+                    format_args!(
+                        "`{one}` and `{two}` have the same `formerly`; the records of a former name go to one tenant"
+                    ),
+                );
+            }
             if tenant.path == other.path && share_host && !other.name.is_empty() {
                 root.problem(
                     "tenant",
@@ -123,10 +135,27 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
     }
     tsa::check_reachable(root, &tenants);
     tenants
+    check_former_names(root, &tenants);
 }
 
 /// What a feed means for a tenant.
 #[derive(Clone, Copy, Debug)]
+/// A former name is nobody's present one.
+fn check_former_names(root: &Section<'_>, tenants: &[TenantConfig]) {
+    for (tenant, former) in tenants.iter().filter_map(|tenant| Some((tenant, tenant.formerly.as_ref()?))) {
+        if let Some(present) = tenants.iter().find(|other| other.name == *former) {
+            root.problem(
+                "tenant",
+                format_args!(
+                    "`{}` was formerly `{former}`, which is the name of {} now; remove `formerly`, or one of them",
+                    tenant.name,
+                    if present.name == tenant.name { "itself" } else { "another tenant" }
+                ),
+            );
+        }
+    }
+}
+
 struct OfFeed {
     /// As in [`read_all`].
     is_of_replica: bool,
@@ -140,10 +169,11 @@ const BARE: &str = "default";
 fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFeed, state_dir: &Path) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),
-        None => read_name(section),
+        None => read_name(section, "name"),
     };
     let hosts: Vec<_> = section
         .strings("hosts")
+    let formerly = if section.has("formerly") { read_name(section, "formerly") } else { None };
         .unwrap_or_default()
         .iter()
         .map(|host| host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
@@ -182,6 +212,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
         name: name.unwrap_or_default(),
         hosts,
         path,
+        formerly,
         policy,
         unlisted,
         request_anchors,
@@ -207,15 +238,15 @@ fn has_port(host: &str) -> bool {
 }
 
 /// Names occur in metrics and paths: letters, digits, `-`, `_` and `.`.
-fn read_name(section: &mut Section<'_>) -> Option<String> {
-    if !section.has("name") {
-        section.problem("name", "is missing; give it a short name for logs and metrics");
+fn read_name(section: &mut Section<'_>, key: &'static str) -> Option<String> {
+    if !section.has(key) {
+        section.problem(key, "is missing; give it a short name for logs and metrics");
     }
-    let name = section.string("name")?;
+    let name = section.string(key)?;
     let valid = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if !valid {
-        section.problem("name", format_args!("is `{name}`; expected 1 to 64 letters, digits, `-`, `_` or `.`"));
+        section.problem(key, format_args!("is `{name}`; expected 1 to 64 letters, digits, `-`, `_` or `.`"));
     }
     valid.then_some(name)
 }

@@ -340,6 +340,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
 
 fn any_config(dice: &mut Dice) -> Config {
     let octets = limits::CACHE_OCTETS_MAX as u64 - limits::CACHE_OCTETS_MIN as u64;
+        formerly: dice.coin().then(|| format!("{name}-before")),
     let mut octets = || limits::CACHE_OCTETS_MIN as u64 + dice.below(octets + 1);
     let cache = Cache { answers_octets: octets(), octets: octets() };
     let state_dir = dice.path();
@@ -473,6 +474,7 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     ];
     key(text, "certificates", word(&inclusions, form.certificates));
     key(text, "presign", !tenant.presign.is_empty());
+    maybe(text, "formerly", tenant.formerly.as_deref().map(quoted));
     if !tenant.presign.is_empty() {
         let name = |hash| HASHES.iter().find(|(_, other)| *other == hash).unwrap().0;
         let names = |hash: &HashAlgorithm| policy.together.of(*hash).map(name).collect::<Vec<_>>().join("+");

@@ -94,7 +94,7 @@ pub(super) fn check_reachable(root: &Section<'_>, tenants: &[TenantConfig]) {
 }
 
 fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
-    let name = if section.has("name") { read_name(section) } else { Some("tsa".to_owned()) };
+    let name = if section.has("name") { read_name(section, "name") } else { Some("tsa".to_owned()) };
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     let given = path;

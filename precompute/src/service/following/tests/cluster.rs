@@ -217,6 +217,7 @@ fn keyless(certificate: &Certificate, key: &SoftwareKey) -> Signers {
 pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
     let tenant = |issued: &&Issued| AssembledTenant {
         name: issued.id.tenant().to_owned(),
+        formerly: None,
         hosts: Vec::new(),
         path: format!("/{}", issued.id.tenant()),
         policy: Policy::DEFAULT,
