@@ -23,6 +23,7 @@ use precompute::{
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records, StateWord},
     service::Tenants,
+    usage::Usage,
 };
 use responder::{
     assemble::Opener,
@@ -101,7 +102,8 @@ impl World {
         let state_dir = &config.common.state_dir;
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, state_dir, Arc::new(|_| ()));
         let tenants = Tenants::new(&assembly.common, &engine.states(), None).unwrap();
-        let site = Site::new(&assembly.common, &tenants, &clocks, 1, None).unwrap();
+        let usage = Usage::open(state_dir, "bench", UnixTime::now()).unwrap();
+        let site = Site::new(&assembly.common, &tenants, (&clocks, &usage), 1, None).unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);

@@ -23,6 +23,7 @@ mod server;
 mod snapshot;
 mod source;
 mod status;
+mod usage;
 
 pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys};
 pub use config_file::ConfigFile;
@@ -119,11 +120,11 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Look at what a source says.
     /// Let an issuer leave the configuration although something was pushed of it that no source says.
     ///
     /// A start or reload without the issuer is refused otherwise. The book keeps what it has.
     Forget(forget::Forget),
+    /// Look at what a source says.
     #[command(subcommand)]
     Source(source::Source),
     /// Check the signing keys, or make one.
@@ -158,6 +159,8 @@ enum Command {
     Restore(restore::RestoreOrder),
     /// Ask the running service what it knows of certificates; where none answers, look into the book.
     Status(status::Status),
+    /// Tell how many time-stamps each client has had in a month, as this server has counted.
+    Usage(usage::Usage),
     /// Show what the book holds about certificates. While the service runs, ask it.
     Show {
         #[command(flatten)]
@@ -216,10 +219,10 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Check { config, how } => check::run(&config.path(), how),
         Command::Relay { config } => relay::run(&config.path()),
         Command::Reload { config } => reload::run(&config.path()),
+        Command::Forget(command) => command.run(),
         Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
         Command::Audit(command) => audit::run(command),
-        Command::Forget(command) => command.run(),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {
@@ -238,10 +241,10 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Snapshot(command) => command.run(),
         Command::Restore(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Usage(command) => command.run(),
         Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
         Command::Show { config, serials } => {
             let config = config.path();
-        Command::Usage(command) => command.run(),
             let wanted: Vec<_> =
                 serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<_, _>>()?;
             if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {

@@ -27,8 +27,8 @@ pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
 pub use tenant::{
-    Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig,
-    TsaConfig,
+    ClientConfig, ClientsConfig, Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, Quota, RenewBy, RenewConfig,
+    SignerConfig, Sources, TenantConfig, TsaConfig,
 };
 
 use std::path::{Path, PathBuf};

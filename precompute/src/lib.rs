@@ -46,6 +46,8 @@ pub mod ocsp;
 
 pub mod tsp;
 
+pub mod usage;
+
 pub mod issuer;
 
 pub mod answers;

@@ -490,6 +490,16 @@ pub const OID_OCTETS_MAX: usize = 256;
 
 /// Policies of one TSA: each request is compared with them in turn.
 pub const TSA_POLICIES_MAX: usize = 16;
+/// Clients of one TSA, and networks and keys of one client: a request is compared with each.
+pub const TSA_CLIENTS_MAX: usize = 1000;
+/// See [`TSA_CLIENTS_MAX`].
+pub const CLIENT_NETWORKS_MAX: usize = 256;
+/// The present key, the next, and one for each of two servers.
+pub const CLIENT_KEYS_MAX: usize = 4;
+/// More than a server makes.
+pub const QUOTA_PER_SECOND_MAX: u32 = 10_000_000;
+/// How often the usage of time-stamps is saved: what `kill -9` takes with it.
+pub const USAGE_SAVED_EVERY: Duration = Duration::from_secs(1);
 /// One token in this many is verified before it is sent: 40 µs among 20 ms of signing by P-256.
 pub const TSA_VERIFY_ONE_IN_DEFAULT: u32 = 1000;
 

@@ -19,6 +19,7 @@ use precompute::{
         let_go,
         reload_socket::Verdict,
     },
+    usage::Usage,
 };
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -42,6 +43,8 @@ pub struct Reload {
     pub tls: Option<Arc<Certificates>>,
     /// The clocks for tokens.
     pub clocks: Arc<Clocks>,
+    /// What clients have had.
+    pub usage: Arc<Usage>,
     /// What is known of the issuers.
     pub knowledge: Knowledge,
     /// For every reader of the site.
@@ -167,11 +170,12 @@ impl Reload {
         warnings.extend(prepared.warnings());
         let tenants = Arc::clone(prepared.tenants());
         let former = Arc::clone(&self.sites.borrow());
-        let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
+        let (clocks, usage, workers) = (Arc::clone(&self.clocks), Arc::clone(&self.usage), self.started_with.workers);
         let replaced = Arc::clone(&former);
         // Watching a clock begins with a request for the time, and the source may be silent.
-        let made =
-            tokio::task::spawn_blocking(move || Site::new(&assembly, &tenants, &clocks, workers, Some(&replaced)));
+        let made = tokio::task::spawn_blocking(move || {
+            Site::new(&assembly, &tenants, (&clocks, &usage), workers, Some(&replaced))
+        });
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for
         // that.

@@ -15,6 +15,7 @@ use precompute::{
     ocsp::{CertId, HashAlgorithm, Policy},
     pki::Certificate,
     service::Tenants,
+    usage::Usage,
 };
 
 pub use self::{
@@ -92,14 +93,14 @@ impl Site {
     pub fn new(
         config: &Assembly,
         tenants: &Tenants,
-        clocks: &Clocks,
+        (clocks, usage): (&Clocks, &Usage),
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
         let tenants = config.tenants.iter().map(|tenant| {
             let active = tenants.get(&tenant.name).map_or(&[][..], |tenant| &tenant.issuers);
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
-            Tenant::new(tenant, active, clocks, workers, former)
+            Tenant::new(tenant, active, (clocks, usage), workers, former)
         });
         let site = Self { tenants: tenants.collect::<io::Result<_>>()? };
         // Last, when nothing else can prevent the site.
@@ -161,7 +162,7 @@ impl Tenant {
     fn new(
         config: &AssembledTenant,
         active: &[Arc<ActiveIssuer>],
-        clocks: &Clocks,
+        (clocks, usage): (&Clocks, &Usage),
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
@@ -181,7 +182,7 @@ impl Tenant {
             let clock = clocks.clock(&config.policy);
             let clock = clock.map_err(|error| io::Error::other(format!("the clock cannot be watched: {error}")))?;
             let former_accuracy = |name: &Name| clocks.promised().former(name);
-            Authority::new(name, config, clock, former.map(Arc::as_ref), former_accuracy, workers)
+            Authority::new(name, config, (clock, usage), former.map(Arc::as_ref), former_accuracy, workers)
                 .map(Arc::new)
                 .map_err(io::Error::other)
         };

@@ -3,6 +3,7 @@
 //!
 //! No file is opened here. It does not know certificates or keys.
 
+mod client;
 mod issuer;
 mod policy;
 mod presign;
@@ -13,6 +14,7 @@ mod sql;
 mod tsa;
 mod unlisted;
 
+pub use client::{ClientConfig, ClientsConfig, Quota};
 use issuer::Around;
 pub use issuer::{Fetched, IssuerConfig, ListingFile, Sources};
 pub use publish::Publish;
@@ -36,10 +38,10 @@ pub struct TenantConfig {
     pub place: Place,
     /// Its name in metrics, logs and the book.
     pub name: String,
-    /// Host names of its URLs, lower case; empty for every host.
-    pub hosts: Vec<String>,
     /// The name that it had before, whose records it takes along.
     pub formerly: Option<String>,
+    /// Host names of its URLs, lower case; empty for every host.
+    pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
     /// How it answers, except for unlisted serials; its issuers may differ.
@@ -94,9 +96,9 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
     }
     if bare.is_some() {
         let tenants = vec![read_tenant(root, Some(BARE), of_feed, state_dir)];
+        check_former_names(root, &tenants);
         tsa::check_reachable(root, &tenants);
         return tenants;
-        check_former_names(root, &tenants);
     }
     if !root.has("tenant") {
         root.problem(
@@ -111,8 +113,6 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
             if tenant.name == other.name {
                 root.problem("tenant", format_args!("two tenants have the name `{}`; each needs its own", tenant.name));
             }
-            let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
-                || tenant.hosts.iter().any(|host| other.hosts.contains(host));
             if tenant.formerly.is_some() && tenant.formerly == other.formerly {
                 let (one, two) = (&other.name, &tenant.name);
                 root.problem(
@@ -122,6 +122,8 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
                     ),
                 );
             }
+            let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
+                || tenant.hosts.iter().any(|host| other.hosts.contains(host));
             if tenant.path == other.path && share_host && !other.name.is_empty() {
                 root.problem(
                     "tenant",
@@ -133,13 +135,11 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
             }
         }
     }
+    check_former_names(root, &tenants);
     tsa::check_reachable(root, &tenants);
     tenants
-    check_former_names(root, &tenants);
 }
 
-/// What a feed means for a tenant.
-#[derive(Clone, Copy, Debug)]
 /// A former name is nobody's present one.
 fn check_former_names(root: &Section<'_>, tenants: &[TenantConfig]) {
     for (tenant, former) in tenants.iter().filter_map(|tenant| Some((tenant, tenant.formerly.as_ref()?))) {
@@ -156,6 +156,8 @@ fn check_former_names(root: &Section<'_>, tenants: &[TenantConfig]) {
     }
 }
 
+/// What a feed means for a tenant.
+#[derive(Clone, Copy, Debug)]
 struct OfFeed {
     /// As in [`read_all`].
     is_of_replica: bool,
@@ -171,9 +173,9 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
         Some(name) => Some(name.to_owned()),
         None => read_name(section, "name"),
     };
+    let formerly = if section.has("formerly") { read_name(section, "formerly") } else { None };
     let hosts: Vec<_> = section
         .strings("hosts")
-    let formerly = if section.has("formerly") { read_name(section, "formerly") } else { None };
         .unwrap_or_default()
         .iter()
         .map(|host| host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
@@ -210,9 +212,9 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
     TenantConfig {
         place: section.place(),
         name: name.unwrap_or_default(),
+        formerly,
         hosts,
         path,
-        formerly,
         policy,
         unlisted,
         request_anchors,

@@ -300,7 +300,29 @@ fn any_tsa(dice: &mut Dice, number: u64) -> TsaConfig {
         signer: any_signer(dice, true),
         validity_left: dice.length(Duration::ZERO, 3650 * DAY),
         shared_key: dice.coin(),
+        clients: any_clients(dice),
     }
+}
+
+fn any_clients(dice: &mut Dice) -> ClientsConfig {
+    let count = dice.below(3);
+    let clients = (0..count).map(|number| {
+        let has_key = dice.coin();
+        let networks = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"].map(|text| text.parse().unwrap());
+        ClientConfig {
+            place: Place::default(),
+            name: format!("client-{number}"),
+            networks: dice.some_of(&networks, usize::from(!has_key)),
+            keys: if has_key { vec![[number as u8; 32]] } else { Vec::new() },
+            quota: Quota {
+                per_second: dice.maybe(|dice| 1 + dice.below(1000) as u32),
+                per_day: dice.maybe(|dice| 1 + dice.below(1000)),
+                per_month: dice.maybe(|dice| 1 + dice.below(1000)),
+            },
+        }
+    });
+    let clients: Vec<_> = clients.collect();
+    ClientsConfig { is_open: clients.is_empty() || dice.coin(), clients }
 }
 
 fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
@@ -318,6 +340,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
     };
     TenantConfig {
         place: Place::default(),
+        formerly: dice.coin().then(|| format!("{name}-before")),
         name,
         hosts: dice.some_of(&["ocsp.example".to_owned(), "[::1]".into()], 0),
         path,
@@ -340,7 +363,6 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
 
 fn any_config(dice: &mut Dice) -> Config {
     let octets = limits::CACHE_OCTETS_MAX as u64 - limits::CACHE_OCTETS_MIN as u64;
-        formerly: dice.coin().then(|| format!("{name}-before")),
     let mut octets = || limits::CACHE_OCTETS_MIN as u64 + dice.below(octets + 1);
     let cache = Cache { answers_octets: octets(), octets: octets() };
     let state_dir = dice.path();
@@ -452,6 +474,7 @@ fn write_times(text: &mut String, policy: &Policy) {
 
 fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     let TenantConfig { hosts, policy, form, .. } = tenant;
+    maybe(text, "formerly", tenant.formerly.as_deref().map(quoted));
     key(text, "hosts", list(hosts.clone()));
     key(text, "path", quoted(if tenant.path.is_empty() { "/" } else { &tenant.path }));
     write_unlisted(text, tenant.unlisted);
@@ -474,7 +497,6 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     ];
     key(text, "certificates", word(&inclusions, form.certificates));
     key(text, "presign", !tenant.presign.is_empty());
-    maybe(text, "formerly", tenant.formerly.as_deref().map(quoted));
     if !tenant.presign.is_empty() {
         let name = |hash| HASHES.iter().find(|(_, other)| *other == hash).unwrap().0;
         let names = |hash: &HashAlgorithm| policy.together.of(*hash).map(name).collect::<Vec<_>>().join("+");
@@ -526,6 +548,17 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         key(text, "validity_left", quoted(&in_words(tsa.validity_left)));
         maybe(text, "key_usage_end", tsa.key_usage_end.map(|end| quoted(&end.to_string())));
         write_signer(text, &tsa.signer);
+        for client in &tsa.clients.clients {
+            writeln!(text, "[[{above}tsa.client]]").unwrap();
+            key(text, "name", quoted(&client.name));
+            let networks = client.networks.iter().map(ToString::to_string);
+            maybe(text, "networks", (!client.networks.is_empty()).then(|| list(networks)));
+            let keys = client.keys.iter().map(|key| crate::pki::hex::text(key));
+            maybe(text, "token_sha256", (!client.keys.is_empty()).then(|| list(keys)));
+            maybe(text, "per_second", client.quota.per_second);
+            maybe(text, "per_day", client.quota.per_day);
+            maybe(text, "per_month", client.quota.per_month);
+        }
     }
 }
 
@@ -558,6 +591,7 @@ fn write_tsa(text: &mut String, tsa: &TsaConfig) {
     let policy = &tsa.policy;
     key(text, "name", quoted(&tsa.name));
     key(text, "path", quoted(tsa.shown_path()));
+    maybe(text, "open", (!tsa.clients.clients.is_empty()).then_some(tsa.clients.is_open));
     key(text, "policy", list(policy.policies.iter().map(Oid::to_string)));
     key(text, "hashes", list(policy.hashes.iter().map(|hash| hash.name().to_owned())));
     key(text, "accuracy", quoted(&in_words(policy.accuracy.duration())));

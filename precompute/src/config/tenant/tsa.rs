@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     super::Place,
-    DAY, Section, TenantConfig, read_name,
+    ClientsConfig, DAY, Section, TenantConfig, client, read_name,
     signer::{self, SignerConfig},
 };
 use crate::{
@@ -33,6 +33,8 @@ pub struct TsaConfig {
     pub key_usage_end: Option<UnixTime>,
     /// Whether another tenant's authority may have the same key.
     pub shared_key: bool,
+    /// Who may ask it.
+    pub clients: ClientsConfig,
 }
 
 impl TsaConfig {
@@ -122,6 +124,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");
     }
     let shared_key = section.boolean("shared_key").unwrap_or(false);
+    let clients = client::read_all(section);
     TsaConfig {
         place: section.place(),
         name: name.unwrap_or_default(),
@@ -131,6 +134,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         validity_left,
         key_usage_end,
         shared_key,
+        clients,
     }
 }
 
