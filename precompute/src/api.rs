@@ -1,15 +1,16 @@
 //! The API for pushes: `/v1` on the admin listener.
 //!
-//! Purpose: from an HTTP request to a push of the ledger, and from its outcome to JSON. Invariants: nothing is told or done
-//! without the token; a push is acknowledged after the ledger has said that it is durable, and never before; each error is
-//! a problem of RFC 9457 that names what is wrong and what would be right. It does not know how a push is decided, or how
-//! connections are treated.
+//! Purpose: from an HTTP request to a push of the ledger, and from its outcome to JSON. Invariants: nothing is told to
+//! strangers or done for them, and of a tenant nothing to whoever has no right in it; a push is acknowledged after the ledger
+//! has said that it is durable, and never before; each error is a problem of RFC 9457 that names what is wrong and what would
+//! be right. It does not know how a push is decided, or how connections are treated.
 //!
-//! - `access`: who may ask; pure.
+//! - `access`: who may ask, and for what; pure.
 //! - `members`, `request`: what is asked; pure.
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
+//! - `servers`: who takes part in a feed.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
@@ -22,6 +23,7 @@ mod members;
 pub mod problem;
 mod pushing;
 mod request;
+mod servers;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -32,7 +34,7 @@ mod upload;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -42,13 +44,13 @@ use tokio::sync::{Semaphore, watch};
 pub(crate) use self::members::Members;
 pub use self::request::Verb;
 use crate::{
-    assemble::{ApiToken, Assembly},
+    assemble::Assembly,
     config::Sources,
     issuer_id::IssuerId,
     ledger::Ledgers,
     limits,
     pki::Certificate,
-    service::{Operator, Publishing, Telling, Tenants},
+    service::{Operator, Publishing, Telling, Tenants, registry::Registry},
 };
 
 /// The API, for as long as the process runs.
@@ -60,6 +62,8 @@ pub struct Api {
     telling: Option<Arc<Telling>>,
     /// And who leads may be asked of it.
     operator: Option<Arc<Operator>>,
+    /// And the list of its servers.
+    registry: OnceLock<Registry>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
@@ -68,8 +72,6 @@ pub struct Api {
 /// What a reload changes.
 #[derive(Default, Debug)]
 pub struct ApiSettings {
-    /// Who has access; `None` where nobody has.
-    pub token: Option<ApiToken>,
     /// What the configuration says of the issuers.
     pub issuers: HashMap<IssuerId, Arc<ConfiguredIssuer>>,
     /// The cluster of the feed, which backups name.
@@ -93,7 +95,6 @@ impl ApiSettings {
             (issuer.id.clone(), Arc::new(ConfiguredIssuer { certificate, sources }))
         };
         Self {
-            token: assembly.api_token.clone(),
             issuers: assembly.issuers().map(configured).collect(),
             cluster: assembly.feed.as_ref().map(|feed| feed.cluster.to_string()),
         }
@@ -124,10 +125,16 @@ impl Api {
             tenants,
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
+            registry: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             idle_max,
         })
+    }
+
+    /// Of a writer of a feed: it is one of these servers.
+    pub fn registers(&self, registry: &Registry) {
+        let _ = self.registry.set(registry.clone());
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.
@@ -144,7 +151,7 @@ impl Api {
         Arc::clone(&self.tenants.borrow())
     }
 
-    /// Its paths.
+    /// Its paths, behind a [gate](crate::admin::gate).
     pub fn router(self: Arc<Self>) -> Router {
         handlers::router(self)
     }

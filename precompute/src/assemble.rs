@@ -5,26 +5,30 @@
 //! problems of the file itself. The caller keeps what is known about tokens between calls ([`Tokens`]). It does not
 //! know what the keys sign, or who sends requests.
 
-mod api_token;
+mod admin;
 mod feed;
 mod issuer;
 mod key;
 mod publication;
 mod renewed;
 mod signer;
+mod tls;
+mod token;
 mod tokens;
 mod tsa;
 
-pub use api_token::ApiToken;
-pub(crate) use api_token::read_token;
+pub use admin::{AssembledAdmin, AssembledTls};
 pub(crate) use feed::read_writer_key;
 pub use feed::{AssembledFeed, FeedFiles, SnapshotPlaces, WriterKeyError};
 pub use issuer::AssembledIssuer;
+pub use tls::open_pair;
+pub(crate) use token::read_token;
 pub use tokens::Tokens;
 pub use tsa::AssembledTsa;
 
 use std::{
     fs,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -42,8 +46,8 @@ use crate::{
 pub struct Assembly {
     /// The directory of the book.
     pub state_dir: PathBuf,
-    /// The token of the API; without one there is no API.
-    pub api_token: Option<ApiToken>,
+    /// Who may ask on the admin listener, and how it speaks.
+    pub admin: AssembledAdmin,
     /// The feed; without one this program works alone.
     pub feed: Option<AssembledFeed>,
     /// In the order of the file.
@@ -63,6 +67,10 @@ pub struct AssembledTenant {
     pub path: String,
     /// How it answers, before any setting of its issuers.
     pub policy: Policy,
+    /// How many OCSP answers may be signed in a second while clients wait; `None`: any number.
+    pub signatures_per_second: Option<NonZeroU32>,
+    /// How many time-stamps may be made in a second.
+    pub time_stamps_per_second: Option<NonZeroU32>,
     /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
     /// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
@@ -139,14 +147,11 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();
     tsa::check_all(&root, &tenants);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let token_file = config.admin.token_file.as_ref();
-    let api_token = token_file.and_then(|file| {
-        let token = file.find(credentials.as_deref()).and_then(|path| ApiToken::load(&path));
-        problems.at(&config.admin.place).noted("token_file", token)
-    });
+    let names: Vec<_> = config.tenants.iter().map(|tenant| &*tenant.name).collect();
+    let admin = AssembledAdmin::open(&config.admin, &names, problems, credentials.as_deref(), now);
     let feed = config.feed.as_ref();
     let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
-    let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, feed, tenants };
+    let assembly = Assembly { state_dir: config.state_dir.clone(), admin, feed, tenants };
     if problems.is_empty() && !assembly.is_whole(config) {
         root.problem("version", "stands in a file of which something could not be opened, and nobody said what");
     }
@@ -177,6 +182,8 @@ impl<'a> Assembler<'a> {
             hosts: config.hosts.clone(),
             path: config.path.clone(),
             policy: config.own_policy(),
+            signatures_per_second: config.signatures_per_second,
+            time_stamps_per_second: config.time_stamps_per_second,
             request_anchors: anchors.unwrap_or_default().into(),
             presign: config.presign.clone(),
             issuers: self.issuers(config),

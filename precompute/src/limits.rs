@@ -3,11 +3,13 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 pub mod audit;
+pub mod console;
 pub mod directory;
 pub mod feed;
 pub mod fetch;
 pub mod journal;
 pub mod renew;
+pub mod servers;
 pub mod sharing;
 pub mod shelf;
 
@@ -564,6 +566,23 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the whole connection may take: metrics of thousands of issuers are some MiB, and go to the same network.
 pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes of a TLS certificate file with its chain, or of a key file.
+pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
+/// How often the files of the TLS certificate are checked.
+pub const TLS_LOOK: Duration = Duration::from_secs(1);
+/// How long before a TLS certificate ends a warning begins. ACME certificates are renewed 30 days before.
+pub const TLS_ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// Principals of one service: people, programs and their successors. Each token that comes is compared with all, which takes
+/// 50 µs.
+pub const PRINCIPALS_MAX: usize = 1000;
+/// Characters of a principal's name: it stands in every line about it.
+pub const PRINCIPAL_NAME_OCTETS_MAX: usize = 64;
+/// Grants, or denials, of a principal.
+pub const GRANTS_MAX: usize = 1000;
+/// Names under which the admin listener may be reached.
+pub const ADMIN_HOSTS_MAX: usize = 64;
+
 /// The pause in accepting after a failure for lack of descriptors or memory, which others have to free.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -174,12 +174,6 @@ pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// not limit connections.
 pub const DEADLINE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
-/// Bytes of a TLS certificate file with its chain, or of a key file.
-pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
-
-/// How often the files of the TLS certificate are checked.
-pub const TLS_LOOK: Duration = Duration::from_secs(1);
-
 const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX);
 
 const _: () = assert!((ADMIN_CONNECTIONS_MAX + API_UPLOADS_MAX) as u64 <= OTHER_DESCRIPTORS / 2);

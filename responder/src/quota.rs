@@ -6,9 +6,60 @@
 
 use std::{
     num::NonZeroU32,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
+
+use crate::limits;
+
+/// A bucket, and when it was told last that it was empty.
+#[derive(Debug)]
+pub struct Bound {
+    per_second: NonZeroU32,
+    bucket: Bucket,
+    told: Told,
+}
+
+/// When something was told last.
+#[derive(Default, Debug)]
+pub struct Told(Mutex<Option<Instant>>);
+
+impl Told {
+    /// Whether it is to be told again, since that was some time ago. Whoever asks at the same moment as another one leaves it to
+    /// that one.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let Ok(mut told) = self.0.try_lock() else { return false };
+        let is_due = told.is_none_or(|told| now.saturating_duration_since(told) >= limits::QUOTA_TOLD_EVERY);
+        if is_due {
+            *told = Some(now);
+        }
+        is_due
+    }
+}
+
+impl Bound {
+    /// `per_second`, and as many at once.
+    pub fn new(per_second: NonZeroU32, now: Instant) -> Self {
+        Self { per_second, bucket: Bucket::new(per_second, now), told: Told::default() }
+    }
+
+    /// How many in a second.
+    pub fn per_second(&self) -> NonZeroU32 {
+        self.per_second
+    }
+
+    /// Takes one, if there is one. `tell` is called once in a while if there is none.
+    pub fn take(&self, now: Instant, tell: impl FnOnce()) -> bool {
+        let has_one = self.bucket.take(now);
+        if !has_one && self.told.is_due(now) {
+            tell();
+        }
+        has_one
+    }
+}
 
 /// See the module.
 #[derive(Debug)]

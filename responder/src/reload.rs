@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use precompute::{
-    admin::Status,
+    admin::{Status, gate::Gate},
     api::{Api, ApiSettings},
     assemble::Assembly as Common,
     journal::Journal,
@@ -19,6 +19,7 @@ use precompute::{
         let_go,
         reload_socket::Verdict,
     },
+    tls::Certificates,
     usage::Usage,
 };
 use tokio::sync::watch;
@@ -27,7 +28,6 @@ use tracing::{error, info};
 use crate::{
     assemble::{Assembly, Opener},
     config::{Config, keys},
-    net::tls::Certificates,
     site::Site,
     tsa::clocks::Clocks,
 };
@@ -55,12 +55,14 @@ pub struct Reload {
     pub record: Option<Arc<Journal>>,
     /// What renews signers.
     pub renewer: Arc<Renewer>,
+    /// Who may ask on the admin listener.
+    pub gate: Arc<Gate>,
 }
 
 /// Where what is known of the issuers comes from.
 #[derive(Debug)]
 pub enum Knowledge {
-    /// From sources, and from pushes: the API's token is read again.
+    /// From sources, and from pushes.
     Sources(Handle, Arc<Api>),
     /// From a feed.
     Feed(FeedHandle),
@@ -142,7 +144,7 @@ impl Reload {
             return outcome;
         }
         self.record.iter().for_each(|record| record.reopen());
-        self.status.reopen_journal();
+        self.status.reopen_journals();
         let outcome = self.change(opens).await;
         match &outcome {
             Ok(_) => info!(file = %self.opener.path().display(), "the configuration was read again"),
@@ -159,7 +161,8 @@ impl Reload {
         let read = tokio::task::spawn_blocking(open);
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&self.started_with, &config));
-        let Assembly { common: assembly, certificates } = assembly;
+        let Assembly { common: mut assembly, certificates } = assembly;
+        let admin = std::mem::take(&mut assembly.admin);
         for (_, tsa) in assembly.tsas() {
             // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
@@ -181,6 +184,7 @@ impl Reload {
         // that.
         self.knowledge.adopt(prepared).await?;
         // From here on nothing can be refused.
+        self.gate.change(admin);
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));

@@ -18,18 +18,24 @@ use tracing::{error, info};
 use crate::{
     admin::{
         self, Status,
+        gate::Gate,
         listener::{self, Bounds},
     },
     answers::Answers,
     api::{Api, ApiSettings},
     assemble::{self, Assembly, FeedFiles, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
-    feed::shelf,
+    feed::{
+        servers::{Addresses, InUse as ConfigurationInUse, RefusedConfiguration, ServerRole},
+        shelf,
+        writer::Role,
+    },
     journal::{Identity, trail::Trail},
     pki::UnixTime,
     renew::Renewing,
     service::{
-        Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify,
+        Control, Handle, Opens, Publishing, Reloads, Renewer, Service, ServiceState, Signals, Tenants, Threads, notify,
+        registry::{Facts, Membership, Registry, keys_of},
         reload_socket::{self, Verdict},
         watchdog,
     },
@@ -95,11 +101,13 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let read = Service::read(&assembly, owned)?;
     // The service has the parts that it uses; those of time-stamping end here.
     let api_settings = ApiSettings::of(&assembly);
+    let gate = Gate::new(std::mem::take(&mut assembly.admin));
     // Those of time-stamping are renewed by who makes time-stamps.
     let renewer = Arc::new(Renewer::new(false));
     let renewing = renewer.of(&assembly);
     let feed = assembly.feed.take();
     let files = feed.as_ref().map(FeedFiles::of);
+    let membership = feed.as_ref().map(|feed| Membership::of(feed, &config.state_dir));
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
@@ -115,6 +123,16 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
             .map_or(Ok(()), |listen| listener::bind(&Bounds::SNAPSHOTS, listen).map(drop))
             .map_err(|problem| format!("{}: {problem}", path.display()))?;
     }
+    let of_writer = membership.zip(publishing.clone());
+    let registry = of_writer.map(|(membership, publishing)| {
+        let (addresses, in_use) = (addresses(&config), opener.in_use.clone());
+        let (tenants, status) = (service.tenants(), Arc::clone(&status));
+        Registry::start(membership, &identity, move || {
+            facts(&publishing, &addresses, &tenants.borrow(), &in_use, &status)
+        })
+    });
+    let registry = registry.transpose()?;
+    registry.iter().for_each(|registry| status.registers(registry));
     let mut parts = vec![
         admin::kept_answers(&answers),
         admin::presigning(service.progress()),
@@ -123,22 +141,67 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::server(server),
         admin::build(),
         admin::issuers(&status),
-        admin::certificates(&status),
+        admin::certificates(&status, &gate),
         admin::renewals(&status),
         admin::journal(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
+    parts.extend(registry.as_ref().map(admin::servers));
     let api = Api::new(service.ledgers(), service.tenants(), publishing.as_ref());
     api.change(api_settings);
+    registry.iter().for_each(|registry| api.registers(registry));
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());
-    let running =
-        Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
+    let running = Running {
+        opener,
+        config,
+        files,
+        service: &service,
+        status,
+        api,
+        gate,
+        router,
+        threads,
+        started,
+        renewer,
+        renewing,
+    };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
+    registry.iter().for_each(Registry::end);
     service.end();
     info!("stopped");
     outcome
+}
+
+/// Where this writer is reached.
+fn addresses(config: &Config) -> Addresses {
+    let feed = config.feed.as_ref();
+    let written = |address: std::net::SocketAddr| address.to_string();
+    Addresses {
+        admin: vec![written(config.admin.listen)],
+        snapshots: feed.and_then(|feed| feed.snapshot_listen).map(written).into_iter().collect(),
+        api_url: feed.and_then(|feed| feed.api_url.clone()).into_iter().collect(),
+        ..Addresses::default()
+    }
+}
+
+/// What the list of servers is told of this writer.
+fn facts(publishing: &Publishing, addresses: &Addresses, tenants: &Tenants, in_use: &InUse, status: &Status) -> Facts {
+    let report = publishing.report();
+    let refused = status.reload_fault().map(|reason| RefusedConfiguration { version: None, reason });
+    Facts {
+        role: match report.role {
+            Role::Leading => ServerRole::Leads,
+            Role::Following => ServerRole::StandsBy,
+            Role::Fencing | Role::Reading | Role::Beginning => ServerRole::TakesOver,
+        },
+        addresses: addresses.clone(),
+        position: report.place.map(|place| place.position),
+        freshness: None,
+        configuration: ConfigurationInUse { digest: in_use.digest(), version: None, refused },
+        keys: keys_of(tenants, []),
+    }
 }
 
 /// A running service with what is told of it.
@@ -152,6 +215,8 @@ struct Running<'s> {
     status: Arc<Status>,
     /// Takes pushes.
     api: Arc<Api>,
+    /// Knows who asks.
+    gate: Arc<Gate>,
     router: Router,
     threads: Threads,
     started: Instant,
@@ -162,15 +227,16 @@ struct Running<'s> {
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, files, service, status, api, router, mut threads, started, renewer, renewing } =
+        let Self { opener, config, files, service, status, api, gate, router, threads, started, renewer, renewing } =
             self;
+        let mut threads = threads;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(listener::serve(listener, router, Bounds::default()));
+        gate.serve(listener, router, &mut tasks);
         if let Some(publishing) = service.publishing()
             && let Some(listen) = publishing.listen()
         {
@@ -188,6 +254,7 @@ impl Running<'_> {
             service: service.handle().clone(),
             status: Arc::clone(&status),
             api,
+            gate,
             renewer: Arc::clone(&renewer),
         });
         let reloads = Reloads::start(hangup, asked, renewer.asked(), &mut tasks, move |opens| {
@@ -222,13 +289,14 @@ struct Reload {
     service: Handle,
     status: Arc<Status>,
     api: Arc<Api>,
+    gate: Arc<Gate>,
     renewer: Arc<Renewer>,
 }
 
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
     async fn run(&self, opens: Opens) -> Verdict {
-        self.status.reopen_journal();
+        self.status.reopen_journals();
         let outcome = self.change(opens).await;
         if opens == Opens::WhatIsInUse {
             outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));
@@ -247,15 +315,17 @@ impl Reload {
         // Keys are opened and tried, which takes time.
         let open = move || if opens == Opens::TheFile { opener.read() } else { opener.reopen() };
         let read = spawn_blocking(open).await.map_err(|error| error.to_string())?;
-        let (config, assembly) = read.map_err(|error| error.to_string())?;
+        let (config, mut assembly) = read.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&keys::KEYS, &self.started_with, &config));
         if let Some((in_use, feed)) = self.files.as_ref().zip(assembly.feed.as_ref()) {
             warnings.extend(in_use.warn_of_changes(&FeedFiles::of(feed)));
         }
+        let admin = std::mem::take(&mut assembly.admin);
         let (api_settings, renewing) = (ApiSettings::of(&assembly), self.renewer.of(&assembly));
         let change = self.service.prepare(Arc::new(assembly)).await?;
         self.service.adopt(change).await?;
         self.api.change(api_settings);
+        self.gate.change(admin);
         if opens == Opens::TheFile {
             self.opener.in_use.taken().iter().for_each(Change::tell);
         }

@@ -24,12 +24,16 @@ pub use tsa::TsaConfig;
 pub(crate) use tsa::shown_path;
 
 use std::{
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{Place, Section, TlsTrust, in_words};
-use crate::ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted};
+use crate::{
+    limits,
+    ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted},
+};
 
 /// A customer: issuers, keys and policies, separate from those of other tenants.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +50,10 @@ pub struct TenantConfig {
     pub path: String,
     /// How it answers, except for unlisted serials; its issuers may differ.
     pub policy: Policy,
+    /// How many OCSP answers may be signed in a second while clients wait; `None`: any number.
+    pub signatures_per_second: Option<NonZeroU32>,
+    /// How many time-stamps may be made in a second.
+    pub time_stamps_per_second: Option<NonZeroU32>,
     /// Its own setting for unlisted serials, if any.
     pub unlisted: Option<Unlisted>,
     /// A file with the CAs of clients that may sign requests.
@@ -201,6 +209,12 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
     let tls_ca = TlsTrust::read(section, "tls_ca");
+    let mut per_second = |key| {
+        let number = section.integer(key, 1..=i64::from(limits::QUOTA_PER_SECOND_MAX));
+        number.and_then(|number| NonZeroU32::new(number as u32))
+    };
+    let (signatures_per_second, time_stamps_per_second) =
+        (per_second("signatures_per_second"), per_second("time_stamps_per_second"));
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     section.sections("issuer", |section| {
         let around = Around { above: &policy, given: &issuers, of_feed, state_dir, tls_ca: tls_ca.as_ref() };
@@ -216,6 +230,8 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
         hosts,
         path,
         policy,
+        signatures_per_second,
+        time_stamps_per_second,
         unlisted,
         request_anchors,
         form,

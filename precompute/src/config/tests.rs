@@ -17,6 +17,7 @@ use crate::{
         Share, SignedRequests, Together, Unlisted,
     },
     pki::Algorithm,
+    principals::{Mark, Proof, TokenHash},
     sign::{
         Verify,
         pkcs11::{ModuleWanted, Uri},
@@ -188,6 +189,8 @@ fn any_feed(dice: &mut Dice) -> Feed {
         takes_over: dice.below(2) == 0,
         acknowledge_standbys: dice.below(limits::feed::STANDBYS_MAX as u64 + 1) as u32,
         shared_answers: dice.coin(),
+        name: dice.maybe(|dice| dice.of(&["dmz-1", "Zone \"b\""]).to_owned()),
+        replicas_wanted: dice.below(limits::servers::REPLICAS_WANTED_MAX as u64 + 1) as u32,
     }
 }
 
@@ -345,6 +348,8 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
         hosts: dice.some_of(&["ocsp.example".to_owned(), "[::1]".into()], 0),
         path,
         policy,
+        signatures_per_second: dice.maybe(|dice| std::num::NonZeroU32::new(1 + dice.below(1000) as u32).unwrap()),
+        time_stamps_per_second: dice.maybe(|dice| std::num::NonZeroU32::new(1 + dice.below(1000) as u32).unwrap()),
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         request_anchors: (policy.signed_requests != SignedRequests::Ignore).then(|| dice.path()),
         form: ResponseForm {
@@ -368,7 +373,18 @@ fn any_config(dice: &mut Dice) -> Config {
     let state_dir = dice.path();
     let listen = (std::net::Ipv4Addr::LOCALHOST, dice.below(1 << 16) as u16).into();
     let token_file = dice.maybe(|dice| SecretFile::from(&*dice.path()));
-    let admin = Admin { place: Place::default(), listen, ready_without_signers: dice.below(2) == 0, token_file };
+    let tls = dice.maybe(|dice| AdminTls {
+        certificate: dice.path(),
+        key: SecretFile::from(&*dice.path()),
+        client_ca: dice.maybe(Dice::path),
+    });
+    let hosts = dice.maybe(|_| vec!["writer.example".to_owned(), "192.0.2.7".to_owned()]);
+    let open_metrics = dice.maybe(Dice::coin);
+    let has_ca = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let principals = (0..dice.below(3)).map(|number| any_principal(dice, number, has_ca)).collect();
+    let ready_without_signers = dice.below(2) == 0;
+    let place = Place::default();
+    let admin = Admin { place, listen, ready_without_signers, token_file, tls, hosts, open_metrics, principals };
     let feed = dice.maybe(any_feed);
     let mut tenants = match dice.below(4) {
         0 => vec![any_tenant(dice, "default".into(), String::new())],
@@ -381,7 +397,28 @@ fn any_config(dice: &mut Dice) -> Config {
         // A feed carries no CRLs.
         tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| issuer.publish.crls = false);
     }
-    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, tenants }
+    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, transactions: None, tenants }
+}
+
+fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig {
+    let proof = match has_ca && dice.coin() {
+        true => Proof::Certificate(Mark::Dns(format!("{number}.example"))),
+        false => Proof::Token(TokenHash::of(format!("token {number}").as_bytes())),
+    };
+    let allow = dice.of(&["viewer:*", "operator:tenant.1"]).parse().unwrap();
+    let deny = dice.maybe(|dice| dice.of(&["revoke:tenant.1", "*:tenant.2"]).parse().unwrap());
+    let (place, name) = (Place::default(), format!("somebody-{number}"));
+    PrincipalConfig { place, name, proof, allow: vec![allow], deny: deny.into_iter().collect() }
+}
+
+fn written_principal(principal: &PrincipalConfig) -> String {
+    let PrincipalConfig { place: _, name, proof, allow, deny } = principal;
+    let proof = match proof {
+        Proof::Token(hash) => format!("token_sha256 = \"{}\"", hash.to_hex()),
+        Proof::Certificate(mark) => format!("certificate = \"{mark}\""),
+    };
+    let deny = deny.iter().map(|denial| format!("\"{denial}\"")).collect::<Vec<_>>().join(", ");
+    format!("{{ name = \"{name}\", {proof}, allow = [\"{}\"], deny = [{deny}] }}", allow[0])
 }
 
 /// A configuration as a file.
@@ -390,12 +427,11 @@ fn written(config: &Config) -> String {
     key(&mut text, "state_dir", path(&config.state_dir));
     let Cache { answers_octets, octets } = config.cache;
     key(&mut text, "cache", format_args!("{{ answers_octets = {answers_octets}, octets = {octets} }}"));
-    let Admin { place: _, listen, ready_without_signers, token_file } = &config.admin;
-    let token_file = token_file.as_ref().map(|file| format!(", token_file = {}", quoted(&file.written)));
-    let token_file = token_file.unwrap_or_default();
-    let admin =
-        format_args!("{{ listen = \"{listen}\", ready_without_signers = {ready_without_signers}{token_file} }}");
-    key(&mut text, "admin", admin);
+    let of_admin = keys::KEYS.iter().filter_map(|key| Some((key.name.strip_prefix("admin.")?, (key.written)(config)?)));
+    let mut of_admin: Vec<_> = of_admin.map(|(name, value)| format!("{name} = {value}")).collect();
+    let principals: Vec<_> = config.admin.principals.iter().map(written_principal).collect();
+    of_admin.extend((!principals.is_empty()).then(|| format!("principal = [{}]", principals.join(", "))));
+    key(&mut text, "admin", format_args!("{{ {} }}", of_admin.join(", ")));
     if config.feed.is_some() {
         let of_feed =
             keys::KEYS.iter().filter_map(|key| Some((key.name.strip_prefix("feed.")?, (key.written)(config)?)));
@@ -474,6 +510,8 @@ fn write_times(text: &mut String, policy: &Policy) {
 
 fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     let TenantConfig { hosts, policy, form, .. } = tenant;
+    maybe(text, "signatures_per_second", tenant.signatures_per_second);
+    maybe(text, "time_stamps_per_second", tenant.time_stamps_per_second);
     maybe(text, "formerly", tenant.formerly.as_deref().map(quoted));
     key(text, "hosts", list(hosts.clone()));
     key(text, "path", quoted(if tenant.path.is_empty() { "/" } else { &tenant.path }));
@@ -765,6 +803,47 @@ fn a_token_is_named_by_its_file_and_only_where_nobody_can_listen_to_it() {
 }
 
 #[test]
+fn a_principal_has_a_name_a_proof_and_something_to_do_or_is_told_what_is_missing() {
+    let issuer = "[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"i\"\nsigner = { key = \"k\" }\n";
+    let text = |keys: &str| format!("version = 1\n[admin]\n{keys}\n{issuer}");
+    let hash = TokenHash::of(b"a token").to_hex();
+    let of = |token: &str| TokenHash::of(token.as_bytes()).to_hex();
+    let good = format!("name = \"a\"\ntoken_sha256 = \"{hash}\"\nallow = [\"operator:acme\"]\n");
+    let one = |keys: &str| format!("[[admin.principal]]\n{keys}");
+    let over_tls = "listen = \"0.0.0.0:9090\"\ncertificate = \"a.pem\"\nkey = \"a.key\"\n";
+    let admin = read(&text(&format!("{over_tls}client_ca = \"c.pem\"\n{}", one(&good)))).unwrap().admin;
+    assert_eq!(admin.principals[0].allow[0].to_string(), "operator:acme");
+    let by_certificate = one("name = \"b\"\ncertificate = \"dns:b.example\"\nallow = \"viewer:*\"\n");
+    for (keys, words) in [
+        (one(&good), None),
+        (format!("{over_tls}{}", one(&good)), None),
+        (format!("listen = \"0.0.0.0:9090\"\n{}", one(&good)), Some("needs `listen` on a loopback address")),
+        (format!("{over_tls}{by_certificate}"), Some("client_ca: is missing, and a principal is recognised")),
+        ("client_ca = \"c.pem\"".into(), Some("needs `certificate` and `key`")),
+        ("certificate = \"c.pem\"".into(), Some("admin.key: is missing beside `certificate`")),
+        ("key = \"c.key\"".into(), Some("admin.certificate: is missing beside `key`")),
+        ("hosts = [\"a:1\"]".into(), Some("expected names or addresses without a port")),
+        (one(&good) + &one(&good.replace("\"a\"", "\"b\"")), Some("is that of `a` too")),
+        (one(&good) + &one(&good.replace(&hash, &of("b"))), Some("is `a`, as another principal's")),
+        (one(&good.replace("\"a\"", "\"token_file\"")), Some("choose another")),
+        (one(&good.replace("\"a\"", "\"a b\"")), Some("is `a b`; expected 1 to 64 letters")),
+        (one(&good.replace("name = \"a\"\n", "")), Some("name: is missing")),
+        (one(&good.replace(&hash, &hash[1..])), Some("is no SHA-256 hash of a token, and is not shown")),
+        (one(&(good.clone() + "certificate = \"dns:a\"\n")), Some("stands beside `token_sha256`")),
+        (one("name = \"a\"\nallow = [\"viewer:*\"]\n"), Some("is missing, and so is `certificate`")),
+        (one(&good.replace("operator:acme", "boss:acme")), Some("names the role `boss`")),
+        (one(&good.replace("[\"operator:acme\"]", "[]")), Some("names nothing that the principal may do")),
+        (one(&(good.clone() + "deny = [\"erase:acme\"]\n")), Some("names `erase`; expected `*`")),
+        (one(&(good.clone() + "alow = []\n")), Some("did you mean `allow`?")),
+    ] {
+        let error = read(&text(&keys)).err();
+        assert_eq!(error.is_some(), words.is_some(), "{keys}: {error:?}");
+        let error = error.unwrap_or_default();
+        assert!(error.contains(words.unwrap_or_default()) && !error.contains(&hash[1..]), "{keys}: {error}");
+    }
+}
+
+#[test]
 fn a_configuration_is_read_without_a_look_at_what_it_names() {
     let text = "version = 1\nstate_dir = \"/proc/nowhere\"\n[[issuer]]\ncertificate = \"/nowhere/ca.pem\"\nindex = \"/nowhere/index.txt\"\nsigner = { key = \"/nowhere/ca.key\" }\n";
     let config = read(text).unwrap();
@@ -805,6 +884,8 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         takes_over: true,
         acknowledge_standbys: 0,
         shared_answers: true,
+        name: None,
+        replicas_wanted: 2,
     };
     assert_eq!(read.feed, Some(expected));
     let issuer = &read.tenants[0].issuers[0];

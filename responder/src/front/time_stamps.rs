@@ -10,8 +10,10 @@ use precompute::{
     pki::UnixTime,
     publication::Document,
     sign::{Job, Priority, SignError},
+    usage::Begun,
 };
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::{
     documents::Served,
@@ -28,6 +30,7 @@ use crate::{
         },
         service::{Request as Framed, Responded},
     },
+    site::Tenant,
     tsa::{
         authority::{Authority, Checked, Prepared},
         clients::{Asking, Client, Credential, Denied},
@@ -78,7 +81,9 @@ pub(super) async fn respond(
             Some((by, Err(denied))) => {
                 Written { by: Some(by), outcome: Outcome::Denied, status: context.refuse(out, refusal_of(denied)) }
             }
-            Some((by, Ok(client))) => Asked { desk, by, client, context }.answer(decision, out).await,
+            Some((by, Ok(client))) => {
+                Asked { desk, tenant: route.tenant, by, client, context }.answer(decision, out).await
+            }
             None => reject(context, by, Failure::SystemFailure.into(), out),
         }
     };
@@ -150,16 +155,26 @@ fn reject<'t>(
 /// A query of somebody who may ask.
 struct Asked<'t, 'd> {
     desk: &'d Desk,
+    tenant: &'t Tenant,
     by: &'t Arc<Authority>,
     client: &'t Arc<Client>,
     context: Context,
 }
 
 impl<'t> Asked<'t, '_> {
+    /// Begins a token, if the quotas of the client and of the tenant allow one.
+    fn begin(&self) -> Result<Begun, Rejection> {
+        let (now, tenant) = (Instant::now(), &*self.tenant.name);
+        let begun = self.client.begin(now)?;
+        let tell = || warn!(tenant, "the quota of time-stamps is used up; requests are rejected");
+        let has_one = self.tenant.time_stamps.as_ref().is_none_or(|bound| bound.take(now, tell));
+        if has_one { Ok(begun) } else { Err(Rejection::QUOTA_OF_TENANT) }
+    }
+
     async fn answer(self, decision: Decision<'_>, out: &mut Vec<u8>) -> Written<'t> {
-        let Self { desk, by, client, context } = self;
+        let Self { desk, by, client, context, .. } = self;
         let made = match decision {
-            Decision::Grant { request, checked, signed } => match client.begin(Instant::now()) {
+            Decision::Grant { request, checked, signed } => match self.begin() {
                 Ok(begun) => {
                     let granting = Granting { desk, authority: by, client, request, checked, context };
                     let made = match signed {

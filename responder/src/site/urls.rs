@@ -108,7 +108,9 @@ mod tests {
             rest.is_some_and(|rest| own.is_empty() || matches!(rest.first(), None | Some(b'/')))
         };
         let all = tenants.iter().enumerate().filter(|(_, (hosts, own))| serves(hosts) && is_below(own));
-        all.map(|(place, (hosts, own))| ((!hosts.is_empty(), own.len()), std::cmp::Reverse(place))).max().map(|found| found.1.0)
+        all.map(|(place, (hosts, own))| ((!hosts.is_empty(), own.len()), std::cmp::Reverse(place)))
+            .max()
+            .map(|found| found.1.0)
     }
 
     fn path() -> impl Strategy<Value = String> {

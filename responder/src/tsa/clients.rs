@@ -5,12 +5,7 @@
 //! to hold as a whole, and who is recognised by a key counts before who is recognised by a network alone. A key is compared by
 //! its hash. Pure; it does not know HTTP beyond the value of one field.
 
-use std::{
-    net::IpAddr,
-    num::NonZeroU32,
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Instant};
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -22,7 +17,10 @@ use precompute::{
 use tracing::warn;
 
 use super::failure::Rejection;
-use crate::{limits, quota::Bucket};
+use crate::{
+    limits,
+    quota::{Bucket, Told},
+};
 
 /// Who may ask an authority.
 #[derive(Debug)]
@@ -44,7 +42,7 @@ pub struct Client {
     counter: Arc<Counter>,
     account: Account,
     /// When it was logged last that its quota is used up.
-    told: Mutex<Option<Instant>>,
+    told: Told,
 }
 
 /// Who asks.
@@ -184,7 +182,7 @@ impl Client {
     /// One that may have as much as it likes.
     fn of(account: Account, usage: &Usage) -> Self {
         let counter = usage.counter(account.clone());
-        Self { name: None, quota: Quota::default(), bucket: None, counter, account, told: Mutex::default() }
+        Self { name: None, quota: Quota::default(), bucket: None, counter, account, told: Told::default() }
     }
 
     /// Begins a token for it, if its quota allows one.
@@ -203,15 +201,7 @@ impl Client {
 
     /// Logs that its quota is used up, once in a while.
     fn tell(&self, now: Instant) {
-        let is_first = |told: &mut Option<Instant>| {
-            let is_due = told.is_none_or(|told| now.saturating_duration_since(told) >= limits::QUOTA_TOLD_EVERY);
-            if is_due {
-                *told = Some(now);
-            }
-            is_due
-        };
-        // Whoever finds it taken leaves the line to the other one.
-        if self.told.try_lock().is_ok_and(|mut told| is_first(&mut told)) {
+        if self.told.is_due(now) {
             let Account { tenant, tsa, client } = &self.account;
             let client = client.as_deref().unwrap_or_default();
             warn!(

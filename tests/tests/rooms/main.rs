@@ -41,6 +41,7 @@ const PRECOMPUTE: Rooms = &[
     ("feed", "what one writer tells readers: formats and machines, pure; Redis, and files over HTTP, at the rim"),
     ("feeder", "makes files of sources that are elsewhere"),
     ("sign", "keys, whatever they sign"),
+    ("tls", "a server's certificate and key, and whose clients count"),
     ("config", "the file as a plain value"),
     ("signers", "a key with a certificate and what it may sign"),
     ("renew", "gets the next certificate of a key"),
@@ -52,6 +53,7 @@ const PRECOMPUTE: Rooms = &[
     ("service", "sources, book, signers and signing ahead at work, for every program"),
     ("admin", "tells operators how it fares"),
     ("api", "pushes and look-ups over HTTP: asks ledgers, decides nothing"),
+    ("console", "pages for people: asks the API as its other clients do"),
     ("relay", "copies a feed to another site's Redis"),
     ("cli", "the command line: composes all of it"),
 ];
@@ -81,14 +83,8 @@ const RESPONDER: Rooms = &[
 /// Imports between rooms against the order, `crate: room -> room`, and until when.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
-/// What `net` may know of `precompute`: time, and how keys and certificates for TLS are read.
-const KNOWN_TO_NET: [&[&str]; 5] = [
-    &["pki", "UnixTime"],
-    &["pki", "FileError"],
-    &["pki", "pem"],
-    &["pki", "read_bounded"],
-    &["sign", "read_private_key"],
-];
+/// What `net` may know of `precompute`: time.
+const KNOWN_TO_NET: [&[&str]; 1] = [&["pki", "UnixTime"]];
 
 /// Files outside of `net/http` that know a status code, and why.
 const STATUS_CODES: &[(&str, &str)] = &[("net/connection.rs", "100 Continue comes before there is a response")];

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::{
     admin::listener::{Bounds, serve},
     answers::Answers,
-    assemble::{AssembledFeed, AssembledIssuer, AssembledTenant, Assembly, SnapshotPlaces},
+    assemble::{AssembledAdmin, AssembledFeed, AssembledIssuer, AssembledTenant, Assembly, SnapshotPlaces},
     config::Sources,
     feed::{
         Body, Chain, Cluster, Entry, Issuer, Manifest, Position, Trusted, WriterKey,
@@ -221,13 +221,15 @@ pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
         hosts: Vec::new(),
         path: format!("/{}", issued.id.tenant()),
         policy: Policy::DEFAULT,
+        signatures_per_second: None,
+        time_stamps_per_second: None,
         request_anchors: Arc::new([]),
         presign: vec![HashAlgorithm::Sha1],
         issuers: vec![issued.assembled()],
         tsas: Vec::new(),
     };
     let tenants = issuers.iter().map(tenant).collect();
-    Assembly { state_dir: state_dir.to_owned(), api_token: None, feed: None, tenants }
+    Assembly { state_dir: state_dir.to_owned(), admin: AssembledAdmin::default(), feed: None, tenants }
 }
 
 /// A writer by hand.
@@ -391,6 +393,8 @@ impl OneReplica {
             acknowledge_redis_replicas: 0,
             acknowledge_standbys: 0,
             shared_answers: false,
+            name: None,
+            replicas_wanted: 2,
         };
         let owned = own(dir.path(), Purpose::exclusive("a test")).unwrap();
         let opened = Following::open(&assembly(dir.path(), issuers), feed, owned).unwrap();
