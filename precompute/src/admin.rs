@@ -15,6 +15,7 @@ pub mod listener;
 mod metrics;
 mod process;
 mod publishing;
+mod purges;
 mod renewals;
 mod signers;
 mod text;
@@ -47,6 +48,7 @@ pub use self::{
     metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
     process::build,
     publishing::publishing,
+    purges::purges,
     renewals::renewals,
     signers::{Pools, pools_of_issuers},
 };
@@ -54,8 +56,9 @@ use crate::journal::{Journal, trail};
 use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
+    purge,
     renew::Report,
-    service::{Publishing, Renewer, Tenants, following::FeedStatus},
+    service::{Publishing, Purging, Renewer, Tenants, following::FeedStatus},
 };
 
 /// What the parts that all programs have are read from.
@@ -76,6 +79,8 @@ pub struct Status {
     publishing: OnceLock<Publishing>,
     /// What renews signers.
     renewer: OnceLock<Weak<Renewer>>,
+    /// What has caches told.
+    purging: OnceLock<Weak<Purging>>,
     /// Where what happens is kept.
     journal: OnceLock<Arc<Journal>>,
 }
@@ -112,6 +117,7 @@ impl Status {
             reload_fault: Mutex::default(),
             publishing: OnceLock::new(),
             renewer: OnceLock::new(),
+            purging: OnceLock::new(),
             journal: OnceLock::new(),
         })
     }
@@ -131,6 +137,11 @@ impl Status {
         let _ = self.renewer.set(Arc::downgrade(renewer));
     }
 
+    /// Caches are told by this.
+    pub fn purges_by(&self, purging: &Arc<Purging>) {
+        let _ = self.purging.set(Arc::downgrade(purging));
+    }
+
     /// What happens is kept here.
     pub fn keeps(&self, journal: Option<&Arc<Journal>>) {
         journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
@@ -139,6 +150,10 @@ impl Status {
     /// Opens the file of the journal by its name again, in case it was renamed.
     pub fn reopen_journal(&self) {
         self.journal.get().into_iter().for_each(|journal| journal.reopen());
+    }
+
+    fn purges(&self) -> Vec<purge::Report> {
+        self.purging.get().and_then(Weak::upgrade).map(|purging| purging.reports()).unwrap_or_default()
     }
 
     fn renewals(&self) -> Vec<Report> {
@@ -230,6 +245,9 @@ impl Status {
         }
         for remark in self.publishing.get().iter().flat_map(|writer| publishing::remarks(&writer.report())) {
             let _ = writeln!(lines, "{remark}");
+        }
+        for complaint in self.purges().iter().filter_map(purge::Report::complaint) {
+            let _ = writeln!(lines, "degraded: {complaint}");
         }
         for tenant in tenants.iter() {
             for issuer in &tenant.silent {

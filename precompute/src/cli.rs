@@ -23,7 +23,7 @@ mod snapshot;
 mod source;
 mod status;
 
-pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys};
+pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys, try_caches};
 pub use config_file::ConfigFile;
 pub use end::{Usage, end};
 pub use manual::{ENVIRONMENT, FILES};

@@ -14,6 +14,7 @@ mod feed;
 mod in_use;
 mod journal;
 pub mod keys;
+mod purge;
 mod relay;
 mod secret_file;
 mod tenant;
@@ -23,6 +24,7 @@ pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};
 pub use in_use::{Change, InUse};
+pub use purge::{DriverConfig, PurgeConfig};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
@@ -53,6 +55,8 @@ pub struct Config {
     pub feed: Option<Feed>,
     /// Where what happens to the service is kept.
     pub journal: Option<Journal>,
+    /// The caches that are told of changes.
+    pub purge: Vec<PurgeConfig>,
     /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<TenantConfig>,
 }
@@ -68,8 +72,9 @@ impl Config {
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal = journal::read(root, &state_dir);
+        let purge = purge::read(root, is_of_replica);
         let tenants = tenant::read_all(root, is_of_replica, &state_dir);
-        Self { place: root.place(), state_dir, cache, admin, feed, journal, tenants }
+        Self { place: root.place(), state_dir, cache, admin, feed, journal, purge, tenants }
     }
 
     /// The state directory alone, for a program that asks the running service and does not need the rest of the file.

@@ -27,9 +27,10 @@ use crate::{
     feed::shelf,
     journal::{Identity, trail::Trail},
     pki::UnixTime,
+    purge::Target,
     renew::Renewing,
     service::{
-        Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify,
+        Control, Handle, Opens, Purging, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify,
         reload_socket::{self, Verdict},
         watchdog,
     },
@@ -99,6 +100,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let renewer = Arc::new(Renewer::new(false));
     let renewing = renewer.of(&assembly);
     let feed = assembly.feed.take();
+    let targets = std::mem::take(&mut assembly.purge);
     let files = feed.as_ref().map(FeedFiles::of);
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
@@ -108,6 +110,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     status.renews(&renewer);
     status.keeps(trail.as_ref().map(Trail::journal));
     let publishing = service.publishing().cloned();
+    let last = threads.last_words("what has caches told");
+    let purging = Arc::new(Purging::start(service.tenants(), service.ledgers(), publishing.clone(), last)?);
+    status.purges_by(&purging);
     if let Some(publishing) = &publishing {
         status.publishes(publishing);
         publishing
@@ -125,6 +130,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::issuers(&status),
         admin::certificates(&status),
         admin::renewals(&status),
+        admin::purges(&status),
         admin::journal(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
@@ -133,8 +139,21 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());
-    let running =
-        Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
+    let running = Running {
+        opener,
+        config,
+        files,
+        service: &service,
+        status,
+        api,
+        router,
+        threads,
+        started,
+        renewer,
+        renewing,
+        purging,
+        targets,
+    };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     service.end();
     info!("stopped");
@@ -157,13 +176,28 @@ struct Running<'s> {
     started: Instant,
     renewer: Arc<Renewer>,
     renewing: Vec<Renewing>,
+    purging: Arc<Purging>,
+    targets: Vec<Target>,
 }
 
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, files, service, status, api, router, mut threads, started, renewer, renewing } =
-            self;
+        let Self {
+            opener,
+            config,
+            files,
+            service,
+            status,
+            api,
+            router,
+            mut threads,
+            started,
+            renewer,
+            renewing,
+            purging,
+            targets,
+        } = self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
@@ -189,12 +223,14 @@ impl Running<'_> {
             status: Arc::clone(&status),
             api,
             renewer: Arc::clone(&renewer),
+            purging: Arc::clone(&purging),
         });
         let reloads = Reloads::start(hangup, asked, renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });
         renewer.change(renewing);
+        purging.change(targets);
         info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
         notify(ServiceState::Ready);
         // Its own threads work for as long as sources, disks and tokens take.
@@ -223,6 +259,7 @@ struct Reload {
     status: Arc<Status>,
     api: Arc<Api>,
     renewer: Arc<Renewer>,
+    purging: Arc<Purging>,
 }
 
 impl Reload {
@@ -253,6 +290,7 @@ impl Reload {
             warnings.extend(in_use.warn_of_changes(&FeedFiles::of(feed)));
         }
         let (api_settings, renewing) = (ApiSettings::of(&assembly), self.renewer.of(&assembly));
+        let targets = assembly.purge.clone();
         let change = self.service.prepare(Arc::new(assembly)).await?;
         self.service.adopt(change).await?;
         self.api.change(api_settings);
@@ -260,6 +298,7 @@ impl Reload {
             self.opener.in_use.taken().iter().for_each(Change::tell);
         }
         self.renewer.change(renewing);
+        self.purging.change(targets);
         warnings.extend(self.service.source_faults());
         Ok(warnings)
     }

@@ -39,6 +39,7 @@ const PRECOMPUTE: Rooms = &[
     ("backup", "the book in one file, and back"),
     ("feed", "what one writer tells readers: formats and machines, pure; Redis, and files over HTTP, at the rim"),
     ("feeder", "makes files of sources that are elsewhere"),
+    ("purge", "tells caches what is old"),
     ("sign", "keys, whatever they sign"),
     ("config", "the file as a plain value"),
     ("signers", "a key with a certificate and what it may sign"),

@@ -226,7 +226,7 @@ pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
         tsas: Vec::new(),
     };
     let tenants = issuers.iter().map(tenant).collect();
-    Assembly { state_dir: state_dir.to_owned(), api_token: None, feed: None, tenants }
+    Assembly { state_dir: state_dir.to_owned(), api_token: None, feed: None, purge: Vec::new(), tenants }
 }
 
 /// A writer by hand.
