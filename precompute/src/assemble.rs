@@ -10,6 +10,7 @@ mod feed;
 mod issuer;
 mod key;
 mod publication;
+mod purge;
 mod renewed;
 mod signer;
 mod tls;
@@ -37,9 +38,15 @@ use crate::{
     config::{At, Config, ConfigError, Place, Problems, Reading, SignerConfig, TenantConfig},
     ocsp::{HashAlgorithm, Policy},
     pki::{Certificate, UnixTime, certificates},
+    purge::Target,
     renew::{self, Renewing},
     state_dir,
 };
+
+/// Opens the caches that are told, and nothing else.
+pub fn open_caches(config: &Config, problems: &Problems) -> Vec<Target> {
+    purge::open(&config.purge, &config.tenants, problems, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+}
 
 /// Everything that a configuration names, opened.
 #[derive(Debug)]
@@ -50,6 +57,8 @@ pub struct Assembly {
     pub admin: AssembledAdmin,
     /// The feed; without one this program works alone.
     pub feed: Option<AssembledFeed>,
+    /// The caches that are told of changes.
+    pub purge: Vec<Target>,
     /// In the order of the file.
     pub tenants: Vec<AssembledTenant>,
 }
@@ -123,6 +132,7 @@ impl Assembly {
                     .all(|(assembled, config)| assembled.signers_count == config.signers.len())
         };
         self.feed.is_some() == config.feed.is_some()
+            && self.purge.len() == config.purge.len()
             && self.tenants.len() == config.tenants.len()
             && self.tenants.iter().zip(&config.tenants).all(issuers)
     }
@@ -151,7 +161,8 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let admin = AssembledAdmin::open(&config.admin, &names, problems, credentials.as_deref(), now);
     let feed = config.feed.as_ref();
     let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
-    let assembly = Assembly { state_dir: config.state_dir.clone(), admin, feed, tenants };
+    let purge = purge::open(&config.purge, &config.tenants, problems, credentials.as_deref());
+    let assembly = Assembly { state_dir: config.state_dir.clone(), admin, feed, purge, tenants };
     if problems.is_empty() && !assembly.is_whole(config) {
         root.problem("version", "stands in a file of which something could not be opened, and nobody said what");
     }

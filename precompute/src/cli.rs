@@ -14,6 +14,7 @@ mod manual;
 mod operate;
 mod presign;
 mod progress;
+mod purge;
 mod push;
 mod relay;
 pub mod reload;
@@ -25,7 +26,7 @@ mod source;
 mod status;
 mod usage;
 
-pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys};
+pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys, try_caches};
 pub use config_file::ConfigFile;
 pub use end::{Usage, end};
 pub use manual::{ENVIRONMENT, FILES};
@@ -146,6 +147,8 @@ enum Command {
     Handover(operate::Operate),
     /// Have the running writer lead, whoever does now: after the loss of another site, or where `feed.takeover` is "by_hand".
     Promote(operate::Operate),
+    /// Have caches forget answers, by hand: those of `[[purge]]` in the configuration. The service does so by itself after each change.
+    Purge(purge::Purge),
     /// Copy a feed to the Redis of another site until SIGTERM or Ctrl-C, entry for entry, with the snapshots.
     ///
     /// In the configuration `[feed]` is the site that is filled, and `[relay]` the one that is read.
@@ -238,6 +241,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Release(command) => command.run(),
         Command::Handover(command) => command.run(Asked::HandOver),
         Command::Promote(command) => command.run(Asked::Promote),
+        Command::Purge(command) => command.run(),
         Command::Snapshot(command) => command.run(),
         Command::Restore(command) => command.run(),
         Command::Status(command) => command.run(),

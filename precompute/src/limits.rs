@@ -8,6 +8,7 @@ pub mod directory;
 pub mod feed;
 pub mod fetch;
 pub mod journal;
+pub mod purge;
 pub mod renew;
 pub mod servers;
 pub mod sharing;

@@ -18,6 +18,7 @@ use crate::{
     },
     pki::Algorithm,
     principals::{Mark, Proof, TokenHash},
+    purge::Pace,
     sign::{
         Verify,
         pkcs11::{ModuleWanted, Uri},
@@ -366,6 +367,66 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
     }
 }
 
+fn any_cache(dice: &mut Dice, number: u64) -> PurgeConfig {
+    let (is_soft, secret) = (dice.coin(), SecretFile::from(&*dice.path()));
+    let (driver, url, most, burst, credentials_file) = match dice.below(6) {
+        0 => (DriverConfig::VarnishBan, "http://[::1]:6081/", 64, 100, None),
+        1 => (DriverConfig::VarnishXkey { is_soft }, "http://a/", 64, 100, None),
+        2 => (DriverConfig::Fastly { is_soft }, "https://api.fastly.com/service/a/purge", 256, 30, Some(secret)),
+        3 => (DriverConfig::Cloudflare, "https://a/client/v4/zones/b/purge_cache", 100, 25, Some(secret)),
+        4 => (DriverConfig::Akamai, "https://a/ccu/v3/delete/tag/staging", 100, 50, Some(secret)),
+        _ => {
+            let headers = dice.some_of(&["X-A: {keys}".to_owned(), "Y: \\ \"".into()], 0);
+            let (method, body) = (dice.of(&["POST", "PURGE"]).to_owned(), dice.word() + "{keys_as_json}");
+            (DriverConfig::Template { method, headers, body }, "https://a/?b", 1000, 10, dice.maybe(|_| secret))
+        }
+    };
+    let per_minute = 1 + dice.below(60_000) as u32;
+    let pace = Pace {
+        batch: 1 + dice.below(most) as usize,
+        per_minute,
+        burst: (per_minute / 6).max(burst),
+        again_after: dice.length(Duration::from_millis(100), Duration::from_secs(600)),
+    };
+    PurgeConfig {
+        place: Place::default(),
+        name: format!("cache {number}"),
+        driver,
+        url: url.parse().unwrap(),
+        credentials_file,
+        tls: dice.maybe(|dice| if dice.coin() { TlsTrust::System } else { TlsTrust::File(dice.path()) }),
+        tenants: dice.maybe(|dice| dice.some_of(&["default".to_owned(), "tenant.0".into()], 0)),
+        pace,
+    }
+}
+
+fn write_cache(text: &mut String, cache: &PurgeConfig) {
+    let PurgeConfig { place: _, name, driver, url, credentials_file, tls, tenants, pace } = cache;
+    *text += "[[purge]]\n";
+    key(text, "name", quoted(name));
+    key(text, "driver", quoted(driver.written()));
+    key(text, "url", quoted(&url.without_secrets().unwrap()));
+    maybe(text, "credentials_file", credentials_file.as_ref().map(|file| quoted(&file.written)));
+    let trust = |trust: &TlsTrust| match trust {
+        TlsTrust::System => quoted("system"),
+        TlsTrust::File(file) => path(file),
+    };
+    maybe(text, "tls_ca", tls.as_ref().map(trust));
+    maybe(text, "tenants", tenants.clone().map(list));
+    key(text, "batch", pace.batch);
+    key(text, "per_minute", pace.per_minute);
+    key(text, "again_after", quoted(&in_words(pace.again_after)));
+    match driver {
+        DriverConfig::VarnishXkey { is_soft } | DriverConfig::Fastly { is_soft } => key(text, "soft", is_soft),
+        DriverConfig::Template { method, headers, body } => {
+            key(text, "method", quoted(method));
+            key(text, "headers", list(headers.clone()));
+            key(text, "body", quoted(body));
+        }
+        DriverConfig::VarnishBan | DriverConfig::Cloudflare | DriverConfig::Akamai => {}
+    }
+}
+
 fn any_config(dice: &mut Dice) -> Config {
     let octets = limits::CACHE_OCTETS_MAX as u64 - limits::CACHE_OCTETS_MIN as u64;
     let mut octets = || limits::CACHE_OCTETS_MIN as u64 + dice.below(octets + 1);
@@ -397,7 +458,11 @@ fn any_config(dice: &mut Dice) -> Config {
         // A feed carries no CRLs.
         tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| issuer.publish.crls = false);
     }
-    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, transactions: None, tenants }
+    let is_of_replica = feed.as_ref().is_some_and(Feed::is_of_replica);
+    let caches = if is_of_replica { 0 } else { dice.below(4) };
+    let purge = (0..caches).map(|number| any_cache(dice, number)).collect();
+    let place = Place::default();
+    Config { place, state_dir, cache, admin, feed, journal: None, transactions: None, purge, tenants }
 }
 
 fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig {
@@ -446,6 +511,7 @@ fn written(config: &Config) -> String {
         }
         write_tenant(&mut text, tenant, if bare { "" } else { "tenant." });
     }
+    config.purge.iter().for_each(|cache| write_cache(&mut text, cache));
     text
 }
 

@@ -40,6 +40,7 @@ const PRECOMPUTE: Rooms = &[
     ("backup", "the book in one file, and back"),
     ("feed", "what one writer tells readers: formats and machines, pure; Redis, and files over HTTP, at the rim"),
     ("feeder", "makes files of sources that are elsewhere"),
+    ("purge", "tells caches what is old"),
     ("sign", "keys, whatever they sign"),
     ("tls", "a server's certificate and key, and whose clients count"),
     ("config", "the file as a plain value"),

@@ -229,7 +229,8 @@ pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
         tsas: Vec::new(),
     };
     let tenants = issuers.iter().map(tenant).collect();
-    Assembly { state_dir: state_dir.to_owned(), admin: AssembledAdmin::default(), feed: None, tenants }
+    let (admin, purge) = (AssembledAdmin::default(), Vec::new());
+    Assembly { state_dir: state_dir.to_owned(), admin, feed: None, purge, tenants }
 }
 
 /// A writer by hand.
