@@ -153,13 +153,9 @@ fn told(path: &Path, key: Key, query: &Query, principal: &Principal, all: bool) 
         false => None,
     };
     let (mut lines, mut last) = (Vec::new(), None);
-    let more = audit::latest(&files, limits::audit::PAGE_OCTETS_MAX, |line| {
+    let more = audit::latest(&files, query.before, limits::audit::PAGE_OCTETS_MAX, |line| {
         let Ok(line) = serde_json::from_slice::<Value>(line) else { return ControlFlow::Continue(()) };
-        let seq = line["seq"].as_u64();
-        if seq.zip(query.before).is_some_and(|(seq, before)| seq >= before) {
-            return ControlFlow::Continue(());
-        }
-        last = seq.or(last);
+        last = line["seq"].as_u64().or(last);
         let is_seen = all || line["tenant"].as_str().is_some_and(|tenant| may(principal, tenant));
         if is_seen && query.takes(&line) {
             lines.push(line);
