@@ -101,7 +101,15 @@ impl World {
         let state_dir = &config.common.state_dir;
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, state_dir, Arc::new(|_| ()));
         let tenants = Tenants::new(&assembly.common, &engine.states(), None).unwrap();
-        let site = Site::new(&assembly.common, &tenants, &clocks, 1, None).unwrap();
+        let site = Site::new(
+            &assembly.common,
+            &tenants,
+            &clocks,
+            &responder::upstream::forwarded::Upstreams::default(),
+            1,
+            None,
+        )
+        .unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);

@@ -6,6 +6,7 @@
 //! What a program tells is composed of small parts: it names them in the order of the output ([`Part`]), and adds its
 //! own beside those that are here.
 
+mod beside;
 mod certificates;
 mod drained;
 pub mod encode;
@@ -38,7 +39,7 @@ use axum::{
 };
 use tokio::sync::watch;
 
-use self::drained::Drained;
+use self::{beside::Beside, drained::Drained};
 pub use self::{
     certificates::{Ends, Whose, certificates},
     drained::drain,
@@ -78,6 +79,7 @@ pub struct Status {
     renewer: OnceLock<Weak<Renewer>>,
     /// Where what happens is kept.
     journal: OnceLock<Arc<Journal>>,
+    beside: OnceLock<Beside>,
 }
 
 impl Status {
@@ -113,6 +115,7 @@ impl Status {
             publishing: OnceLock::new(),
             renewer: OnceLock::new(),
             journal: OnceLock::new(),
+            beside: OnceLock::new(),
         })
     }
 
@@ -134,6 +137,11 @@ impl Status {
     /// What happens is kept here.
     pub fn keeps(&self, journal: Option<&Arc<Journal>>) {
         journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
+    }
+
+    /// Readiness has these remarks as well, a line each.
+    pub fn remarks_by(&self, add: impl Fn(&mut String) + Send + Sync + 'static) {
+        let _ = self.beside.set(Beside(Box::new(add)));
     }
 
     /// Opens the file of the journal by its name again, in case it was renamed.
@@ -241,6 +249,7 @@ impl Status {
             }
         }
         self.renewal_remarks(false, now, &mut lines);
+        self.beside.get().into_iter().for_each(|beside| beside.0(&mut lines));
         let abandoned = self.feed.as_ref().map(|feed| feed.report().abandoned).unwrap_or_default();
         for (tenant, issuer) in tenants.issuers() {
             let (name, report) = (&issuer.name, issuer.state.health.report());

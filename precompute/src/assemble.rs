@@ -7,6 +7,7 @@
 
 mod api_token;
 mod feed;
+mod forwarded;
 mod issuer;
 mod key;
 mod publication;
@@ -19,9 +20,10 @@ pub use api_token::ApiToken;
 pub(crate) use api_token::read_token;
 pub(crate) use feed::read_writer_key;
 pub use feed::{AssembledFeed, FeedFiles, SnapshotPlaces, WriterKeyError};
+pub use forwarded::AssembledForwarded;
 pub use issuer::AssembledIssuer;
 pub use tokens::Tokens;
-pub use tsa::AssembledTsa;
+pub use tsa::{AssembledTsa, AssembledTsaElsewhere};
 
 use std::{
     fs,
@@ -30,7 +32,7 @@ use std::{
 };
 
 use crate::{
-    config::{At, Config, ConfigError, Place, Problems, Reading, SignerConfig, TenantConfig},
+    config::{At, Config, ConfigError, KeyConfig, Place, Problems, Reading, SignerConfig, TenantConfig, TsaConfig},
     ocsp::{HashAlgorithm, Policy},
     pki::{Certificate, UnixTime, certificates},
     renew::{self, Renewing},
@@ -67,8 +69,12 @@ pub struct AssembledTenant {
     pub presign: Vec<HashAlgorithm>,
     /// A tenant without issuers only time-stamps.
     pub issuers: Vec<AssembledIssuer>,
+    /// The issuers that other responders answer for.
+    pub forwarded: Vec<AssembledForwarded>,
     /// Its time-stamping authorities.
     pub tsas: Vec<AssembledTsa>,
+    /// Those whose tokens other servers make, on an edge.
+    pub tsas_elsewhere: Vec<AssembledTsaElsewhere>,
 }
 
 impl AssembledTenant {
@@ -104,7 +110,8 @@ impl Assembly {
     /// Whether every part of the configuration was opened.
     fn is_whole(&self, config: &Config) -> bool {
         let issuers = |(assembled, config): (&AssembledTenant, &TenantConfig)| {
-            assembled.tsas.len() == config.tsas.len()
+            assembled.tsas.len() + assembled.tsas_elsewhere.len() == config.tsas.len()
+                && assembled.forwarded.len() == config.forwarded.len()
                 && assembled.issuers.len() == config.issuers.len()
                 && assembled
                     .issuers
@@ -169,6 +176,10 @@ impl<'a> Assembler<'a> {
         let at = self.at(&config.place);
         let anchors = config.request_anchors.as_deref();
         let anchors = anchors.and_then(|path| at.noted("request_anchors", certificates(path)));
+        let issuers = self.issuers(config);
+        let is_elsewhere = |tsa: &&TsaConfig| tsa.signer.key == KeyConfig::Elsewhere;
+        let here = || config.tsas.iter().filter(move |tsa| !is_elsewhere(tsa));
+        let elsewhere = config.tsas.iter().filter(is_elsewhere);
         AssembledTenant {
             name: config.name.clone(),
             hosts: config.hosts.clone(),
@@ -176,8 +187,10 @@ impl<'a> Assembler<'a> {
             policy: config.own_policy(),
             request_anchors: anchors.unwrap_or_default().into(),
             presign: config.presign.clone(),
-            issuers: self.issuers(config),
-            tsas: config.tsas.iter().filter_map(|tsa| self.tsa(&config.name, tsa)).collect(),
+            forwarded: self.forwarded(config, &issuers),
+            issuers,
+            tsas: here().filter_map(|tsa| self.tsa(&config.name, tsa)).collect(),
+            tsas_elsewhere: elsewhere.filter_map(|tsa| self.tsa_elsewhere(tsa)).collect(),
         }
     }
 }

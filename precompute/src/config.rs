@@ -25,10 +25,11 @@ pub use feed::{Feed, TlsTrust};
 pub use in_use::{Change, InUse};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
+use tenant::Role;
 pub(crate) use tenant::shown_path;
 pub use tenant::{
-    Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig,
-    TsaConfig,
+    Fetched, ForwardedConfig, IssuerConfig, KeyConfig, ListingFile, Publish, RenewBy, RenewConfig, SignerConfig,
+    Sources, TenantConfig, TsaConfig, upstreams,
 };
 
 use std::path::{Path, PathBuf};
@@ -68,7 +69,8 @@ impl Config {
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal = journal::read(root, &state_dir);
-        let tenants = tenant::read_all(root, is_of_replica, &state_dir);
+        let role = Role { is_of_replica, has_feed: root.has("feed"), is_edge: root.has("edge") };
+        let tenants = tenant::read_all(root, role, &state_dir);
         Self { place: root.place(), state_dir, cache, admin, feed, journal, tenants }
     }
 

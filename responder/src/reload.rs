@@ -29,6 +29,7 @@ use crate::{
     net::tls::Certificates,
     site::Site,
     tsa::clocks::Clocks,
+    upstream::forwarded::Upstreams,
 };
 
 /// Reads the file again.
@@ -42,6 +43,8 @@ pub struct Reload {
     pub tls: Option<Arc<Certificates>>,
     /// The clocks for tokens.
     pub clocks: Arc<Clocks>,
+    /// What asks other responders.
+    pub upstreams: Upstreams,
     /// What is known of the issuers.
     pub knowledge: Knowledge,
     /// For every reader of the site.
@@ -156,7 +159,7 @@ impl Reload {
         let read = tokio::task::spawn_blocking(open);
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&self.started_with, &config));
-        let Assembly { common: assembly, certificates } = assembly;
+        let Assembly { common: assembly, certificates, .. } = assembly;
         for (_, tsa) in assembly.tsas() {
             // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
@@ -168,10 +171,12 @@ impl Reload {
         let tenants = Arc::clone(prepared.tenants());
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
+        let upstreams = self.upstreams.clone();
         let replaced = Arc::clone(&former);
         // Watching a clock begins with a request for the time, and the source may be silent.
-        let made =
-            tokio::task::spawn_blocking(move || Site::new(&assembly, &tenants, &clocks, workers, Some(&replaced)));
+        let made = tokio::task::spawn_blocking(move || {
+            Site::new(&assembly, &tenants, &clocks, &upstreams, workers, Some(&replaced))
+        });
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for
         // that.

@@ -10,9 +10,9 @@ mod published;
 use std::{io, sync::Arc, time::Instant};
 
 use precompute::{
-    assemble::{AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
+    assemble::{AssembledForwarded, AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
     issuer::ActiveIssuer,
-    ocsp::{CertId, HashAlgorithm, Policy},
+    ocsp::{CertId, HashAlgorithm, NoncePolicy, Policy},
     pki::Certificate,
     service::Tenants,
 };
@@ -22,13 +22,19 @@ pub use self::{
     published::{PublishedNames, PublishedTarget, is_suffix},
 };
 use crate::{
+    limits,
     metrics::Requests,
     page,
     tsa::{
         authority::{Authority, promised_name},
         clocks::Clocks,
+        elsewhere::{Elsewhere, ElsewhereAt},
         promised::Name,
         routes::{TsaRoutes, TsaTarget},
+    },
+    upstream::{
+        forwarded::{Forwarded, Settings, Upstreams},
+        group::{Group, Wanted},
     },
 };
 
@@ -55,7 +61,11 @@ pub struct Tenant {
     path: String,
     issuers: Vec<Arc<Issuer>>,
     directory: Directory,
+    /// Those that other responders answer for.
+    forwarded: Vec<Arc<Forwarded>>,
     tsa_routes: TsaRoutes,
+    /// Those of an edge.
+    elsewhere: Vec<Arc<ElsewhereAt>>,
     published: PublishedNames,
 }
 
@@ -93,13 +103,14 @@ impl Site {
         config: &Assembly,
         tenants: &Tenants,
         clocks: &Clocks,
+        upstreams: &Upstreams,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
         let tenants = config.tenants.iter().map(|tenant| {
             let active = tenants.get(&tenant.name).map_or(&[][..], |tenant| &tenant.issuers);
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
-            Tenant::new(tenant, active, clocks, workers, former)
+            Tenant::new(tenant, active, (clocks, upstreams), workers, former)
         });
         let site = Self { tenants: tenants.collect::<io::Result<_>>()? };
         // Last, when nothing else can prevent the site.
@@ -112,6 +123,12 @@ impl Site {
     /// Every time-stamping authority with its tenant's name.
     pub fn authorities(&self) -> impl Iterator<Item = (&str, &Arc<Authority>)> {
         self.tenants.iter().flat_map(|tenant| tenant.authorities().map(|authority| (&*tenant.name, authority)))
+    }
+
+    /// Every authority of an edge with its tenant's name.
+    pub fn authorities_elsewhere(&self) -> impl Iterator<Item = (&str, &Arc<Elsewhere>)> {
+        let at = self.tenants.iter().flat_map(|tenant| tenant.elsewhere.iter().map(move |at| (&*tenant.name, at)));
+        at.flat_map(|(tenant, at)| at.authorities().iter().map(move |authority| (tenant, authority)))
     }
 
     /// The same as `tenant/name`, without those that `former` has under this name already.
@@ -132,6 +149,12 @@ impl Site {
         let (mut names, before): (Vec<_>, Vec<_>) = (named(self), former.map(named).unwrap_or_default());
         names.retain(|name| !before.contains(name));
         names
+    }
+
+    /// The upstreams of all issuers that other responders answer for.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        let forwarded = self.tenants.iter().flat_map(|tenant| &tenant.forwarded);
+        forwarded.map(|issuer| &**issuer.group())
     }
 
     /// The tenants, in the order of the file.
@@ -161,7 +184,7 @@ impl Tenant {
     fn new(
         config: &AssembledTenant,
         active: &[Arc<ActiveIssuer>],
-        clocks: &Clocks,
+        (clocks, upstreams): (&Clocks, &Upstreams),
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
@@ -187,6 +210,12 @@ impl Tenant {
         };
         let authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
         let tsa_routes = TsaRoutes::new(authorities);
+        let elsewhere = ElsewhereAt::all(&config.tsas_elsewhere, workers);
+        let forwarded = config.forwarded.iter().map(|own| {
+            let formers = former.into_iter().flat_map(|tenant| &tenant.forwarded);
+            forwarded(config, own, upstreams, workers, formers)
+        });
+        let forwarded = forwarded.collect::<io::Result<Vec<_>>>()?;
         let published = || config.issuers.iter().filter_map(|issuer| Some((issuer, issuer.published.as_ref()?)));
         let served = |(config, published): (&AssembledIssuer, _)| {
             let issuer = issuers.iter().find(|issuer| *issuer.id() == config.id)?;
@@ -196,8 +225,8 @@ impl Tenant {
             name: config.name.as_str().into(),
             page: page::text(
                 &config.path,
-                !issuers.is_empty(),
-                tsa_routes.paths(),
+                !issuers.is_empty() || !forwarded.is_empty(),
+                tsa_routes.paths().chain(elsewhere.iter().map(|at| &*at.path)),
                 published().flat_map(|(_, published)| PublishedNames::files(published)),
             ),
             published: PublishedNames::new(published().filter_map(served)),
@@ -208,7 +237,9 @@ impl Tenant {
             path: config.path.clone(),
             directory: Directory::of(&issuers),
             issuers,
+            forwarded,
             tsa_routes,
+            elsewhere,
         })
     }
 
@@ -225,7 +256,9 @@ impl Tenant {
             path: String::new(),
             directory: Directory::of(&issuers),
             issuers,
+            forwarded: Vec::new(),
             tsa_routes: TsaRoutes::default(),
+            elsewhere: Vec::new(),
             published: PublishedNames::default(),
         }
     }
@@ -235,14 +268,51 @@ impl Tenant {
         &self.issuers
     }
 
+    /// The issuers that other responders answer for.
+    pub fn forwarded(&self) -> &[Arc<Forwarded>] {
+        &self.forwarded
+    }
+
+    /// The one that a CertID names.
+    pub fn forwarded_by(&self, id: &CertId<'_>) -> Option<&Arc<Forwarded>> {
+        self.forwarded.iter().find(|issuer| issuer.is_named(id))
+    }
+
+    /// Whether it answers for certificates at all.
+    pub fn has_issuers(&self) -> bool {
+        !self.issuers.is_empty() || !self.forwarded.is_empty()
+    }
+
     /// Its time-stamping authorities.
     pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
         self.tsa_routes.authorities()
     }
 
+    /// Where other servers with the same configuration have it: its path, and a host if it is known by that.
+    pub fn asked_at(&self) -> (Arc<str>, Option<Arc<str>>) {
+        (self.path.as_str().into(), self.hosts.first().map(|host| host.as_str().into()))
+    }
+
     /// The authorities at `rest`, the path after this tenant's path.
     pub fn time_stamping(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
         self.tsa_routes.at(rest)
+    }
+
+    /// The authorities of an edge at `rest`, and whether their chain is requested.
+    pub fn time_stamping_elsewhere(&self, rest: &[u8]) -> Option<(&Arc<ElsewhereAt>, bool)> {
+        if self.elsewhere.is_empty() {
+            return None;
+        }
+        let (path, is_chain) = match rest.strip_suffix(b"/chain.pem") {
+            Some(path) => (path, true),
+            None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
+        };
+        self.elsewhere.iter().find(|at| at.path.as_bytes() == path).map(|at| (at, is_chain))
+    }
+
+    /// All authorities of an edge, by path.
+    pub fn elsewhere(&self) -> &[Arc<ElsewhereAt>] {
+        &self.elsewhere
     }
 
     /// What is published at `rest`, the path after this tenant's path; `None` if nothing can be at such a path.
@@ -271,6 +341,34 @@ impl Tenant {
         let mut candidates = self.directory.candidates(id.hash, id.issuer_key_hash).map(|place| &self.issuers[place]);
         candidates.find(|issuer| issuer.hashes.get(id.hash) == asked)
     }
+}
+
+/// An issuer of `tenant` that others answer for: the former one, with what it keeps, if nothing has changed.
+fn forwarded<'f>(
+    tenant: &AssembledTenant,
+    own: &AssembledForwarded,
+    upstreams: &Upstreams,
+    workers: usize,
+    mut formers: impl Iterator<Item = &'f Arc<Forwarded>>,
+) -> io::Result<Arc<Forwarded>> {
+    let settings = Settings {
+        name: own.name.clone(),
+        certificate: own.certificate.clone(),
+        max_age: own.max_age,
+        may_lack_nonce: tenant.policy.nonce != NoncePolicy::Require,
+    };
+    let wanted = Wanted {
+        of: format!("{}/{}", tenant.name, own.name),
+        urls: own.upstreams.clone(),
+        cas: own.cas.clone(),
+        fail_back: limits::upstream::FAIL_BACK_DEFAULT,
+    };
+    let is_same = |former: &&Arc<Forwarded>| former.settings().is_same(&settings) && *former.group().wanted() == wanted;
+    if let Some(same) = formers.find(is_same) {
+        return Ok(Arc::clone(same));
+    }
+    let group = Group::new(wanted).map_err(|problem| io::Error::other(format!("the upstream {problem}")))?;
+    Ok(Arc::new(Forwarded::new(settings, group, upstreams.shared()?, workers)))
 }
 
 /// A Host field's value without its port, and without the trailing dot of a full name (RFC 1034 section 3.1); IPv6

@@ -33,6 +33,7 @@ pub mod softhsm;
 pub mod stamp;
 mod token_server;
 pub mod tsa;
+mod upstream;
 
 pub use ask::{Answer, Ask, Status};
 pub use behind::Behind;
@@ -55,3 +56,4 @@ pub use softhsm::SoftHsm;
 pub use stamp::{Query, Stamped};
 pub use token_server::TokenServer;
 pub use tsa::{Tsa, TsaCertificate};
+pub use upstream::{FaultyUpstream, Manner, OpensslResponder};

@@ -317,6 +317,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
         policy
     };
     TenantConfig {
+        forwarded: Vec::new(),
         place: Place::default(),
         name,
         hosts: dice.some_of(&["ocsp.example".to_owned(), "[::1]".into()], 0),

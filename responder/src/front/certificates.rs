@@ -28,6 +28,10 @@ use crate::{
         sign_request::SignRequest,
     },
     site::Issuer,
+    upstream::{
+        forwarded::{Asked, Forwarded},
+        question::Question,
+    },
 };
 
 /// What remains after everything that could be done at once.
@@ -36,12 +40,21 @@ enum Next {
     Count(RequestResult),
     /// An answer has to be signed and then written.
     Sign { request: SignRequest, on_budget: bool },
+    /// An upstream has to be asked.
+    Forward(Question),
     /// The output has to be sent first.
     OutputFirst,
 }
 
-/// What is known about a request after its bytes are gone: the issuer, and the serial if it is about one certificate.
-type Known<'t> = (Option<&'t Arc<Issuer>>, Option<Serial>);
+/// What is known about a request after its bytes are gone.
+#[derive(Clone, Copy, Default)]
+struct Known<'t> {
+    issuer: Option<&'t Arc<Issuer>>,
+    /// The same where another responder answers for it.
+    forwarded: Option<&'t Arc<Forwarded>>,
+    /// If it is about one certificate.
+    serial: Option<Serial>,
+}
 
 /// Writes the response.
 pub(super) async fn respond(
@@ -54,7 +67,7 @@ pub(super) async fn respond(
     let (before, is_told) = (out.len(), desk.access.draws());
     let begun = is_told.then(Instant::now);
     let reply = Reply { request, policy: &route.tenant.policy };
-    let ((issuer, serial), next) = at_once(desk, route, reply, is_told, out);
+    let (Known { issuer, forwarded, serial }, next) = at_once(desk, route, reply, is_told, out);
     let result = match next {
         Next::Count(result) => result,
         Next::Sign { request, on_budget } => {
@@ -65,12 +78,22 @@ pub(super) async fn respond(
             }
             signed.unwrap_or_else(|error| reply.error(error, out))
         }
+        Next::Forward(question) => match forwarded {
+            Some(issuer) => forward(issuer, reply, question, out).await,
+            None => reply.error(OcspError::InternalError, out),
+        },
         Next::OutputFirst => return Responded::OutputFirst,
     };
     let tenant = route.tenant;
-    issuer.map_or(&tenant.requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
+    let requests = forwarded.map_or(&tenant.requests, |issuer| &issuer.requests);
+    issuer.map_or(requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
     if let Some(begun) = begun {
-        let about = access::About::Certificates { issuer: issuer.map(Arc::clone), serial, result };
+        let about = access::About::Certificates {
+            issuer: issuer.map(Arc::clone),
+            forwarded: forwarded.map(Arc::clone),
+            serial,
+            result,
+        };
         let (client, tenant, method) = (request.client.address(), Arc::clone(&tenant.name), Some(route.method));
         let (path, status, took) = (access::path(request.head.path), status_written(&out[before..]), begun.elapsed());
         desk.tell(Line { client, tenant, about, method, path, status, octets: out.len() - before, took });
@@ -86,7 +109,7 @@ fn at_once<'t>(
     is_told: bool,
     out: &mut Vec<u8>,
 ) -> (Known<'t>, Next) {
-    let unknown = (None, None);
+    let unknown = Known::default();
     if let Some(refusal) = route.refusal {
         return (unknown, Next::Count(reply.refuse(refusal, out)));
     }
@@ -132,9 +155,15 @@ fn at_once<'t>(
         }
         Decision::Sign(request) => Next::Sign { request, on_budget: false },
         Decision::SignOnce { request, on_budget } => Next::Sign { request, on_budget },
+        Decision::Forward(asked) => match asked.kept(now) {
+            Some(outcome) => Next::Count(reply.forwarded(outcome, RequestResult::Hit, now, out)),
+            None if !out.is_empty() => Next::OutputFirst,
+            None => Next::Forward(asked.question()),
+        },
         Decision::OutputFirst => Next::OutputFirst,
     };
-    ((about.issuer, if is_told { about.serial() } else { None }), next)
+    let serial = if is_told { about.serial() } else { None };
+    (Known { issuer: about.issuer, forwarded: about.forwarded, serial }, next)
 }
 
 /// Has an answer signed, and writes it. It says what the records say at the moment of writing.
@@ -148,12 +177,28 @@ async fn sign(
         let answer = signed(desk, request.clone()).await?;
         let now = UnixTime::now();
         match after_signing(request, &answer, now) {
-            AfterSigning::Serve => return Ok(reply.whole(request.only(), &answer, RequestResult::Signed, now, out)),
+            AfterSigning::Serve => {
+                let is_here = request.signer.signing().is_some() || desk.misses.edge().is_none();
+                let counted = if is_here { RequestResult::Signed } else { RequestResult::Forwarded };
+                return Ok(reply.whole(request.only(), &answer, counted, now, out));
+            }
             AfterSigning::SignAgain => {}
             AfterSigning::Refuse(error) => return Err(error),
         }
     }
     Err(OcspError::TryLater)
+}
+
+/// Asks an upstream, and writes its answer.
+async fn forward(issuer: &Arc<Forwarded>, reply: Reply<'_>, question: Question, out: &mut Vec<u8>) -> RequestResult {
+    let outcome = match issuer.ask(question) {
+        Asked::Ended(outcome) => outcome,
+        Asked::Waiting(receiver) => match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(OcspError::TryLater),
+        },
+    };
+    reply.forwarded(outcome, RequestResult::Forwarded, UnixTime::now(), out)
 }
 
 /// Has an answer signed, here or elsewhere.

@@ -41,6 +41,7 @@ use crate::{
     ocsp::{miss::Misses, store::Store},
     reload::{Knowledge, Reload},
     site::Site,
+    upstream::forwarded::Upstreams,
 };
 
 /// What there is before anything is read.
@@ -74,6 +75,8 @@ pub(super) struct Serving {
     pub(super) sites: watch::Sender<Arc<Site>>,
     pub(super) misses: Arc<Misses>,
     pub(super) time_stamps: TimeStamps,
+    /// What asks other responders.
+    pub(super) upstreams: Upstreams,
     journal: Option<Arc<Journal>>,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
@@ -110,7 +113,8 @@ impl Plan {
         let Self { opener, config, started, bound, certificates, tls, kept } = self;
         let running = bound.running().clone();
         let (time_stamps, recorders) = TimeStamps::open(&config, opener.path(), &kept.identity)?;
-        let site = Site::new(assembly, tenants, &time_stamps.clocks, config.workers, None)?;
+        let upstreams = Upstreams::default();
+        let site = Site::new(assembly, tenants, &time_stamps.clocks, &upstreams, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
@@ -132,6 +136,7 @@ impl Plan {
             sites,
             misses,
             time_stamps,
+            upstreams,
             journal: kept.journal,
             certificates,
             renewer,
@@ -201,6 +206,7 @@ impl Serving {
             started_with: self.config.clone(),
             tls: self.certificates.clone(),
             clocks: Arc::clone(&self.time_stamps.clocks),
+            upstreams: self.upstreams.clone(),
             knowledge,
             sites: self.sites.clone(),
             status: Arc::clone(status),
@@ -213,11 +219,14 @@ impl Serving {
     pub(super) fn status(&self, common: &Arc<Status>, server: ServerId) -> admin::Status {
         common.renews(&self.renewer);
         common.keeps(self.journal.as_ref());
+        let (sites, misses) = (self.sites.subscribe(), Arc::clone(&self.misses));
+        common.remarks_by(move |lines| admin::remark_upstreams(&sites.borrow(), &misses, lines));
         admin::Status {
             common: Arc::clone(common),
             site: self.sites.subscribe(),
             counters: self.workers.counters.clone(),
             misses: Arc::clone(&self.misses),
+            upstreams: self.upstreams.clone(),
             record: self.time_stamps.record.clone(),
             tls: self.certificates.clone(),
             server,

@@ -8,7 +8,7 @@
 //! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, how their certificates are renewed in `renewal`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, what doubtful one in `checks`, and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what is pushed in `pushes`, to issuers without files in `pushes_alone`, what is told of a certificate in `status`, how soon it is answered in `lag`, and while something goes wrong in `ledger`, what large sources keep from nobody in `busy_sources`,
-//! what a changed configuration does in `reload`, what is answered from a feed in `replica`,
+//! what a changed configuration does in `reload`, what is answered from a feed in `replica`, what by another CA's responder in `forwarding`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what runs without serving and whose a state directory is in `service`, which server in `server`,
 //! what `check` says of a feed and how a writer's key is made in `feed`,
@@ -34,6 +34,7 @@ mod drain;
 mod epoll;
 mod feed;
 mod fetching;
+mod forwarding;
 mod freshness;
 mod hostile;
 mod http;
