@@ -34,6 +34,7 @@ pub mod softhsm;
 pub mod stamp;
 mod token_server;
 pub mod tsa;
+mod upstream;
 
 pub use ask::{Answer, Ask, Status};
 pub use behind::Behind;
@@ -57,3 +58,4 @@ pub use softhsm::SoftHsm;
 pub use stamp::{Query, Stamped};
 pub use token_server::TokenServer;
 pub use tsa::{Tsa, TsaCertificate};
+pub use upstream::{FaultyUpstream, Manner, OpensslResponder};

@@ -89,7 +89,8 @@ const TAKEOVERS: [(&str, bool); 2] = [("by_itself", true), ("by_hand", false)];
 const SYSTEM: &str = "system";
 
 impl TlsTrust {
-    pub(super) fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
+    /// From this key, if it is there.
+    pub fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
         match section.string(key)? {
             written if written == SYSTEM => Some(Self::System),
             written if written.is_empty() => {
@@ -103,7 +104,8 @@ impl TlsTrust {
         }
     }
 
-    fn written(&self) -> String {
+    /// As the file writes it.
+    pub fn written(&self) -> String {
         match self {
             Self::System => SYSTEM.to_owned(),
             Self::File(path) => path.display().to_string(),

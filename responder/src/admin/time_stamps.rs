@@ -104,17 +104,23 @@ fn labels((tenant, authority): (&str, &Authority)) -> Labels {
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: Option<&Journal>) -> std::fmt::Result {
     let all: Vec<_> = site.authorities().map(|(tenant, authority)| (tenant, &**authority)).collect();
+    let counted = all.iter().map(|(tenant, authority)| (*tenant, &*authority.name, &*authority.outcomes));
+    let elsewhere = site.authorities_elsewhere();
+    let counted = counted.chain(elsewhere.map(|(tenant, authority)| (tenant, &*authority.name, &authority.outcomes)));
+    let outcomes = counted.flat_map(|(tenant, tsa, outcomes)| {
+        Outcome::all().map(move |outcome| {
+            let labels = [("tenant", tenant), ("tsa", tsa), ("result", outcome.label())];
+            (labels.map(|(key, value)| (key, value.to_owned())).to_vec(), outcomes.sum(outcome))
+        })
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    counters(encoder, "tsa_requests", "Requests for time-stamps by tenant, authority and result", outcomes)?;
     if all.is_empty() {
         return Ok(());
     }
-    let outcomes = all.iter().flat_map(|authority| {
-        Outcome::all().map(|outcome| {
-            let mut labels = labels(*authority);
-            labels.push(("result", outcome.label().to_owned()));
-            (labels, authority.1.outcomes.sum(outcome))
-        })
-    });
-    counters(encoder, "tsa_requests", "Requests for time-stamps by tenant, authority and result", outcomes.collect())?;
     let states: Vec<_> = all.iter().map(|authority| (labels(*authority), authority.1.clock.state())).collect();
     let each = |read: &dyn Fn(&ClockStatus) -> u64| {
         states.iter().map(|(labels, state)| (labels.clone(), read(state))).collect::<Vec<_>>()
