@@ -24,7 +24,11 @@ use crate::{
     api::{Api, ApiSettings},
     assemble::{self, Assembly, FeedFiles, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
-    feed::shelf,
+    feed::{
+        poll::{self, Tail},
+        redis::Stream,
+        shelf,
+    },
     journal::{Identity, trail::Trail},
     pki::UnixTime,
     renew::Renewing,
@@ -100,6 +104,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let renewing = renewer.of(&assembly);
     let feed = assembly.feed.take();
     let files = feed.as_ref().map(FeedFiles::of);
+    let given = feed.as_ref().filter(|feed| feed.snapshots.listen.is_some());
+    let tail =
+        given.map(|feed| Tail::start(&feed.cluster, &Stream::new(feed.redis.clone(), &feed.cluster))).transpose()?;
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
@@ -133,8 +140,20 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());
-    let running =
-        Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
+    let running = Running {
+        opener,
+        config,
+        files,
+        tail,
+        service: &service,
+        status,
+        api,
+        router,
+        threads,
+        started,
+        renewer,
+        renewing,
+    };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     service.end();
     info!("stopped");
@@ -148,6 +167,8 @@ struct Running<'s> {
     config: Config,
     /// What the files of `[feed]` held at the start.
     files: Option<FeedFiles>,
+    /// Gives out the feed beside snapshots.
+    tail: Option<Tail>,
     service: &'s Service,
     status: Arc<Status>,
     /// Takes pushes.
@@ -162,7 +183,7 @@ struct Running<'s> {
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, files, service, status, api, router, mut threads, started, renewer, renewing } =
+        let Self { opener, config, files, tail, service, status, api, router, mut threads, started, renewer, renewing } =
             self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
@@ -177,7 +198,9 @@ impl Running<'_> {
             let listener = listener::bind(&Bounds::SNAPSHOTS, listen)?;
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(listener::serve(listener, shelf::router(publishing.directory()), Bounds::SNAPSHOTS));
+            let router = shelf::router(publishing.directory());
+            let router = tail.into_iter().fold(router, |router, tail| router.merge(poll::router(tail)));
+            tasks.spawn(listener::serve(listener, router, Bounds::SNAPSHOTS));
         }
         service.spawn_tasks(&mut tasks);
         let asked = reload_socket::listen(&config.state_dir, &opener.path, &mut tasks);

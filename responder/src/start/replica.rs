@@ -16,7 +16,7 @@ use precompute::{
         listener::{self, Bounds},
     },
     assemble::{AssembledFeed, Assembly},
-    feed::shelf,
+    feed::{poll, shelf},
     service::{
         Signals,
         following::{FeedStatus, Following},
@@ -116,6 +116,8 @@ fn give_out(listener: Option<TcpListener>, following: &Following, tasks: &mut Jo
         return Ok(());
     };
     info!(%address, "snapshots are given out");
-    tasks.spawn(listener::serve(into_tokio(listener)?, shelf::router(directory.clone()), Bounds::SNAPSHOTS));
+    let router = shelf::router(directory.clone());
+    let router = following.tail().iter().fold(router, |router, tail| router.merge(poll::router((*tail).clone())));
+    tasks.spawn(listener::serve(into_tokio(listener)?, router, Bounds::SNAPSHOTS));
     Ok(())
 }
