@@ -26,6 +26,8 @@ use crate::{
     assemble::{self, Assembly, FeedFiles, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
     feed::{
+        poll::{self, Tail},
+        redis::Stream,
         servers::{Addresses, InUse as ConfigurationInUse, RefusedConfiguration, ServerRole},
         shelf,
         writer::Role,
@@ -111,6 +113,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let targets = std::mem::take(&mut assembly.purge);
     let files = feed.as_ref().map(FeedFiles::of);
     let membership = feed.as_ref().map(|feed| Membership::of(feed, &config.state_dir));
+    let given = feed.as_ref().filter(|feed| feed.snapshots.listen.is_some());
+    let tail =
+        given.map(|feed| Tail::start(&feed.cluster, &Stream::new(feed.redis.clone(), &feed.cluster))).transpose()?;
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
@@ -164,6 +169,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         opener,
         config,
         files,
+        tail,
         service: &service,
         status,
         api,
@@ -220,6 +226,8 @@ struct Running<'s> {
     config: Config,
     /// What the files of `[feed]` held at the start.
     files: Option<FeedFiles>,
+    /// Gives out the feed beside snapshots.
+    tail: Option<Tail>,
     service: &'s Service,
     status: Arc<Status>,
     /// Takes pushes.
@@ -242,6 +250,7 @@ impl Running<'_> {
             opener,
             config,
             files,
+            tail,
             service,
             status,
             api,
@@ -267,7 +276,9 @@ impl Running<'_> {
             let listener = listener::bind(&Bounds::SNAPSHOTS, listen)?;
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(listener::serve(listener, shelf::router(publishing.directory()), Bounds::SNAPSHOTS));
+            let router = shelf::router(publishing.directory());
+            let router = tail.into_iter().fold(router, |router, tail| router.merge(poll::router(tail)));
+            tasks.spawn(listener::serve(listener, router, Bounds::SNAPSHOTS));
         }
         service.spawn_tasks(&mut tasks);
         let asked = reload_socket::listen(&config.state_dir, &opener.path, &mut tasks);

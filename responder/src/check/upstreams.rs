@@ -20,7 +20,7 @@ use crate::{
     limits::{MISS_DEADLINE, upstream as limits},
     upstream::{
         client::{Errand, Protocol},
-        courier::Courier,
+        courier::{Courier, Use},
         group::{Group, Wanted},
         question::{Asked, Question},
         told::Fault,
@@ -51,7 +51,7 @@ pub(super) fn try_upstreams(assembly: &Assembly) {
     let (sender, receiver) = mpsc::channel::<()>();
     for trial in trials {
         let sender = sender.clone();
-        match (Group::new(trial.wanted.clone()), courier.place()) {
+        match (Group::new(trial.wanted.clone()), courier.place(Use::Everybody)) {
             // What is wrong is logged as it is while it serves.
             (Ok(group), Some(place)) => courier.run(place, async move {
                 ask(&group, &trial).await;

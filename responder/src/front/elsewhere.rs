@@ -30,6 +30,7 @@ use crate::{
     },
     upstream::{
         client::{Errand, Protocol, Reply},
+        courier::Use,
         token::Stamp,
         told::Fault,
         verify::Objection,
@@ -114,7 +115,7 @@ async fn ask(
     body: &[u8],
 ) -> Result<(Stamp, Bytes), Failure> {
     let edge = desk.misses.edge().ok_or(Failure::SystemFailure)?;
-    let place = edge.courier.place().ok_or(Failure::SystemFailure)?;
+    let place = edge.courier.place(Use::OneClient).ok_or(Failure::SystemFailure)?;
     let (above, host) = tenant.asked_at();
     let path = format!("{above}{path}").into();
     let errand = Errand { protocol: Protocol::TimeStamp, path, host, body: Bytes::copy_from_slice(body) };

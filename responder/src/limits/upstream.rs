@@ -9,6 +9,10 @@ pub const UPSTREAMS_MAX: usize = precompute::limits::UPSTREAMS_MAX;
 /// 0.2 s for an answer from another continent they are 5,000 misses a second.
 pub const WAITING_MAX: usize = 1024;
 
+/// How many of them may be useful to one client alone: with its nonce, for several certificates, time-stamps. So a flood of
+/// those leaves room for misses, of which each answers everybody.
+pub const WAITING_ALONE_MAX: usize = WAITING_MAX / 2;
+
 /// Connections to one upstream. One is busy for a round trip: 64 carry 320 requests a second at 0.2 s, and 64,000 on one
 /// machine. Whoever finds none free waits for one, within its deadline.
 pub const CONNECTIONS_MAX: usize = 64;

@@ -84,9 +84,17 @@ fn taken(request: &SignRequest, question: &Question, body: &Bytes, now: UnixTime
     }
     let signer = Some(request.signer.certificate_der());
     let rules = Rules { question, issuers: &certificates, signer, may_lack_nonce: false };
-    let verified = verify(body, &rules, now).map_err(Fault::Refuted)?.map_err(Fault::of_error)?;
-    not_revoked(&verified, &issuers)?;
     let statements = request.statements(now).map_err(Fault::of_error)?;
+    let verified = match verify(body, &rules, now).map_err(Fault::Refuted)? {
+        Ok(verified) => verified,
+        // What is listed here is not known there yet; another one may know it.
+        Err(OcspError::Unauthorized) => {
+            let known = statements.first().map_or("unknown", |statement| word(&statement.status));
+            return Err(Fault::Outdated { says: "unauthorized", known });
+        }
+        Err(error) => return Err(Fault::of_error(error)),
+    };
+    not_revoked(&verified, &issuers)?;
     if let Some((says, known)) = contradiction(&verified.statuses, &statements) {
         return Err(Fault::Outdated { says, known });
     }

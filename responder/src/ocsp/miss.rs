@@ -38,7 +38,7 @@ use super::{
     sign_request::{SignRequest, Unsigned},
     store::{Answer, Store},
 };
-use crate::limits;
+use crate::{limits, upstream::courier::Use};
 
 /// The result of a miss.
 pub type Outcome = Result<Arc<Answer>, OcspError>;
@@ -270,7 +270,8 @@ impl Misses {
     fn signed_elsewhere(self: &Arc<Self>, request: SignRequest, unsigned: &Unsigned, recipients: Recipients) {
         let is_listed = unsigned.is_listed();
         let Some(edge) = self.edge.get() else { return self.awaited(request, is_listed, recipients) };
-        let Some(place) = edge.courier.place() else { return self.tell(recipients, Err(OcspError::TryLater)) };
+        let of_use = if request.key.is_some() { Use::Everybody } else { Use::OneClient };
+        let Some(place) = edge.courier.place(of_use) else { return self.tell(recipients, Err(OcspError::TryLater)) };
         let (this, asking) = (Arc::clone(self), edge.clone());
         edge.courier.run(place, async move {
             match asking.ask(&request).await {

@@ -17,6 +17,7 @@ use precompute::{
     },
     assemble::{AssembledFeed, Assembly},
     feed::{
+        poll,
         servers::{Addresses, InUse, RefusedConfiguration, ServerRole},
         shelf,
     },
@@ -187,6 +188,8 @@ fn give_out(listener: Option<TcpListener>, following: &Following, tasks: &mut Jo
         return Ok(());
     };
     info!(%address, "snapshots are given out");
-    tasks.spawn(listener::serve(into_tokio(listener)?, shelf::router(directory.clone()), Bounds::SNAPSHOTS));
+    let router = shelf::router(directory.clone());
+    let router = following.tail().iter().fold(router, |router, tail| router.merge(poll::router((*tail).clone())));
+    tasks.spawn(listener::serve(into_tokio(listener)?, router, Bounds::SNAPSHOTS));
     Ok(())
 }

@@ -32,6 +32,15 @@ pub struct Courier {
     _running: Arc<watch::Sender<()>>,
 }
 
+/// Whom an answer is of use to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// It is kept, or may be.
+    Everybody,
+    /// It has a nonce, or is for several certificates, or is a time-stamp.
+    OneClient,
+}
+
 /// One of the places, which is free again when this is gone.
 #[derive(Debug)]
 pub struct Place(Arc<AtomicUsize>);
@@ -57,8 +66,12 @@ impl Courier {
     }
 
     /// A place for one request; `None` if as many wait as may.
-    pub fn place(&self) -> Option<Place> {
-        let one_more = |waiting: usize| (waiting < limits::WAITING_MAX).then(|| waiting + 1);
+    pub fn place(&self, of_use: Use) -> Option<Place> {
+        let most = match of_use {
+            Use::Everybody => limits::WAITING_MAX,
+            Use::OneClient => limits::WAITING_ALONE_MAX,
+        };
+        let one_more = |waiting: usize| (waiting < most).then(|| waiting + 1);
         self.waiting.fetch_update(Relaxed, Relaxed, one_more).is_ok().then(|| Place(Arc::clone(&self.waiting)))
     }
 
@@ -96,4 +109,20 @@ pub(super) fn connector(cas: Option<&[u8]>) -> Result<TlsConnector, String> {
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_client_alone_can_use_leaves_room_for_what_everybody_can() {
+        let courier = Courier::start().unwrap();
+        let alone: Vec<_> = std::iter::from_fn(|| courier.place(Use::OneClient)).collect();
+        assert_eq!((alone.len(), courier.waiting()), (limits::WAITING_ALONE_MAX, limits::WAITING_ALONE_MAX));
+        let all: Vec<_> = std::iter::from_fn(|| courier.place(Use::Everybody)).collect();
+        assert_eq!(alone.len() + all.len(), limits::WAITING_MAX);
+        drop((alone, all));
+        assert_eq!(courier.waiting(), 0, "whoever is done leaves room");
+    }
 }

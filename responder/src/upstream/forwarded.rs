@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use super::{
     client::{Errand, Protocol, Reply},
-    courier::Courier,
+    courier::{Courier, Use},
     group::Group,
     question::Question,
     told::Fault,
@@ -231,7 +231,7 @@ impl Forwarded {
         let (sender, receiver) = oneshot::channel();
         let courier = &self.shared.courier;
         let Some(key) = key else {
-            let Some(place) = courier.place() else { return Asked::Ended(Err(OcspError::TryLater)) };
+            let Some(place) = courier.place(Use::OneClient) else { return Asked::Ended(Err(OcspError::TryLater)) };
             let this = Arc::clone(self);
             courier.run(place, async move {
                 let _ = sender.send(this.answer(&question, None).await);
@@ -246,7 +246,7 @@ impl Forwarded {
             under_way.waiting.push(sender);
             return Asked::Waiting(receiver);
         }
-        let Some(place) = courier.place() else { return Asked::Ended(Err(OcspError::TryLater)) };
+        let Some(place) = courier.place(Use::Everybody) else { return Asked::Ended(Err(OcspError::TryLater)) };
         let this = Arc::clone(self);
         courier.run(place, async move {
             let outcome = this.answer(&question, Some(key)).await;

@@ -263,3 +263,50 @@ fn no_time_stamp_of_a_hostile_upstream_leaves_an_edge() {
         cluster.replicas[edge].kill();
     }
 }
+
+/// The configuration of an edge that reaches nobody but those who give snapshots.
+fn without_redis(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with("redis = ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn an_edge_that_reaches_no_redis_polls_the_feed_of_those_who_give_snapshots() {
+    let mut cluster = signing(1);
+    let (good, gone) = (issued(&cluster), revoked(&cluster));
+    let upstreams = addresses(&cluster, &[0]);
+    let edge = cluster.add_edge(&upstreams, "");
+    cluster.replicas[edge].site().edit_config(|text| without_redis(&text));
+    let checked = cluster.replicas[edge].site().check();
+    assert!(
+        checked.text.contains("gives the feed") && checked.text.contains("has the newest snapshot"),
+        "{}",
+        checked.text
+    );
+    cluster.replicas[edge].start();
+    cluster.until_filled(edge);
+    cluster.until_said(edge, &good, &Status::Good, SOON);
+    cluster.until_said(edge, &gone, &Status::Revoked, SOON);
+    // What happens from now on comes by polls.
+    for _ in 0..3 {
+        let serial = issued(&cluster);
+        cluster.until_said(edge, &serial, &Status::Good, SOON);
+        cluster.revoke(&serial);
+        cluster.until_said(edge, &serial, &Status::Revoked, SOON);
+    }
+    cluster.until("it hears the writer", SOON, || (cluster.replicas[edge].readiness("?fresh=1")? == 200).then_some(()));
+    // Longer than one connection is used for: nobody notices that there is another one.
+    let disconnects = cluster.replicas[edge].log().matches("cannot be had").count();
+    assert_eq!(disconnects, 0, "{}", cluster.replicas[edge].log());
+
+    // Who gives it is gone for a while: what is known is served on, and what was missed comes after.
+    cluster.writers[0].kill();
+    cluster.until("it says that it hears nobody", SOON, || {
+        (cluster.replicas[edge].readiness("?fresh=1")? == 503).then_some(())
+    });
+    cluster.are_revoked_now(&[&gone]);
+    cluster.writers[0].start();
+    cluster.until_led(SOON);
+    let serial = issued(&cluster);
+    cluster.revoke(&serial);
+    cluster.until_said(edge, &serial, &Status::Revoked, SOON);
+}

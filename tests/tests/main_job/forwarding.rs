@@ -8,7 +8,7 @@ use std::{
 
 use ostia_tests::{
     Ask, Ca, Delegate, FakeClock, FaultyUpstream, KeyKind, Manner, OpensslResponder, Responder, Signer, Site, Status,
-    Tenant, http, until,
+    Tenant, free_port, http, until,
 };
 
 const A_DAY: &[&str] = &["-ndays", "1"];
@@ -135,6 +135,64 @@ fn a_nonce_is_passed_on_where_the_tenant_echoes_it_and_nowhere_else() {
         assert!(answer.text.contains("no nonce in response"), "{}", answer.text);
     }
     assert_eq!((outcomes(&echoing, "answered"), outcomes(&ignoring, "answered")), (2.0, 1.0));
+}
+
+#[test]
+fn an_upstream_over_tls_is_asked_if_its_certificate_is_of_the_ca_that_is_named() {
+    let (ca, signer) = other();
+    let leaf = ca.issue();
+    let origin = Site::new(&[Tenant::of(&ca, &signer)]);
+    let of_tls = Ca::new("TLS");
+    let (address, server) = (free_port(origin.http.ip()), of_tls.server_at(origin.http.ip()));
+    let tls = format!("\n[tls]\nlisten = [\"{address}\"]\n{}\n\n[admin]", server.lines());
+    origin.edit_config(|text| text.replacen("\n[admin]", &tls, 1));
+    let _origin = origin.start();
+    let with = |tls_ca: &Ca| {
+        let site = Site::new(&[Tenant::new("tests").forwarded("other", &ca, &[address])]);
+        let lines = format!("\ntls_ca = {:?}\nupstream = [\"https://", tls_ca.certificate());
+        site.edit_config(|text| text.replacen("\nupstream = [\"http://", &lines, 1));
+        site.start()
+    };
+    Ask::about(&ca, &leaf).at(with(&of_tls).http(), "/").expect(Status::Good);
+    let strict = with(&ca);
+    Ask::about(&ca, &leaf).at(strict.http(), "/").expect(Status::error("trylater"));
+    assert!(strict.log().contains("UnknownIssuer"), "{}", strict.log());
+}
+
+#[test]
+fn check_asks_each_upstream_once() {
+    let (ca, signer) = other();
+    let origin = Site::new(&[Tenant::of(&ca, &signer)]).start();
+    let right = FaultyUpstream::start(origin.http(), Manner::Right);
+    let dead = free_port(right.address().ip());
+    let site = Site::new(&[Tenant::new("tests").forwarded("other", &ca, &[right.address(), dead])]);
+    let checked = site.check();
+    assert!(checked.status.success(), "{}", checked.text);
+    assert!(
+        checked.text.contains(&format!("http://{dead}/")) && checked.text.contains("cannot be reached"),
+        "{}",
+        checked.text
+    );
+    assert!(!checked.text.contains(&format!("http://{}/", right.address())), "{}", checked.text);
+    assert_eq!(right.requests(), 1);
+}
+
+#[test]
+fn an_issuer_goes_to_another_upstream_by_a_reload_and_keeps_its_answers_otherwise() {
+    let (ca, signer) = other();
+    let serials = ca.list(3);
+    let origin = Site::new(&[Tenant::of(&ca, &signer)]).start();
+    let [first, second] = [(); 2].map(|()| FaultyUpstream::start(origin.http(), Manner::Right));
+    let responder = before(&ca, &[first.address()], &[]);
+    let ask = |serial: &String| drop(Ask::serial(&ca, serial).at(responder.http(), "/").expect(Status::Good));
+    ask(&serials[0]);
+    responder.reload(|text| text + "\n# nothing of it has changed\n");
+    ask(&serials[0]);
+    assert_eq!((first.requests(), second.requests()), (1, 0));
+    let (from, to) = (first.address().to_string(), second.address().to_string());
+    responder.reload(|text| text.replace(&from, &to));
+    ask(&serials[1]);
+    assert_eq!((first.requests(), second.requests()), (1, 1));
 }
 
 #[test]
