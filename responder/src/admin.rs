@@ -2,6 +2,7 @@
 //!
 //! Like all of it, this reads what others count and decides nothing.
 
+mod console;
 mod serving;
 mod time_stamps;
 
@@ -18,6 +19,7 @@ use precompute::{
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 
+pub use self::console::parts as console_parts;
 use crate::{metrics::Counters, ocsp::miss::Misses, site::Site};
 
 /// What the responder's parts are read from.
@@ -49,8 +51,8 @@ impl Status {
 
 /// The admin listener's paths. Metrics come in the order of their families: requests, kept answers, `role`, signers, records;
 /// `role`: what answers that are here before anybody asks come from.
-pub fn router(status: Status, role: Part) -> Router {
-    let status = Arc::new(status);
+pub fn router(status: &Arc<Status>, role: Part) -> Router {
+    let status = Arc::clone(status);
     let common = &status.common;
     let parts = vec![
         part(&status, serving::encode),
