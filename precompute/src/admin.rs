@@ -376,16 +376,16 @@ pub fn readyz(status: Arc<Status>) -> Router {
 }
 
 /// What any other path is answered with.
-const NOTHING: &str = "nothing is at this path; health is at /livez, /readyz and /readyz/ocsp, metrics are at /metrics, and pushes and look-ups at /v1\n";
+pub(crate) const NOTHING: &str = "nothing is at this path; health is at /livez, /readyz and /readyz/ocsp, metrics are at /metrics, pushes and look-ups at /v1, and pages for people at /console/\n";
 
-/// What a replica says at the paths of the API.
+/// What a replica says at the paths of the API and of the console.
 pub fn without_api() -> Router {
     let told = async || (StatusCode::NOT_FOUND, WITHOUT_API);
-    Router::new().route("/v1", any(told)).route("/v1/{*path}", any(told))
+    let paths = ["/v1", "/v1/{*path}", "/console", "/console/", "/console/{*path}"];
+    paths.into_iter().fold(Router::new(), |router, path| router.route(path, any(told)))
 }
 
-const WITHOUT_API: &str =
-    "this is a replica, which keeps no book: pushes and look-ups go to the writer, `ostia-precompute run`\n";
+const WITHOUT_API: &str = "this is a replica, which keeps no book: pushes and look-ups go to the writer, `ostia-precompute run`, and so does the console\n";
 
 async fn ready(State(status): State<Arc<Status>>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let fresh = query.is_some_and(|query| query.split('&').any(|pair| pair == "fresh=1"));

@@ -43,6 +43,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::members::Members;
 pub use self::request::Verb;
+pub(crate) use self::request::certificate as certificate_of_text;
 use crate::{
     assemble::Assembly,
     config::Sources,

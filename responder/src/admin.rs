@@ -2,6 +2,7 @@
 //!
 //! Like all of it, this reads what others count and decides nothing.
 
+mod console;
 mod serving;
 mod time_stamps;
 mod upstreams;
@@ -19,6 +20,7 @@ use precompute::{
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 
+pub use self::console::parts as console_parts;
 use crate::{
     metrics::Counters,
     ocsp::miss::Misses,
@@ -57,8 +59,8 @@ impl Status {
 
 /// The admin listener's paths. Metrics come in the order of their families: requests, kept answers, `role`, signers, records;
 /// `role`: what answers that are here before anybody asks come from.
-pub fn router(status: Status, role: Part) -> Router {
-    let status = Arc::new(status);
+pub fn router(status: &Arc<Status>, role: Part) -> Router {
+    let status = Arc::clone(status);
     let common = &status.common;
     let parts = vec![
         part(&status, serving::encode),

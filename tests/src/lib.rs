@@ -48,7 +48,7 @@ pub use faulty_source::{FaultySource, Way};
 pub use front::{Haproxy, Nginx, write_tls_pair};
 pub use hosts::{Host, Hosts, Seat};
 pub use programs::{Programs, programs};
-pub use python::{openbao, python, python_module};
+pub use python::{openbao, python, python_command, python_module};
 pub use questions::Questions;
 pub use redis_server::RedisServer;
 pub use responder::{Responder, Site, Tenant, free_port};

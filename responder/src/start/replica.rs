@@ -93,7 +93,7 @@ impl Replica {
         give_out(snapshots.take(), following, &mut tasks)?;
         let (fed, servers) = (common::feed(following.status()), common::servers(registry));
         let fed: Part = Box::new(move |encoder| fed(encoder).and_then(|()| servers(encoder)));
-        let admin = admin::router(serving.status(status, *server), fed).merge(common::without_api());
+        let admin = admin::router(&Arc::new(serving.status(status, *server)), fed).merge(common::without_api());
         let reload = serving.reload(Knowledge::Feed(following.handle().clone()), status);
         let parts = Parts { status: Arc::clone(status), admin, tasks, reload };
         let filled = filled(Arc::clone(following.status()));

@@ -19,6 +19,7 @@ use axum::Router;
 use precompute::{
     admin::{Status, gate::Gate},
     assemble::Assembly as Common,
+    console::JournalFile,
     journal::{Identity, Journal},
     renew::Renewing,
     service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
@@ -81,10 +82,12 @@ pub(super) struct Serving {
     /// What asks other responders.
     pub(super) upstreams: Upstreams,
     journal: Option<Arc<Journal>>,
+    /// And where that is.
+    pub(super) journal_file: Option<JournalFile>,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
     renewer: Arc<Renewer>,
-    gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
     /// What is renewed once it serves.
     renewing: Vec<Renewing>,
 }
@@ -131,6 +134,7 @@ impl Plan {
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
         let lines = write_access_log()?;
         let Listening { workers: listeners, admin } = bound.listen()?;
+        let journal_file = config.common.journal.as_ref().map(|journal| JournalFile::of(journal, &kept.identity));
         let access = (config.access_sample, &lines);
         let (policy, recorders) = (&config.connection_policy, (recorders, kept_by));
         let workers = Workers::start(listeners, policy, tls.as_ref(), &site, &misses, access, recorders)?;
@@ -151,6 +155,7 @@ impl Plan {
             transactions,
             upstreams,
             journal: kept.journal,
+            journal_file,
             certificates,
             renewer,
             gate,

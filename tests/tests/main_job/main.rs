@@ -14,7 +14,7 @@
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what runs without serving and whose a state directory is in `service`, which server in `server`,
 //! what `check` says of a feed and how a writer's key is made in `feed`,
-//! what operators see in `operators`, how customers are kept apart in
+//! what operators see in `operators`, what they do in a browser in `console`, how customers are kept apart in
 //! `tenants`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
 //! and those of the page on other CAs in `which_ca`, and what becomes of those whom nobody reads in `unread`.
 
@@ -28,6 +28,7 @@ mod carried;
 mod check_json;
 mod checks;
 mod command_line;
+mod console;
 mod conversions;
 mod databases;
 mod demo;
