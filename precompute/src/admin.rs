@@ -17,6 +17,7 @@ mod metrics;
 mod process;
 mod publishing;
 mod renewals;
+mod servers;
 mod signers;
 mod text;
 
@@ -49,6 +50,7 @@ pub use self::{
     process::build,
     publishing::publishing,
     renewals::renewals,
+    servers::servers,
     signers::{Pools, pools_of_issuers},
 };
 use crate::journal::{Journal, trail};
@@ -56,7 +58,7 @@ use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
     renew::Report,
-    service::{Publishing, Renewer, Tenants, following::FeedStatus},
+    service::{Publishing, Renewer, Tenants, following::FeedStatus, registry::Registry},
 };
 
 /// What the parts that all programs have are read from.
@@ -75,10 +77,14 @@ pub struct Status {
     reload_fault: Mutex<Option<String>>,
     /// Of a writer of a feed.
     publishing: OnceLock<Publishing>,
+    /// The list of servers of a feed.
+    registry: OnceLock<Registry>,
     /// What renews signers.
     renewer: OnceLock<Weak<Renewer>>,
     /// Where what happens is kept.
     journal: OnceLock<Arc<Journal>>,
+    /// Where OCSP transactions are kept.
+    transactions: OnceLock<Arc<Journal>>,
 }
 
 impl Status {
@@ -112,8 +118,10 @@ impl Status {
             reloaded: AtomicU64::new(started.0),
             reload_fault: Mutex::default(),
             publishing: OnceLock::new(),
+            registry: OnceLock::new(),
             renewer: OnceLock::new(),
             journal: OnceLock::new(),
+            transactions: OnceLock::new(),
         })
     }
 
@@ -127,6 +135,11 @@ impl Status {
         let _ = self.publishing.set(publishing.clone());
     }
 
+    /// It is one of these servers.
+    pub fn registers(&self, registry: &Registry) {
+        let _ = self.registry.set(registry.clone());
+    }
+
     /// Its signers are renewed by this.
     pub fn renews(&self, renewer: &Arc<Renewer>) {
         let _ = self.renewer.set(Arc::downgrade(renewer));
@@ -137,9 +150,14 @@ impl Status {
         journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
     }
 
-    /// Opens the file of the journal by its name again, in case it was renamed.
-    pub fn reopen_journal(&self) {
-        self.journal.get().into_iter().for_each(|journal| journal.reopen());
+    /// OCSP transactions are kept here.
+    pub fn keeps_transactions(&self, record: Option<&Arc<Journal>>) {
+        record.into_iter().for_each(|record| drop(self.transactions.set(Arc::clone(record))));
+    }
+
+    /// Opens the files of the journal and of transactions by their names again, in case they were renamed.
+    pub fn reopen_journals(&self) {
+        [&self.journal, &self.transactions].into_iter().filter_map(OnceLock::get).for_each(|journal| journal.reopen());
     }
 
     fn renewals(&self) -> Vec<Report> {
@@ -168,7 +186,8 @@ impl Status {
         *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
-    fn reload_fault(&self) -> Option<String> {
+    /// Why the last configuration was refused, if it was.
+    pub fn reload_fault(&self) -> Option<String> {
         self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -223,6 +242,9 @@ impl Status {
         if let Some(problem) = self.journal.get().and_then(|journal| journal.status().problem) {
             let _ = writeln!(lines, "degraded: the journal: {problem}");
         }
+        if let Some(problem) = self.transactions.get().and_then(|record| record.status().problem) {
+            let _ = writeln!(lines, "degraded: the record of OCSP transactions: {problem}");
+        }
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");
         }
@@ -230,6 +252,9 @@ impl Status {
             let _ = writeln!(lines, "{remark}");
         }
         for remark in self.publishing.get().iter().flat_map(|writer| publishing::remarks(&writer.report())) {
+            let _ = writeln!(lines, "{remark}");
+        }
+        for remark in self.registry.get().iter().flat_map(|registry| registry.view().remarks()) {
             let _ = writeln!(lines, "{remark}");
         }
         for tenant in tenants.iter() {

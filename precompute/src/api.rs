@@ -10,6 +10,7 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
+//! - `servers`: who takes part in a feed.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
@@ -22,6 +23,7 @@ mod members;
 pub mod problem;
 mod pushing;
 mod request;
+mod servers;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -32,7 +34,7 @@ mod upload;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -48,7 +50,7 @@ use crate::{
     ledger::Ledgers,
     limits,
     pki::Certificate,
-    service::{Operator, Publishing, Telling, Tenants},
+    service::{Operator, Publishing, Telling, Tenants, registry::Registry},
 };
 
 /// The API, for as long as the process runs.
@@ -60,6 +62,8 @@ pub struct Api {
     telling: Option<Arc<Telling>>,
     /// And who leads may be asked of it.
     operator: Option<Arc<Operator>>,
+    /// And the list of its servers.
+    registry: OnceLock<Registry>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
@@ -121,10 +125,16 @@ impl Api {
             tenants,
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
+            registry: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             idle_max,
         })
+    }
+
+    /// Of a writer of a feed: it is one of these servers.
+    pub fn registers(&self, registry: &Registry) {
+        let _ = self.registry.set(registry.clone());
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.

@@ -23,6 +23,7 @@ pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};
 pub use in_use::{Change, InUse};
+pub use journal::Transactions;
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
@@ -53,6 +54,8 @@ pub struct Config {
     pub feed: Option<Feed>,
     /// Where what happens to the service is kept.
     pub journal: Option<Journal>,
+    /// The record of OCSP transactions, which a program that answers keeps.
+    pub transactions: Option<Transactions>,
     /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<TenantConfig>,
 }
@@ -67,9 +70,14 @@ impl Config {
         let state_dir = read_state_dir(root);
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
-        let journal = journal::read(root, &state_dir);
+        let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
         let tenants = tenant::read_all(root, is_of_replica, &state_dir);
-        Self { place: root.place(), state_dir, cache, admin, feed, journal, tenants }
+        Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, tenants }
+    }
+
+    /// Where OCSP transactions are kept, if they are.
+    pub fn kept_transactions(&self) -> Option<&Journal> {
+        self.transactions.as_ref().filter(|transactions| transactions.is_on).map(|transactions| &transactions.options)
     }
 
     /// The state directory alone, for a program that asks the running service and does not need the rest of the file.

@@ -15,7 +15,7 @@
 //! it. [`ledgers`] is the store of a writer, and [`replica`] that of a reader that serves. `chain` has the entries that a
 //! writer remembers, `pulse` signs of life, [`acknowledgement`] what a standby has on disk, and `rule` what may become of a record; `ahead` lends a thread to what is read
 //! ahead. [`shelf`] keeps snapshots as files,
-//! gives them out and fetches them. [`probe`] looks at a feed from outside. `simulation` runs the machines against everything that may go wrong.
+//! gives them out and fetches them. [`servers`] is the registry of who takes part. [`probe`] looks at a feed from outside. `simulation` runs the machines against everything that may go wrong.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
@@ -41,6 +41,7 @@ pub mod reader;
 pub mod redis;
 pub mod replica;
 mod rule;
+pub mod servers;
 pub mod shelf;
 #[cfg(test)]
 mod simulation;

@@ -3,11 +3,13 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 pub mod audit;
+pub mod console;
 pub mod directory;
 pub mod feed;
 pub mod fetch;
 pub mod journal;
 pub mod renew;
+pub mod servers;
 pub mod sharing;
 pub mod shelf;
 

@@ -16,6 +16,7 @@ pub mod following;
 mod noted;
 mod notify;
 mod publishing;
+pub mod registry;
 pub mod reload_socket;
 mod renewing;
 mod rim;

@@ -18,6 +18,7 @@ use precompute::{
 
 use crate::{
     config::Config,
+    ocsp::transactions,
     tsa::{promised::Promised, record},
 };
 
@@ -92,6 +93,9 @@ impl Opener {
 /// Checks that tokens can be recorded, and promises noted if they are kept across restarts.
 fn check_record(config: &Config, problems: &Problems) {
     if let Some(Err(problem)) = config.common.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+        problems.at(&config.common.place).problem_that_may_pass("journal", problem);
+    }
+    if let Some(Err(problem)) = config.common.kept_transactions().map(transactions::check) {
         problems.at(&config.common.place).problem_that_may_pass("journal", problem);
     }
     if let Some(Err(problem)) = config.time_stamping.record.as_ref().map(record::check) {

@@ -79,7 +79,9 @@ fn try_journals(config: &Config) {
     if let Err(error) = HeadKey::open(state_dir) {
         warn!("{error}");
     }
-    for options in config.time_stamping.record.iter().chain(&config.common.journal) {
+    for options in
+        config.time_stamping.record.iter().chain(&config.common.journal).chain(config.common.kept_transactions())
+    {
         if let Some((doubt, is_refused)) = journal::doubt(options, state_dir) {
             let refused = if is_refused { "; until then a start is refused" } else { "" };
             warn!("{doubt}{refused}");

@@ -141,7 +141,7 @@ impl Reload {
             return outcome;
         }
         self.record.iter().for_each(|record| record.reopen());
-        self.status.reopen_journal();
+        self.status.reopen_journals();
         let outcome = self.change(opens).await;
         match &outcome {
             Ok(_) => info!(file = %self.opener.path().display(), "the configuration was read again"),

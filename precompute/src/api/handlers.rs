@@ -24,7 +24,7 @@ use super::{
     problem::{Kind, Problem},
     pushing::Pushing,
     request::{self, Verb},
-    snapshot,
+    servers, snapshot,
     told::{self, Sender},
     upload::{Upload, frame},
 };
@@ -51,7 +51,7 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-const PATHS: [(&str, &str, &str); 10] = [
+const PATHS: [(&str, &str, &str); 12] = [
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
     ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
     ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
@@ -61,6 +61,8 @@ const PATHS: [(&str, &str, &str); 10] = [
     ("POST", "/v1/issuers/ID/bulk", "a list of these, a line each"),
     ("POST", "/v1/feed/handover", "another writer of the feed is to lead"),
     ("POST", "/v1/feed/promote", "this writer is to lead, whoever does now"),
+    ("GET", "/v1/servers", "the servers of the feed, and how each fares"),
+    ("POST", "/v1/servers/ID/decommission", "a server is gone for good"),
     ("GET", "/v1/snapshot", "a backup of the book, as `ostia-precompute snapshot` writes it into a file"),
 ];
 
@@ -70,6 +72,8 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/issuers", get(list))
         .route("/issuers/{id}/certificates/{serial}", get(look_up))
         .route("/certificates/{serial}", get(look_up_everywhere))
+        .route("/servers", get(servers::list))
+        .route("/servers/{id}/decommission", post(servers::decommission))
         .route("/snapshot", get(back_up))
         .route("/issuers/{id}/bulk", post(bulk));
     for asked in [Asked::HandOver, Asked::Promote] {
@@ -112,7 +116,7 @@ fn written_as(media_type: HeaderValue, value: &impl Serialize) -> ([(HeaderName,
     ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, HeaderValue::from_static("no-store"))], text)
 }
 
-fn json_of(value: &Value) -> Response {
+pub(super) fn json_of(value: &Value) -> Response {
     written_as(JSON, value).into_response()
 }
 
@@ -387,7 +391,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
+pub(super) async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
     let most = limits::API_BODY_OCTETS_MAX;
     let mut content = Vec::new();
     while let Some(octets) = frame(&mut body).await {

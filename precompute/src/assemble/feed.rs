@@ -62,6 +62,10 @@ pub struct AssembledFeed {
     pub acknowledge_standbys: u32,
     /// Whether replicas with keys on tokens share what they have signed.
     pub shared_answers: bool,
+    /// What this server is called in the list of servers; `None` for the host's name.
+    pub name: Option<String>,
+    /// Below how many live replicas writers warn.
+    pub replicas_wanted: u32,
 }
 
 /// Where snapshots are given out and fetched.
@@ -125,6 +129,8 @@ impl AssembledFeed {
             acknowledge_redis_replicas: config.acknowledge_redis_replicas,
             acknowledge_standbys: config.acknowledge_standbys,
             shared_answers: config.shared_answers,
+            name: config.name.clone(),
+            replicas_wanted: config.replicas_wanted,
         })
     }
 

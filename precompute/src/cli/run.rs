@@ -25,12 +25,17 @@ use crate::{
     api::{Api, ApiSettings},
     assemble::{self, Assembly, FeedFiles, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
-    feed::shelf,
+    feed::{
+        servers::{Addresses, InUse as ConfigurationInUse, RefusedConfiguration, ServerRole},
+        shelf,
+        writer::Role,
+    },
     journal::{Identity, trail::Trail},
     pki::UnixTime,
     renew::Renewing,
     service::{
-        Control, Handle, Opens, Reloads, Renewer, Service, ServiceState, Signals, Threads, notify,
+        Control, Handle, Opens, Publishing, Reloads, Renewer, Service, ServiceState, Signals, Tenants, Threads, notify,
+        registry::{Facts, Membership, Registry, keys_of},
         reload_socket::{self, Verdict},
         watchdog,
     },
@@ -102,6 +107,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let renewing = renewer.of(&assembly);
     let feed = assembly.feed.take();
     let files = feed.as_ref().map(FeedFiles::of);
+    let membership = feed.as_ref().map(|feed| Membership::of(feed, &config.state_dir));
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
@@ -117,6 +123,16 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
             .map_or(Ok(()), |listen| listener::bind(&Bounds::SNAPSHOTS, listen).map(drop))
             .map_err(|problem| format!("{}: {problem}", path.display()))?;
     }
+    let of_writer = membership.zip(publishing.clone());
+    let registry = of_writer.map(|(membership, publishing)| {
+        let (addresses, in_use) = (addresses(&config), opener.in_use.clone());
+        let (tenants, status) = (service.tenants(), Arc::clone(&status));
+        Registry::start(membership, &identity, move || {
+            facts(&publishing, &addresses, &tenants.borrow(), &in_use, &status)
+        })
+    });
+    let registry = registry.transpose()?;
+    registry.iter().for_each(|registry| status.registers(registry));
     let mut parts = vec![
         admin::kept_answers(&answers),
         admin::presigning(service.progress()),
@@ -130,8 +146,10 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::journal(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
+    parts.extend(registry.as_ref().map(admin::servers));
     let api = Api::new(service.ledgers(), service.tenants(), publishing.as_ref());
     api.change(api_settings);
+    registry.iter().for_each(|registry| api.registers(registry));
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());
@@ -150,9 +168,40 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         renewing,
     };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
+    registry.iter().for_each(Registry::end);
     service.end();
     info!("stopped");
     outcome
+}
+
+/// Where this writer is reached.
+fn addresses(config: &Config) -> Addresses {
+    let feed = config.feed.as_ref();
+    let written = |address: std::net::SocketAddr| address.to_string();
+    Addresses {
+        admin: vec![written(config.admin.listen)],
+        snapshots: feed.and_then(|feed| feed.snapshot_listen).map(written).into_iter().collect(),
+        api_url: feed.and_then(|feed| feed.api_url.clone()).into_iter().collect(),
+        ..Addresses::default()
+    }
+}
+
+/// What the list of servers is told of this writer.
+fn facts(publishing: &Publishing, addresses: &Addresses, tenants: &Tenants, in_use: &InUse, status: &Status) -> Facts {
+    let report = publishing.report();
+    let refused = status.reload_fault().map(|reason| RefusedConfiguration { version: None, reason });
+    Facts {
+        role: match report.role {
+            Role::Leading => ServerRole::Leads,
+            Role::Following => ServerRole::StandsBy,
+            Role::Fencing | Role::Reading | Role::Beginning => ServerRole::TakesOver,
+        },
+        addresses: addresses.clone(),
+        position: report.place.map(|place| place.position),
+        freshness: None,
+        configuration: ConfigurationInUse { digest: in_use.digest(), version: None, refused },
+        keys: keys_of(tenants, []),
+    }
 }
 
 /// A running service with what is told of it.
@@ -247,7 +296,7 @@ struct Reload {
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
     async fn run(&self, opens: Opens) -> Verdict {
-        self.status.reopen_journal();
+        self.status.reopen_journals();
         let outcome = self.change(opens).await;
         if opens == Opens::WhatIsInUse {
             outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));

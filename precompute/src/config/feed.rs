@@ -16,7 +16,7 @@ use crate::{
         redis::{Address, Master},
         shelf::BaseUrl,
     },
-    limits::{feed as limits, shelf},
+    limits::{feed as limits, servers, shelf},
     sign::pkcs11::Uri,
 };
 
@@ -67,6 +67,10 @@ pub struct Feed {
     pub acknowledge_standbys: u32,
     /// Whether replicas with keys on tokens share what they have signed.
     pub shared_answers: bool,
+    /// What this server is called in the list of servers; `None` for the host's name.
+    pub name: Option<String>,
+    /// Below how many live replicas writers warn.
+    pub replicas_wanted: u32,
 }
 
 /// Whose certificates count.
@@ -201,6 +205,10 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
     let takes_over = section.choice("takeover", &TAKEOVERS).unwrap_or(true);
     let acknowledge_standbys = section.integer("acknowledge_standbys", 0..=limits::STANDBYS_MAX).unwrap_or(0) as u32;
     let shared_answers = section.boolean("shared_answers").unwrap_or(true);
+    let name = read_name(section);
+    let replicas_wanted = section
+        .integer("replicas_wanted", 0..=servers::REPLICAS_WANTED_MAX)
+        .unwrap_or(servers::REPLICAS_WANTED_DEFAULT);
     let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
     let (redis, tls) = redis?;
     Some(Feed {
@@ -226,6 +234,8 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         acknowledge_redis_replicas,
         acknowledge_standbys,
         shared_answers,
+        name,
+        replicas_wanted: replicas_wanted as u32,
     })
 }
 
@@ -344,6 +354,21 @@ fn read_sentinels(section: &mut Section<'_>) -> Option<Written> {
     }
     let tls = all_tls.into_iter().flatten().next();
     Some(Written { address: Address::Master(Master { name: name?, sentinels }), tls })
+}
+
+fn read_name(section: &mut Section<'_>) -> Option<String> {
+    let name = section.string("name")?;
+    let most = servers::TEXT_LETTERS_MAX;
+    if name.is_empty() || name.chars().count() > most || name.contains(char::is_control) {
+        section.problem(
+            "name",
+            format_args!(
+                "is no name of a server; expected 1 to {most} letters, such as `dmz-1`, or leave it out for the host's"
+            ),
+        );
+        return None;
+    }
+    Some(name)
 }
 
 /// The keys by which this program says who it is.

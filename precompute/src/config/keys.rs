@@ -36,7 +36,7 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 38] = [
+pub const KEYS: [ConfigKey<Config>; 43] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
@@ -83,10 +83,17 @@ pub const KEYS: [ConfigKey<Config>; 38] = [
         of_feed(config, |feed| Some(feed.acknowledge_standbys.to_string()))
     }),
     ConfigKey::at_start("feed.shared_answers", |config| of_feed(config, |feed| Some(feed.shared_answers.to_string()))),
+    ConfigKey::at_start("feed.name", |config| of_feed(config, |feed| text(feed.name.as_ref()))),
+    ConfigKey::at_start("feed.replicas_wanted", |config| {
+        of_feed(config, |feed| Some(feed.replicas_wanted.to_string()))
+    }),
     ConfigKey::at_start("journal.path", |config| text(Some(config.journal.as_ref()?.path.display()))),
     ConfigKey::at_start("journal.rotate_size", |config| Some(config.journal.as_ref()?.rotate_octets.to_string())),
     ConfigKey::at_start("journal.rotate_age", |config| length(config.journal.as_ref()?.rotate_age)),
     ConfigKey::at_start("journal.keep", |config| Some(config.journal.as_ref()?.keep?.to_string())),
+    ConfigKey::at_start("journal.ocsp", |config| Some(config.transactions.as_ref()?.is_on.to_string())),
+    ConfigKey::at_start("journal.ocsp_path", |config| text(Some(config.transactions.as_ref()?.options.path.display()))),
+    ConfigKey::at_start("journal.ocsp_keep", |config| Some(config.transactions.as_ref()?.options.keep?.to_string())),
 ];
 
 fn of_tls(config: &Config) -> Option<&AdminTls> {

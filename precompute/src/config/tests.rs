@@ -189,6 +189,8 @@ fn any_feed(dice: &mut Dice) -> Feed {
         takes_over: dice.below(2) == 0,
         acknowledge_standbys: dice.below(limits::feed::STANDBYS_MAX as u64 + 1) as u32,
         shared_answers: dice.coin(),
+        name: dice.maybe(|dice| dice.of(&["dmz-1", "Zone \"b\""]).to_owned()),
+        replicas_wanted: dice.below(limits::servers::REPLICAS_WANTED_MAX as u64 + 1) as u32,
     }
 }
 
@@ -370,7 +372,7 @@ fn any_config(dice: &mut Dice) -> Config {
         // A feed carries no CRLs.
         tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| issuer.publish.crls = false);
     }
-    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, tenants }
+    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, transactions: None, tenants }
 }
 
 fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig {
@@ -842,6 +844,8 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         takes_over: true,
         acknowledge_standbys: 0,
         shared_answers: true,
+        name: None,
+        replicas_wanted: 2,
     };
     assert_eq!(read.feed, Some(expected));
     let issuer = &read.tenants[0].issuers[0];

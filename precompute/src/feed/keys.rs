@@ -42,6 +42,7 @@ pub(super) enum Purpose {
     Entry,
     Manifest,
     Acknowledgement,
+    Gone,
 }
 
 impl Purpose {
@@ -51,6 +52,7 @@ impl Purpose {
             Self::Entry => b"Ostia feed entry\0",
             Self::Manifest => b"Ostia feed manifest\0",
             Self::Acknowledgement => b"Ostia feed acknowledgement\0",
+            Self::Gone => b"Ostia feed gone\0",
         }
     }
 

@@ -63,6 +63,8 @@ struct Seen {
     followers: Option<u64>,
     /// What this user may do with shared answers, if that was looked at and can be told.
     may_share: Option<MayShare>,
+    /// Whether this user may say who this server is, if that can be told.
+    may_register: Option<bool>,
 }
 
 /// Whose feed is looked at.
@@ -98,6 +100,7 @@ impl Question<'_> {
         let (mut findings, manifest) = seen.judge(self, now);
         seen.compare_issuers(self, &mut findings);
         seen.judge_sharing(self, &mut findings);
+        seen.judge_registering(self, &mut findings);
         self.ask_sources(manifest.as_ref(), &mut findings);
         findings
     }
@@ -198,6 +201,7 @@ impl Seen {
         self.followers = if self.sentinels.is_empty() { None } else { stream.followers()? };
         self.manifest = stream.manifest()?;
         self.may_share = if shares { stream.may_share()? } else { None };
+        self.may_register = stream.may_register()?;
         let Some(Extent { last, .. }) = self.extent else { return Ok(()) };
         self.last = stream.entry_at(last)?.map(|entry| (last, entry));
         self.recent = stream.last_entries(limits::READ_ENTRIES_MAX)?;
@@ -227,6 +231,22 @@ impl Seen {
             about: "feed.shared_answers",
             text: format!(
                 "the user `{user}` of Redis at {} may {lacks} `{keys}`, so that each replica signs with its token what another one has signed: let it (`ACL SETUSER {user} %R~ostia:* %W~ostia:*:a:* +getrange +set`, and the same in its list of users), or set `shared_answers = false`",
+                server.address
+            ),
+        });
+    }
+
+    /// Whether this user may put this server into the list of servers.
+    fn judge_registering(&self, question: &Question<'_>, findings: &mut Findings) {
+        if self.may_register != Some(false) {
+            return;
+        }
+        let (cluster, server) = (question.cluster, question.redis);
+        let user = server.login.user.as_deref().unwrap_or("default");
+        findings.doubts.push(Doubt {
+            about: "feed.user",
+            text: format!(
+                "the user `{user}` of Redis at {} may not write `ostia:{cluster}:s:*`, so that this server is not in the list of servers, and the writers count it as missing: let it (`ACL SETUSER {user} %RW~ostia:*:s:* +get +getrange +set`, and the same in its list of users)",
                 server.address
             ),
         });

@@ -20,6 +20,7 @@
 mod beside;
 mod dialling;
 mod fault;
+mod places;
 mod sentinel;
 mod server;
 mod shared;
@@ -68,8 +69,12 @@ pub struct Stream {
     head: String,
     ack: String,
     relayed: String,
-    /// What the keys of shared answers begin with.
+    /// What the keys of shared answers begin with,
     shared: String,
+    /// and those of servers' places.
+    servers: String,
+    /// Servers that were decommissioned.
+    gone: String,
     connection: Option<Connection>,
     dialler: Dialler,
     /// How many connections there have been.
@@ -101,7 +106,7 @@ impl Stream {
     /// Connects with the first command.
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
-        let keys = ["feed", "head", "ack", "relayed", "a:"].map(key);
+        let keys = ["feed", "head", "ack", "relayed", "a:", "s:", "gone"].map(key);
         let lookup = match &server.address {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
             Address::Tcp { .. } | Address::Unix(_) => None,
@@ -111,11 +116,16 @@ impl Stream {
 
     /// One more to the same place, with a connection of its own, whose reads wait for nothing.
     pub fn another(&self) -> Self {
-        let keys = [&self.feed, &self.head, &self.ack, &self.relayed, &self.shared].map(String::clone);
+        let keys = [&self.feed, &self.head, &self.ack, &self.relayed, &self.shared, &self.servers, &self.gone];
+        let keys = keys.map(String::clone);
         Self::over(self.server.clone(), self.lookup.clone(), keys)
     }
 
-    fn over(server: Server, lookup: Option<Arc<Lookup>>, [feed, head, ack, relayed, shared]: [String; 5]) -> Self {
+    fn over(
+        server: Server,
+        lookup: Option<Arc<Lookup>>,
+        [feed, head, ack, relayed, shared, servers, gone]: [String; 7],
+    ) -> Self {
         Self {
             server,
             lookup,
@@ -125,6 +135,8 @@ impl Stream {
             ack,
             relayed,
             shared,
+            servers,
+            gone,
             connection: None,
             dialler: Dialler::default(),
             connections: 0,

@@ -29,6 +29,8 @@ pub const KEY_FILE: &str = "journal.key";
 /// and before it is whole.
 const UNFINISHED: &str = "journal.key.new";
 const LABEL: &str = "PRIVATE KEY";
+/// What stands before a notice that is signed; before a head stands something else.
+pub const NOTICE_PREFIX: &[u8] = b"Ostia server notice 1\n";
 
 /// The key. Copies are of the same.
 #[derive(Clone)]
@@ -107,6 +109,17 @@ impl HeadKey {
         let mut public = [0; 32];
         public.copy_from_slice(self.0.public_key().as_ref());
         public
+    }
+
+    /// Signs what this server tells of itself to others, which no reader of a journal takes for a head.
+    pub fn sign_notice(&self, message: &[u8]) -> [u8; 64] {
+        self.sign(&[NOTICE_PREFIX, message].concat())
+    }
+
+    /// One of a directory of a test's own.
+    #[cfg(test)]
+    pub(crate) fn for_tests(state_dir: &Path) -> Self {
+        Self::open_or_make(state_dir).unwrap()
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {

@@ -56,7 +56,8 @@ impl ServerId {
         Ok(Self(id))
     }
 
-    fn read(text: &str) -> Option<Self> {
+    /// From its text, which is written in one way only.
+    pub fn read(text: &str) -> Option<Self> {
         let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
         let mut id = Self([0; 16]);
         for (place, pair) in digits.chunks(2).enumerate() {

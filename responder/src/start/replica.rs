@@ -8,22 +8,27 @@
 //! Where a signer has a key here, misses are signed here; where it has none they get `tryLater`. It does not know what is
 //! answered.
 
-use std::{error::Error, io, net::TcpListener, sync::Arc};
+use std::{error::Error, io, net::TcpListener, sync::Arc, time::Instant};
 
 use precompute::{
     admin::{
-        self as common, Status,
+        self as common, Part, Status,
         listener::{self, Bounds},
     },
     assemble::{AssembledFeed, Assembly},
-    feed::shelf,
+    feed::{
+        servers::{Addresses, InUse, RefusedConfiguration, ServerRole},
+        shelf,
+    },
+    journal::Identity,
     service::{
-        Signals,
+        Signals, Tenants,
         following::{FeedStatus, Following},
+        registry::{Facts, Membership, Registry, keys_of},
     },
     state_dir::{Owned, ServerId},
 };
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tracing::{info, warn};
 
 use super::{
@@ -31,13 +36,14 @@ use super::{
     background::into_tokio,
     serving::{Parts, Plan, Serving},
 };
-use crate::{admin, limits, reload::Knowledge};
+use crate::{admin, assemble::Opener, limits, reload::Knowledge, site::Site};
 
 /// A running replica.
 pub(super) struct Replica {
     serving: Serving,
     following: Following,
     status: Arc<Status>,
+    registry: Registry,
     server: ServerId,
     /// Where snapshots are given out.
     snapshots: Option<TcpListener>,
@@ -55,6 +61,8 @@ impl Replica {
         let told = |problem: String| format!("{}: {problem}", plan.opener.path().display());
         let bind = |address| listener::bind(&Bounds::SNAPSHOTS, address);
         let snapshots = feed.snapshots.listen.map(bind).transpose().map_err(told)?;
+        let membership = Membership::of(&feed, &plan.config.common.state_dir);
+        let identity = plan.identity().clone();
         let opened = Following::open(&assembly, feed, owned)?;
         let serving = plan.serve(&assembly, &opened.tenants())?;
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
@@ -66,16 +74,19 @@ impl Replica {
         let ready_without_signers = serving.config.common.admin.ready_without_signers;
         let status = Status::of_replica(following.tenants(), ready_without_signers, following.status());
         status.may_be_drained(&serving.config.common.state_dir);
-        Ok(Self { serving, following, status, server, snapshots })
+        let registry = register(membership, &identity, &serving, &following, &status)?;
+        status.registers(&registry);
+        Ok(Self { serving, following, status, registry, server, snapshots })
     }
 
     /// Answers until a signal ends it, or a thread is lost.
     pub(super) async fn run(&mut self, signals: Signals, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
-        let Self { serving, following, status, server, snapshots } = self;
+        let Self { serving, following, status, registry, server, snapshots } = self;
         let mut tasks = JoinSet::new();
         following.spawn_tasks(&mut tasks);
         give_out(snapshots.take(), following, &mut tasks)?;
-        let fed = common::feed(following.status());
+        let (fed, servers) = (common::feed(following.status()), common::servers(registry));
+        let fed: Part = Box::new(move |encoder| fed(encoder).and_then(|()| servers(encoder)));
         let admin = admin::router(serving.status(status, *server), fed).merge(common::without_api());
         let reload = serving.reload(Knowledge::Feed(following.handle().clone()), status);
         let parts = Parts { status: Arc::clone(status), admin, tasks, reload };
@@ -85,9 +96,69 @@ impl Replica {
 
     /// Ends the remaining threads.
     pub(super) fn end(self) {
+        self.registry.end();
         drop((self.serving, self.status));
         self.following.end();
         info!("stopped");
+    }
+}
+
+/// Puts this replica into the list of servers.
+fn register(
+    membership: Membership,
+    identity: &Identity,
+    serving: &Serving,
+    following: &Following,
+    status: &Arc<Status>,
+) -> io::Result<Registry> {
+    let facts = Told {
+        addresses: addresses(serving),
+        opener: serving.opener.clone(),
+        feed: Arc::clone(following.status()),
+        tenants: following.tenants(),
+        sites: serving.sites.subscribe(),
+        status: Arc::clone(status),
+    };
+    Registry::start(membership, identity, move || facts.now())
+}
+
+/// Where this replica is reached.
+fn addresses(serving: &Serving) -> Addresses {
+    let (feed, running) = (serving.config.common.feed.as_ref(), serving.running());
+    Addresses {
+        http: running.http.iter().map(ToString::to_string).collect(),
+        tls: running.tls.iter().map(ToString::to_string).collect(),
+        admin: vec![running.admin.to_string()],
+        snapshots: feed.and_then(|feed| feed.snapshot_listen).iter().map(ToString::to_string).collect(),
+        api_url: Vec::new(),
+    }
+}
+
+/// What the list of servers is told of this replica.
+struct Told {
+    addresses: Addresses,
+    opener: Opener,
+    feed: Arc<FeedStatus>,
+    tenants: watch::Receiver<Arc<Tenants>>,
+    sites: watch::Receiver<Arc<Site>>,
+    status: Arc<Status>,
+}
+
+impl Told {
+    fn now(&self) -> Facts {
+        let (report, site) = (self.feed.report(), Arc::clone(&self.sites.borrow()));
+        let refused = self.status.reload_fault().map(|reason| RefusedConfiguration { version: None, reason });
+        let authorities = site
+            .authorities()
+            .map(|(tenant, authority)| (format!("{tenant}/{}", authority.name), authority.signer.certificate()));
+        Facts {
+            role: ServerRole::Replica,
+            addresses: self.addresses.clone(),
+            position: report.place.map(|place| place.position),
+            freshness: Some(report.freshness(Instant::now())),
+            configuration: InUse { digest: self.opener.digest(), version: None, refused },
+            keys: keys_of(&self.tenants.borrow(), authorities),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     future::pending,
     io,
     net::TcpListener,
+    path::Path,
     sync::{Arc, mpsc::SyncSender},
     thread,
     time::Instant,
@@ -38,7 +39,7 @@ use crate::{
     access, admin,
     assemble::Opener,
     config::Config,
-    ocsp::{miss::Misses, store::Store},
+    ocsp::{miss::Misses, store::Store, transactions},
     reload::{Knowledge, Reload},
     site::Site,
 };
@@ -74,6 +75,8 @@ pub(super) struct Serving {
     pub(super) sites: watch::Sender<Arc<Site>>,
     pub(super) misses: Arc<Misses>,
     pub(super) time_stamps: TimeStamps,
+    /// Of OCSP, if they are kept.
+    transactions: Option<Arc<Journal>>,
     journal: Option<Arc<Journal>>,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
@@ -106,11 +109,17 @@ impl Plan {
         Ok(Self { opener, config, started, bound, certificates, tls, kept })
     }
 
+    /// Whose service it is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.kept.identity
+    }
+
     /// Returns when all workers accept. `tenants`: those of `assembly`.
     pub(super) fn serve(self, assembly: &Common, tenants: &Tenants) -> Result<Serving, Box<dyn Error>> {
         let Self { opener, config, started, bound, certificates, tls, kept } = self;
         let running = bound.running().clone();
         let (time_stamps, recorders) = TimeStamps::open(&config, opener.path(), &kept.identity)?;
+        let (transactions, kept_by) = open_transactions(&config, opener.path(), &kept.identity)?;
         let site = Site::new(assembly, tenants, &time_stamps.clocks, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
@@ -118,8 +127,8 @@ impl Plan {
         let lines = write_access_log()?;
         let Listening { workers: listeners, admin } = bound.listen()?;
         let access = (config.access_sample, &lines);
-        let workers =
-            Workers::start(listeners, &config.connection_policy, tls.as_ref(), &site, &misses, access, recorders)?;
+        let (policy, recorders) = (&config.connection_policy, (recorders, kept_by));
+        let workers = Workers::start(listeners, policy, tls.as_ref(), &site, &misses, access, recorders)?;
         let admin = Some(admin);
         let renewer = Arc::new(Renewer::new(true));
         let renewing = renewer.of(assembly);
@@ -134,6 +143,7 @@ impl Plan {
             sites,
             misses,
             time_stamps,
+            transactions,
             journal: kept.journal,
             certificates,
             renewer,
@@ -198,6 +208,11 @@ impl Serving {
         }
     }
 
+    /// The addresses that it has bound.
+    pub(super) fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// For a changed file.
     pub(super) fn reload(&self, knowledge: Knowledge, status: &Arc<Status>) -> Reload {
         Reload {
@@ -218,6 +233,7 @@ impl Serving {
     pub(super) fn status(&self, common: &Arc<Status>, server: ServerId) -> admin::Status {
         common.renews(&self.renewer);
         common.keeps(self.journal.as_ref());
+        common.keeps_transactions(self.transactions.as_ref());
         admin::Status {
             common: Arc::clone(common),
             site: self.sites.subscribe(),
@@ -229,6 +245,17 @@ impl Serving {
             server,
         }
     }
+}
+
+/// The record of OCSP transactions, if there is one, and what takes those of each serving thread.
+type Recording = (Option<Arc<Journal>>, Vec<transactions::Recorder>);
+
+/// Opens the record of OCSP transactions, if there is one, with a recorder for each serving thread.
+fn open_transactions(config: &Config, path: &Path, identity: &Identity) -> Result<Recording, Box<dyn Error>> {
+    let Some(options) = config.common.kept_transactions().cloned() else { return Ok((None, Vec::new())) };
+    let opened = transactions::start(identity, options, config.workers);
+    let (record, recorders) = opened.map_err(|error| format!("{}: journal.ocsp_path: {error}", path.display()))?;
+    Ok((Some(Arc::new(record)), recorders))
 }
 
 /// Starts the thread that writes the access log. It ends when the last worker has dropped its end of the channel.

@@ -6,8 +6,8 @@
 //! dies in `killed`, acknowledgements and hand-overs in `standbys`, a second site in `sites`, the page that sets it all up in
 //! `page`, changed configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that
 //! one side lacks in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`, TLS before writers in
-//! `https`; and in `reported` what others have met. Hashes of pushed certificates are in `hashes`. Books that come back from a backup are in `backup`, and
-//! Prometheus's rules in `watching`.
+//! `https`; and in `reported` what others have met. Hashes of pushed certificates are in `hashes`. Books that come back from a backup are in `backup`, the
+//! list of servers in `servers`, and Prometheus's rules in `watching`.
 //!
 //! Invariant: a certificate that a replica has once called revoked is never called anything else again, whatever fails.
 //! Take-overs come after two seconds, so that all of it takes minutes; the tables' figures are for the default of six.
@@ -30,6 +30,7 @@ mod replicas;
 mod reported;
 mod roles;
 mod sentinels;
+mod servers;
 mod sharing;
 mod sites;
 mod sources;

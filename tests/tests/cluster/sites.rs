@@ -30,7 +30,8 @@ pub(super) struct Sites {
 impl Sites {
     /// A writer and a replica at each, all of which have everything.
     pub(super) fn start() -> Self {
-        let cluster = ClusterPlan::of(2, 2).set_up();
+        // One replica at each is meant.
+        let cluster = ClusterPlan::of(2, 2).set_of_writers("replicas_wanted = 1").set_up();
         let redis = RedisServer::start();
         let (here, there) = (format!("127.0.0.1:{}", cluster.redis.port()), format!("127.0.0.1:{}", redis.port()));
         let moved = |text: String| text.replace(&here, &there);

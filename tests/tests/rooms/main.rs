@@ -52,6 +52,7 @@ const PRECOMPUTE: Rooms = &[
     ("service", "sources, book, signers and signing ahead at work, for every program"),
     ("admin", "tells operators how it fares"),
     ("api", "pushes and look-ups over HTTP: asks ledgers, decides nothing"),
+    ("console", "pages for people: asks the API as its other clients do"),
     ("relay", "copies a feed to another site's Redis"),
     ("cli", "the command line: composes all of it"),
 ];

@@ -61,6 +61,7 @@ fn in_order() -> Seen {
         sentinels: Vec::new(),
         followers: None,
         may_share: None,
+        may_register: None,
     }
 }
 

@@ -72,10 +72,15 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.acknowledge_redis_replicas", "0", "1"),
     ("feed.acknowledge_standbys", "0", "1"),
     ("feed.shared_answers", "true", "false"),
+    ("feed.name", "\"dmz-1\"", "\"dmz-2\""),
+    ("feed.replicas_wanted", "2", "1"),
     ("journal.path", "\"/var/lib/ostia/journal.jsonl\"", "\"/srv/journal.jsonl\""),
     ("journal.rotate_size", "65536", "65537"),
     ("journal.rotate_age", "\"1d\"", "\"2d\""),
     ("journal.keep", "7", "8"),
+    ("journal.ocsp", "true", "false"),
+    ("journal.ocsp_path", "\"/var/lib/ostia/ocsp.jsonl\"", "\"/srv/ocsp.jsonl\""),
+    ("journal.ocsp_keep", "7", "8"),
     ("http.listen", "[\"127.0.0.1:80\"]", "[\"127.0.0.1:80\", \"systemd\"]"),
     ("http.workers", "2", "3"),
     ("http.idle_deadline", "\"20s\"", "\"21s\""),
@@ -173,6 +178,7 @@ proptest! {
         ],
         lease in length(limits::CLOCK_LEASE_RANGE),
         journal in option::of(("/[a-z]{1,9}", 1u64 << 16..=i64::MAX as u64, 60u64..366 * 86_400, option::of(1usize..=1_000_000))),
+        transactions in ("/t/[a-z]{1,9}", option::of(1usize..=1_000_000), any::<bool>()),
         record in option::of(("/[a-z]{1,9}", 1u64 << 16..=i64::MAX as u64, 60u64..366 * 86_400, option::of(1usize..=1_000_000))),
     ) {
         // The simplest, and then all that can be said.
@@ -206,6 +212,12 @@ proptest! {
         };
         config.time_stamping.record = record.map(options);
         config.common.journal = journal.map(options);
+        // Rotated as the journal is.
+        let (path, keep, is_on) = transactions;
+        config.common.transactions = config.common.journal.clone().map(|journal| {
+            let options = crate::tsa::record::Options { path: path.into(), keep, ..journal };
+            precompute::config::Transactions { is_on, options }
+        });
         let text = file(written(&config).into_iter().filter_map(|(name, value)| Some((name, value?))));
         // The authority of the file promises less than some clocks keep.
         let text = text.replace("policy = ", "accuracy = \"60s\"\npolicy = ");

@@ -390,6 +390,8 @@ impl OneReplica {
             acknowledge_redis_replicas: 0,
             acknowledge_standbys: 0,
             shared_answers: false,
+            name: None,
+            replicas_wanted: 2,
         };
         let owned = own(dir.path(), Purpose::exclusive("a test")).unwrap();
         let opened = Following::open(&assembly(dir.path(), issuers), feed, owned).unwrap();

@@ -1,0 +1,81 @@
+//! The servers of a feed: who they are, and one that is gone for good. It does not know how they are found.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Request, State},
+    response::Response,
+};
+use serde_json::json;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::{
+    Api,
+    handlers::{json_of, whole},
+    members::Members,
+    problem::{Kind, Problem},
+    told::Sender,
+};
+use crate::{journal::trail, service::registry::Registry};
+
+fn registry(api: &Api) -> Result<Registry, Problem> {
+    api.registry.get().cloned().ok_or_else(|| {
+        Problem::new(Kind::NotFound, "there is no `[feed]` in the configuration: this program works alone")
+    })
+}
+
+/// All servers, as this one sees them.
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+    let view = registry(&api)?.view();
+    let mut list = view.roster().json();
+    list["replicas_live"] = view.live_replicas().into();
+    list["replicas_wanted"] = view.replicas_wanted().into();
+    list["problem"] = view.unread().into();
+    Ok(json_of(&list))
+}
+
+/// A server is gone for good.
+pub(super) async fn decommission(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let from = Sender::of(&head);
+    let body = whole(&head.headers, body).await?;
+    let even_alive = even_alive(&body)?;
+    let registry = registry(&api)?;
+    let asked = id.clone();
+    let done = spawn_blocking(move || registry.decommission(&asked, even_alive)).await;
+    let done = done.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    trail::tell("decommission", |event| {
+        let word = if done.is_ok() { "done" } else { "refused" };
+        let event = event.text("asked", &id).optional("decommissioned", done.as_ref().ok().map(|(server, _)| server));
+        event.text("outcome", word).optional("problem", done.as_ref().err()).text("from", &from)
+    });
+    match done {
+        Ok((server, called)) => {
+            info!(%from, "the server {called} was decommissioned");
+            Ok(json_of(&json!({ "outcome": "done", "id": server.to_string(), "called": called })))
+        }
+        Err(refused) => {
+            warn!(%from, "the server {id} was not decommissioned: {refused}");
+            Err(Problem::new(Kind::NotDone, refused))
+        }
+    }
+}
+
+/// The one member that there may be.
+fn even_alive(body: &[u8]) -> Result<bool, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(false);
+    }
+    let mut members = Members::read(body, "body", "{}")?;
+    let given = members.take("even_if_alive");
+    members.finish(&["even_if_alive"], "decommission")?;
+    match given {
+        None => Ok(false),
+        Some(value) => value.as_bool().ok_or_else(|| Problem::of_member("even_if_alive", "is neither true nor false")),
+    }
+}
