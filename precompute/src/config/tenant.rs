@@ -27,6 +27,7 @@ use std::{
 };
 
 use super::{Place, Section, TlsTrust, in_words};
+use crate::limits;
 use crate::ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted};
 
 /// A customer: issuers, keys and policies, separate from those of other tenants.
@@ -50,6 +51,8 @@ pub struct TenantConfig {
     pub form: ResponseForm,
     /// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
     pub presign: Vec<HashAlgorithm>,
+    /// How many pushes a second are taken for it, whoever sends them; `None`: as many as come.
+    pub pushes_per_second: Option<u32>,
     /// A tenant without issuers only time-stamps.
     pub issuers: Vec<IssuerConfig>,
     /// Its time-stamping authorities.
@@ -168,6 +171,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
     if !section.has("issuer") && !section.has("tsa") {
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
+    let pushes_per_second = section.integer("pushes_per_second", limits::RATE_RANGE);
     let tls_ca = TlsTrust::read(section, "tls_ca");
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     section.sections("issuer", |section| {
@@ -187,6 +191,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
         request_anchors,
         form,
         presign,
+        pushes_per_second: pushes_per_second.and_then(|rate| u32::try_from(rate).ok()),
         issuers,
         tsas,
     }
