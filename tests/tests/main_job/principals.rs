@@ -148,3 +148,161 @@ fn a_reload_changes_principals_and_the_certificate_and_names_a_tenant_that_is_no
     bash(site.dir(), "cp server.key renewed.key && cp server.pem renewed.pem");
     until("the former one is shown again", Duration::from_secs(30), || serial().contains("server").then_some(()));
 }
+
+/// The command line takes everything from the configuration, or asks as somebody else and elsewhere.
+#[test]
+fn the_command_line_asks_over_tls_by_the_configuration_alone_or_as_another_principal() {
+    let (_ca, site) = secured(&by_token("registration", "[\"operator:acme\"]", ""));
+    let by_certificate = "\n[[admin.principal]]\nname = \"deploy\"\ncertificate = \"dns:deploy.example\"\nallow = [\"operator:other\"]\n";
+    site.edit_config(|text| text + by_certificate);
+    issue(&site, "clients", "deploy", "DNS:deploy.example", LATER);
+    issue(&site, "clients", "expired", "DNS:deploy.example", -1);
+    let write = |name: &str, token: &str| {
+        let path = site.dir().join(name);
+        fs::write(&path, token).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write("registration.token", &token("registration"));
+    write("wrong.token", &token("nobody"));
+    write("api.token", &token("the administrator"));
+    let responder = start(site);
+    let site = &responder.site;
+    let file = |name: &str| site.dir().join(name).to_str().unwrap().to_owned();
+    let push = |serial: &str, more: &[&str]| {
+        site.precompute("revoke", &[&["--even-unlisted", serial, "--issuer"], more].concat())
+    };
+    let refused = |ended: &Ended, words: &[&str]| {
+        for words in words {
+            assert!(!ended.status.success() && ended.text.contains(words), "no `{words}`: {}", ended.text);
+        }
+    };
+    let done = |ended: &Ended| assert!(ended.status.success(), "{}", ended.text);
+    // The certificate that the configuration names is the listener's, whatever names it has.
+    done(&site.precompute("health", &[]));
+    done(&push("0A", &["acme:ca", "--token-file", &file("registration.token")]));
+    refused(
+        &push("0A", &["other:ca", "--token-file", &file("registration.token")]),
+        &["--issuer other:ca names no issuer of the service; it has `acme:ca`"],
+    );
+    refused(&push("0A", &["acme:ca"]), &["admin.token_file: is missing, so nothing says who asks"]);
+    refused(
+        &push("0A", &["acme:ca", "--token-file", &file("wrong.token")]),
+        &["no principal under [admin] has this token", "it was asked with the token of", "wrong.token"],
+    );
+    let shown = ["--client-certificate", &file("deploy.pem"), "--client-key", &file("deploy.key")].map(str::to_owned);
+    let shown: Vec<_> = shown.iter().map(|text| &**text).collect();
+    done(&push("0B", &[&["other:ca"], &shown[..]].concat()));
+    let expired =
+        ["--client-certificate", &file("expired.pem"), "--client-key", &file("expired.key")].map(str::to_owned);
+    let expired: Vec<_> = expired.iter().map(|text| &**text).collect();
+    refused(&push("0B", &[&["other:ca"], &expired[..]].concat()), &["expired"]);
+    // Elsewhere its CA has to count, and its name has to be in the certificate.
+    let url = format!("https://{}", site.admin);
+    let elsewhere = |more: &[&str]| {
+        let token = file("registration.token");
+        site.precompute("status", &[&["0A", "--url", &url, "--token-file", &token], more].concat())
+    };
+    refused(&elsewhere(&[]), &["UnknownIssuer", "--ca names a CA"]);
+    done(&elsewhere(&["--ca", &file("clients.pem")]));
+    let told = elsewhere(&["--ca", &file("clients.pem")]).text;
+    assert!(told.contains("0A acme/ca") && told.contains("revoked"), "{told}");
+    refused(&site.precompute("status", &["0A", "--url", &url]), &["--token-file or --client-certificate is needed"]);
+    refused(
+        &site.precompute("status", &["0A", "--url", "http://writer.example", "--token-file", &file("wrong.token")]),
+        &["has no TLS, so that others could read the token"],
+    );
+    let journal = responder.log();
+    for words in ["registration", "deploy"] {
+        assert!(journal.contains(&format!("\"principal\":\"{words}\"")) || journal.contains(words), "{journal}");
+    }
+    for secret in [token("registration"), token("nobody")] {
+        assert!(!journal.contains(&secret), "{journal}");
+    }
+}
+
+/// The lines that `token new` prints are a configuration, and the token that it shows counts.
+#[test]
+fn a_token_is_shown_once_and_the_configuration_gets_its_hash_alone() {
+    let (_ca, site) = secured("");
+    let new = |more: &[&str]| {
+        run(Command::new(&ostia_tests::programs().precompute)
+            .args(["token", "new", "--name", "desk", "--allow", "operator:acme", "--deny", "release:acme"])
+            .args(more)
+            .current_dir(site.dir()))
+    };
+    let made = new(&[]);
+    assert!(made.status.success(), "{}", made.text);
+    let (shown, lines) = made.text.split_once("[[admin.principal]]").unwrap();
+    let token = shown.lines().find(|line| line.len() == 64 && line.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    let token = token.unwrap_or_else(|| panic!("no token: {shown}")).to_owned();
+    assert!(!lines.contains(&token) && lines.contains(&bash_hash(&token)), "{lines}");
+    site.edit_config(|text| format!("{text}\n[[admin.principal]]{lines}"));
+    let written = new(&["--out", "desk.token"]);
+    assert!(written.status.success() && !written.text.contains(&token), "{}", written.text);
+    let mode = fs::metadata(site.dir().join("desk.token")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(new(&["--out", "desk.token"]).text.contains("already exists and is not overwritten"));
+    assert!(new(&["--config", "ostia.toml"]).text.contains("has a principal `desk` already"));
+    let list = run(Command::new(&ostia_tests::programs().precompute)
+        .args(["token", "list", "--config", "ostia.toml"])
+        .current_dir(site.dir()));
+    assert_eq!(list.text.trim(), "desk: by a token; may operator:acme, and not release:acme");
+    let responder = start(site);
+    let (status, body) = curl(&responder.site, "/v1/issuers", &["-H", &format!("Authorization: Bearer {token}")]);
+    assert_eq!(status, 200, "{body}");
+}
+
+/// Strangers bring neither the listener nor who is known to a stop, and learn nothing.
+#[test]
+fn hanging_handshakes_and_a_scan_keep_nobody_out_and_are_told_of_by_their_beginning() {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpStream,
+    };
+    let (_ca, site) = secured(&by_token("watch", "[\"viewer:*\"]", ""));
+    site.edit_config(|text| text.replacen("[http]", "[journal]\npath = \"journal.jsonl\"\n\n[http]", 1));
+    let responder = start(site);
+    let site = &responder.site;
+    let hang = |octets: &[u8]| {
+        let mut stream = TcpStream::connect(site.admin).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let _ = stream.write_all(octets);
+        stream
+    };
+    // The beginning of a record with a ClientHello that never comes.
+    let begun: Vec<_> = (0..300).map(|_| hang(&[22, 3, 1, 2, 0, 1])).collect();
+    assert_eq!(with_token(site, "watch", "/v1/issuers").0, 200, "while 300 handshakes hang");
+    let mut ended = 0;
+    for mut stream in begun {
+        let mut said = Vec::new();
+        // By its end or by a reset, within the deadline of the header section.
+        ended += usize::from(
+            !matches!(stream.read_to_end(&mut said), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),
+        );
+    }
+    assert_eq!(ended, 300);
+    for octets in [&b"\0\0\0\0"[..], b"\x16\x03\x01\xff\xff", b"SSH-2.0-x\r\n", b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut said = Vec::new();
+        let _ = hang(octets).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(!said.contains("acme"), "{said}");
+    }
+    for path in ["/v1", "/v1/issuers", "/v1/snapshot", "/v1/certificates/0A", "/v1/issuers/acme:ca/certificates/0A"] {
+        for more in [&[][..], &["-H", "Authorization: Bearer wrong"], &["-X", "POST"]] {
+            let (status, body) = curl(site, path, more);
+            assert!(status == 401 && !body.contains("acme"), "{path}: {status} {body}");
+        }
+    }
+    let scan = (0..40).map(|number| curl(site, &format!("/v1/nothing/{number}"), &[]).0);
+    assert!(scan.into_iter().all(|status| status == 401));
+    let told = || {
+        let journal = fs::read_to_string(site.dir().join("journal.jsonl")).unwrap_or_default();
+        journal.lines().filter(|line| line.contains("\"type\":\"refused\"")).count()
+    };
+    until("refusals are in the journal", Duration::from_secs(30), || (told() >= 20).then_some(()));
+    let log = responder.log();
+    let lines = log.lines().filter(|line| line.contains("a request was refused")).count();
+    // 20 at once, and 12 a minute: far fewer than there were.
+    assert!((20..50).contains(&told()) && (20..50).contains(&lines), "{} and {lines}", told());
+    assert_eq!(with_token(site, "watch", "/v1/issuers").0, 200);
+}
