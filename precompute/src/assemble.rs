@@ -164,8 +164,7 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();
     tsa::check_all(&root, &tenants);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let names: Vec<_> = config.tenants.iter().map(|tenant| &*tenant.name).collect();
-    let admin = AssembledAdmin::open(&config.admin, &names, problems, credentials.as_deref(), now);
+    let admin = AssembledAdmin::open(&config.admin, &config.tenants, problems, credentials.as_deref(), now);
     let feed = config.feed.as_ref();
     let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
     let purge = purge::open(&config.purge, &config.tenants, problems, credentials.as_deref());

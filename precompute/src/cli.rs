@@ -24,6 +24,7 @@ mod server;
 mod snapshot;
 mod source;
 mod status;
+mod token;
 mod usage;
 
 pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys, try_caches};
@@ -137,6 +138,9 @@ enum Command {
     /// Verify journals, or hand out one tenant's part of them.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Make tokens for principals, who may ask the running service for something, or list who there is.
+    #[command(subcommand)]
+    Token(token::Token),
     /// Tell the running service that certificates were issued.
     Add(push::Add),
     /// Revoke certificates at the running service, or put them on hold. Returns when that is durable and answered.
@@ -226,6 +230,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Token(command) => token::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {
@@ -253,7 +258,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
                 serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<_, _>>()?;
             if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {
                 let wanted: Vec<_> = wanted.into_iter().map(status::Wanted::from).collect();
-                return status::ask_or_read(&config, None, &wanted);
+                return status::ask_or_read(&client::Reach::default(), &config, None, &wanted);
             }
             show(&read_config(&config)?.1, &wanted)
         }

@@ -64,6 +64,8 @@ pub struct TenantConfig {
     pub form: ResponseForm,
     /// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
     pub presign: Vec<HashAlgorithm>,
+    /// How many pushes a second are taken for it, whoever sends them; `None`: as many as come.
+    pub pushes_per_second: Option<u32>,
     /// A tenant without issuers only time-stamps.
     pub issuers: Vec<IssuerConfig>,
     /// The issuers that other responders answer for.
@@ -212,6 +214,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: Role
     if !section.has("issuer") && !section.has("tsa") {
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
+    let pushes_per_second = section.integer("pushes_per_second", limits::RATE_RANGE);
     let tls_ca = TlsTrust::read(section, "tls_ca");
     let mut per_second = |key| {
         let number = section.integer(key, 1..=i64::from(limits::QUOTA_PER_SECOND_MAX));
@@ -244,6 +247,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: Role
         request_anchors,
         form,
         presign,
+        pushes_per_second: pushes_per_second.and_then(|rate| u32::try_from(rate).ok()),
         issuers,
         forwarded,
         tsas,

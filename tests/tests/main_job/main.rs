@@ -15,7 +15,7 @@
 //! what runs without serving and whose a state directory is in `service`, which server in `server`,
 //! what `check` says of a feed and how a writer's key is made in `feed`,
 //! what operators see in `operators`, what they do in a browser in `console`, how customers are kept apart in
-//! `tenants`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
+//! `tenants`, who may ask on the admin listener in `principals`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
 //! and those of the page on other CAs in `which_ca`, and what becomes of those whom nobody reads in `unread`.
 
 mod answers;
@@ -58,6 +58,7 @@ mod operators;
 mod owner;
 mod policies;
 mod presign;
+mod principals;
 mod publication;
 mod pushes;
 mod pushes_alone;
