@@ -12,6 +12,7 @@
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
 //! - `servers`: who takes part in a feed. `signers`, `overview`, `audit`: the other things that are looked at.
 //! - `description`: what OpenAPI says of all of it.
+//! - `place`: lists and backups under way. `refusals`: what is told of refused requests.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
@@ -24,8 +25,10 @@ mod issuers;
 pub(crate) mod lines;
 mod members;
 mod overview;
+mod place;
 pub mod problem;
 mod pushing;
+mod refusals;
 mod request;
 mod servers;
 mod signers;
@@ -48,6 +51,8 @@ use axum::Router;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::members::Members;
+use self::refusals::Refusals;
+pub(crate) use self::request::certificate as certificate_of_text;
 pub use self::{overview::Counted, request::Verb};
 use crate::{
     admin::Status,
@@ -78,6 +83,10 @@ pub struct Api {
     process: OnceLock<Process>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
+    uploads_max: usize,
+    /// Who has those places.
+    held: place::Held,
+    refusals: Refusals,
     idle_max: Duration,
 }
 
@@ -168,6 +177,9 @@ impl Api {
             process: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
+            uploads_max: uploads,
+            held: place::Held::default(),
+            refusals: Refusals::new(),
             idle_max,
         })
     }

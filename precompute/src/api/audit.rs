@@ -6,7 +6,11 @@
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-use axum::{Extension, extract::State, http::Uri, response::Response};
+use axum::{
+    Extension,
+    extract::{Request, State},
+    response::Response,
+};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
@@ -14,6 +18,7 @@ use super::{
     Api, access,
     handlers::{json_of, place},
     problem::{Kind, Problem},
+    told::Sender,
 };
 use crate::{
     admin::gate::Caller,
@@ -48,9 +53,10 @@ const PARAMETERS: &str = "`tenant`, `type`, `serial`, `since`, `until`, `before`
 pub(super) async fn page(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    uri: Uri,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let query = read(uri.query().unwrap_or_default())?;
+    let (head, _) = request.into_parts();
+    let query = read(head.uri.query().unwrap_or_default())?;
     let principal = Arc::clone(&caller.principal);
     let all = may_audit(&api, &principal, query.tenant.as_deref())?;
     let journal = api.process.get().and_then(|process| process.journal.clone());
@@ -58,7 +64,7 @@ pub(super) async fn page(
         let detail = "no journal is kept: add a section `[journal]` to the configuration, and restart the service";
         return Err(Problem::new(Kind::NotFound, detail));
     };
-    let place = place(&api)?;
+    let place = place(&api, &head, &Sender::of(&head))?;
     let job = spawn_blocking(move || {
         let _place = place;
         let answer = told(&path, key, &query, &principal, all);

@@ -2,15 +2,31 @@
 
 use std::error::Error;
 
+use clap::Args;
 use serde_json::Value;
 
-use super::{client::Client, config_file::ConfigOption};
+use super::{
+    client::{Client, Reach},
+    config_file::ConfigOption,
+};
 use crate::output::say;
 
+/// Of which service.
+#[derive(Args, Debug)]
+pub(super) struct Signers {
+    #[command(flatten)]
+    config: ConfigOption,
+    #[command(flatten)]
+    reach: Reach,
+    /// Print the answer of the service as it is.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Prints a line for each signer; an error if one does not work.
-pub(super) fn run(config: &ConfigOption, json: bool) -> Result<(), Box<dyn Error>> {
-    let answer = Client::of(&config.path())?.get("/v1/signers")?;
-    if json {
+pub(super) fn run(asked: &Signers) -> Result<(), Box<dyn Error>> {
+    let answer = Client::of(&asked.reach, &asked.config.path())?.get("/v1/signers")?;
+    if asked.json {
         return Ok(say(&answer)?);
     }
     let signers = answer["signers"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::{
-    client::{Client, segment},
+    client::{Client, Reach, segment},
     config_file::ConfigOption,
 };
 use crate::output::say;
@@ -16,6 +16,8 @@ use crate::output::say;
 pub(in super::super) struct Log {
     #[command(flatten)]
     config: ConfigOption,
+    #[command(flatten)]
+    reach: Reach,
     /// Lines of this tenant only.
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
@@ -59,7 +61,7 @@ impl Log {
 
 /// Prints them, the latest last, as logs have them.
 pub(super) fn run(log: &Log) -> Result<(), Box<dyn Error>> {
-    let answer = Client::of(&log.config.path())?.get(&log.path())?;
+    let answer = Client::of(&log.reach, &log.config.path())?.get(&log.path())?;
     let verified = &answer["verified"];
     if log.json {
         say(&answer)?;
