@@ -74,7 +74,7 @@ pub enum Knowledge {
 
 /// What was prepared.
 enum Prepared {
-    Sources(Change, ApiSettings, Vec<Target>),
+    Sources(Change, Box<ApiSettings>, Vec<Target>),
     Feed(FeedChange),
 }
 
@@ -110,7 +110,7 @@ impl Knowledge {
         match self {
             Self::Sources(handle, ..) => {
                 let (settings, targets) = (ApiSettings::of(assembly), assembly.purge.clone());
-                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings, targets))
+                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, Box::new(settings), targets))
             }
             Self::Feed(handle) => Ok(Prepared::Feed(handle.prepare(assembly)?)),
         }
@@ -130,7 +130,7 @@ impl Knowledge {
             (Self::Sources(handle, api, purging), Prepared::Sources(change, settings, targets)) => {
                 handle.adopt(change).await?;
                 // From here on nothing can be refused.
-                api.change(settings);
+                api.change(*settings);
                 purging.change(targets);
                 Ok(())
             }
