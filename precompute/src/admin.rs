@@ -16,6 +16,7 @@ pub mod listener;
 mod metrics;
 mod process;
 mod publishing;
+mod purges;
 mod renewals;
 mod servers;
 mod signers;
@@ -49,6 +50,7 @@ pub use self::{
     metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
     process::build,
     publishing::publishing,
+    purges::purges,
     renewals::renewals,
     servers::servers,
     signers::{Pools, pools_of_issuers},
@@ -57,8 +59,9 @@ use crate::journal::{Journal, trail};
 use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
+    purge,
     renew::Report,
-    service::{Publishing, Renewer, Tenants, following::FeedStatus, registry::Registry},
+    service::{Publishing, Purging, Renewer, Tenants, following::FeedStatus, registry::Registry},
 };
 
 /// What the parts that all programs have are read from.
@@ -81,6 +84,8 @@ pub struct Status {
     registry: OnceLock<Registry>,
     /// What renews signers.
     renewer: OnceLock<Weak<Renewer>>,
+    /// What has caches told.
+    purging: OnceLock<Weak<Purging>>,
     /// Where what happens is kept.
     journal: OnceLock<Arc<Journal>>,
     /// Where OCSP transactions are kept.
@@ -120,6 +125,7 @@ impl Status {
             publishing: OnceLock::new(),
             registry: OnceLock::new(),
             renewer: OnceLock::new(),
+            purging: OnceLock::new(),
             journal: OnceLock::new(),
             transactions: OnceLock::new(),
         })
@@ -145,6 +151,11 @@ impl Status {
         let _ = self.renewer.set(Arc::downgrade(renewer));
     }
 
+    /// Caches are told by this.
+    pub fn purges_by(&self, purging: &Arc<Purging>) {
+        let _ = self.purging.set(Arc::downgrade(purging));
+    }
+
     /// What happens is kept here.
     pub fn keeps(&self, journal: Option<&Arc<Journal>>) {
         journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
@@ -158,6 +169,10 @@ impl Status {
     /// Opens the files of the journal and of transactions by their names again, in case they were renamed.
     pub fn reopen_journals(&self) {
         [&self.journal, &self.transactions].into_iter().filter_map(OnceLock::get).for_each(|journal| journal.reopen());
+    }
+
+    fn purges(&self) -> Vec<purge::Report> {
+        self.purging.get().and_then(Weak::upgrade).map(|purging| purging.reports()).unwrap_or_default()
     }
 
     fn renewals(&self) -> Vec<Report> {
@@ -256,6 +271,9 @@ impl Status {
         }
         for remark in self.registry.get().iter().flat_map(|registry| registry.view().remarks()) {
             let _ = writeln!(lines, "{remark}");
+        }
+        for complaint in self.purges().iter().filter_map(purge::Report::complaint) {
+            let _ = writeln!(lines, "degraded: {complaint}");
         }
         for tenant in tenants.iter() {
             for issuer in &tenant.silent {

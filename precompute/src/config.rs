@@ -14,6 +14,7 @@ mod feed;
 mod in_use;
 mod journal;
 pub mod keys;
+mod purge;
 mod relay;
 mod secret_file;
 mod tenant;
@@ -24,12 +25,13 @@ pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section,
 pub use feed::{Feed, TlsTrust};
 pub use in_use::{Change, InUse};
 pub use journal::Transactions;
+pub use purge::{DriverConfig, PurgeConfig};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
 pub use tenant::{
-    Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig,
-    TsaConfig,
+    ClientConfig, ClientsConfig, Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, Quota, RenewBy, RenewConfig,
+    SignerConfig, Sources, TenantConfig, TsaConfig,
 };
 
 use std::path::{Path, PathBuf};
@@ -56,6 +58,8 @@ pub struct Config {
     pub journal: Option<Journal>,
     /// The record of OCSP transactions, which a program that answers keeps.
     pub transactions: Option<Transactions>,
+    /// The caches that are told of changes.
+    pub purge: Vec<PurgeConfig>,
     /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<TenantConfig>,
 }
@@ -71,8 +75,9 @@ impl Config {
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
+        let purge = purge::read(root, is_of_replica);
         let tenants = tenant::read_all(root, is_of_replica, &state_dir);
-        Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, tenants }
+        Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, purge, tenants }
     }
 
     /// Where OCSP transactions are kept, if they are.

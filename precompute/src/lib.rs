@@ -7,8 +7,8 @@
 //! The [`feed`] tells records to readers elsewhere. [`signers`] are keys with their certificates, and [`renew`] gets their next
 //! ones. [`config`] has the issuers,
 //! sources and signers, and [`assemble`] opens them. [`answers`] holds signed answers, and [`presign`] fills it before
-//! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`] takes pushes, [`console`]
-//! has pages for people, and [`relay`] copies a feed to another site.
+//! anybody asks. [`purge`] tells caches what is old. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`]
+//! takes pushes, [`console`] has pages for people, and [`relay`] copies a feed to another site.
 //! A [`journal`] keeps what has to be proven, and [`audit`] verifies it. [`principals`] are who may ask for something, and [`tls`] is how they ask unheard. [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing but `admin`, `api`, the command line and the rim of `feed` knows sockets or HTTP. The responder links this
@@ -27,6 +27,8 @@ pub mod ledger;
 pub mod feed;
 
 pub mod feeder;
+
+pub mod purge;
 
 pub mod engine;
 
@@ -47,6 +49,8 @@ pub mod signers;
 pub mod ocsp;
 
 pub mod tsp;
+
+pub mod usage;
 
 pub mod issuer;
 

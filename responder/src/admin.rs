@@ -65,6 +65,7 @@ pub fn router(status: Status, role: Part) -> Router {
         admin::issuers(common),
         part(&status, certificates),
         admin::renewals(common),
+        admin::purges(common),
         admin::journal(common),
     ];
     let router = admin::router(Arc::clone(common), parts);

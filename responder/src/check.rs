@@ -12,7 +12,7 @@ use std::{error::Error, io, path::Path, sync::Arc};
 
 use precompute::{
     assemble::{AssembledFeed, WriterKeyError},
-    cli::{CertificateFacts, surveys},
+    cli::{CertificateFacts, surveys, try_caches},
     engine::Survey,
     feed::{
         Issuer,
@@ -63,6 +63,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Facts, Bo
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
     }
     try_clock(&config, &assembly);
+    try_caches(&assembly.common);
     let feed = try_feed(path, &config, &assembly, now);
     // A replica reads none.
     let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());

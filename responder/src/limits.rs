@@ -286,3 +286,8 @@ const _: () = {
 /// How long a replica's start waits for its first records before it counts as ready without: ten million come in 8 s, and
 /// systemd waits for five minutes.
 pub const FEED_FILLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Bytes of HTTP Basic in base64: a name and a key of a client, with wide room.
+pub const BASIC_OCTETS_MAX: usize = 1024;
+/// How long nothing more is logged of a client whose quota is used up: whoever has a loop fills no disk.
+pub const QUOTA_TOLD_EVERY: Duration = Duration::from_secs(60);

@@ -13,13 +13,15 @@ use precompute::{
     assemble::Assembly as Common,
     journal::Journal,
     pki::UnixTime,
+    purge::Target,
     service::{
-        Change, Handle, Opens, Renewer, Tenants,
+        Change, Handle, Opens, Purging, Renewer, Tenants,
         following::{FeedChange, FeedHandle},
         let_go,
         reload_socket::Verdict,
     },
     tls::Certificates,
+    usage::Usage,
 };
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -42,6 +44,8 @@ pub struct Reload {
     pub tls: Option<Arc<Certificates>>,
     /// The clocks for tokens.
     pub clocks: Arc<Clocks>,
+    /// What clients have had.
+    pub usage: Arc<Usage>,
     /// What is known of the issuers.
     pub knowledge: Knowledge,
     /// For every reader of the site.
@@ -59,22 +63,22 @@ pub struct Reload {
 /// Where what is known of the issuers comes from.
 #[derive(Debug)]
 pub enum Knowledge {
-    /// From sources, and from pushes.
-    Sources(Handle, Arc<Api>),
+    /// From sources, and from pushes; and caches are told of changes.
+    Sources(Handle, Arc<Api>, Arc<Purging>),
     /// From a feed.
     Feed(FeedHandle),
 }
 
 /// What was prepared.
 enum Prepared {
-    Sources(Change, ApiSettings),
+    Sources(Change, ApiSettings, Vec<Target>),
     Feed(FeedChange),
 }
 
 impl Prepared {
     fn tenants(&self) -> &Arc<Tenants> {
         match self {
-            Self::Sources(change, _) => change.tenants(),
+            Self::Sources(change, ..) => change.tenants(),
             Self::Feed(change) => change.tenants(),
         }
     }
@@ -101,9 +105,9 @@ impl Knowledge {
             _ => {}
         }
         match self {
-            Self::Sources(handle, _) => {
-                let settings = ApiSettings::of(assembly);
-                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings))
+            Self::Sources(handle, ..) => {
+                let (settings, targets) = (ApiSettings::of(assembly), assembly.purge.clone());
+                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings, targets))
             }
             Self::Feed(handle) => Ok(Prepared::Feed(handle.prepare(assembly)?)),
         }
@@ -112,7 +116,7 @@ impl Knowledge {
     /// What is wrong with sources now, a line for each. A replica has none.
     fn source_faults(&self) -> Vec<String> {
         match self {
-            Self::Sources(handle, _) => handle.source_faults(),
+            Self::Sources(handle, ..) => handle.source_faults(),
             Self::Feed(_) => Vec::new(),
         }
     }
@@ -120,10 +124,11 @@ impl Knowledge {
     /// What is prepared is of the same kind.
     async fn adopt(&self, prepared: Prepared) -> Result<(), String> {
         match (self, prepared) {
-            (Self::Sources(handle, api), Prepared::Sources(change, settings)) => {
+            (Self::Sources(handle, api, purging), Prepared::Sources(change, settings, targets)) => {
                 handle.adopt(change).await?;
                 // From here on nothing can be refused.
                 api.change(settings);
+                purging.change(targets);
                 Ok(())
             }
             (Self::Feed(handle), Prepared::Feed(change)) => handle.adopt(change).await,
@@ -170,11 +175,12 @@ impl Reload {
         warnings.extend(prepared.warnings());
         let tenants = Arc::clone(prepared.tenants());
         let former = Arc::clone(&self.sites.borrow());
-        let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
+        let (clocks, usage, workers) = (Arc::clone(&self.clocks), Arc::clone(&self.usage), self.started_with.workers);
         let replaced = Arc::clone(&former);
         // Watching a clock begins with a request for the time, and the source may be silent.
-        let made =
-            tokio::task::spawn_blocking(move || Site::new(&assembly, &tenants, &clocks, workers, Some(&replaced)));
+        let made = tokio::task::spawn_blocking(move || {
+            Site::new(&assembly, &tenants, (&clocks, &usage), workers, Some(&replaced))
+        });
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for
         // that.

@@ -32,9 +32,11 @@ use crate::{
     },
     journal::{Identity, trail::Trail},
     pki::UnixTime,
+    purge::Target,
     renew::Renewing,
     service::{
-        Control, Handle, Opens, Publishing, Reloads, Renewer, Service, ServiceState, Signals, Tenants, Threads, notify,
+        Control, Handle, Opens, Publishing, Purging, Reloads, Renewer, Service, ServiceState, Signals, Tenants,
+        Threads, notify,
         registry::{Facts, Membership, Registry, keys_of},
         reload_socket::{self, Verdict},
         watchdog,
@@ -106,6 +108,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let renewer = Arc::new(Renewer::new(false));
     let renewing = renewer.of(&assembly);
     let feed = assembly.feed.take();
+    let targets = std::mem::take(&mut assembly.purge);
     let files = feed.as_ref().map(FeedFiles::of);
     let membership = feed.as_ref().map(|feed| Membership::of(feed, &config.state_dir));
     drop(assembly);
@@ -116,6 +119,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     status.renews(&renewer);
     status.keeps(trail.as_ref().map(Trail::journal));
     let publishing = service.publishing().cloned();
+    let last = threads.last_words("what has caches told");
+    let purging = Arc::new(Purging::start(service.tenants(), service.ledgers(), publishing.clone(), last)?);
+    status.purges_by(&purging);
     if let Some(publishing) = &publishing {
         status.publishes(publishing);
         publishing
@@ -143,6 +149,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::issuers(&status),
         admin::certificates(&status, &gate),
         admin::renewals(&status),
+        admin::purges(&status),
         admin::journal(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
@@ -166,6 +173,8 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         started,
         renewer,
         renewing,
+        purging,
+        targets,
     };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     registry.iter().for_each(Registry::end);
@@ -222,14 +231,29 @@ struct Running<'s> {
     started: Instant,
     renewer: Arc<Renewer>,
     renewing: Vec<Renewing>,
+    purging: Arc<Purging>,
+    targets: Vec<Target>,
 }
 
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, files, service, status, api, gate, router, threads, started, renewer, renewing } =
-            self;
-        let mut threads = threads;
+        let Self {
+            opener,
+            config,
+            files,
+            service,
+            status,
+            api,
+            gate,
+            router,
+            mut threads,
+            started,
+            renewer,
+            renewing,
+            purging,
+            targets,
+        } = self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
@@ -256,12 +280,14 @@ impl Running<'_> {
             api,
             gate,
             renewer: Arc::clone(&renewer),
+            purging: Arc::clone(&purging),
         });
         let reloads = Reloads::start(hangup, asked, renewer.asked(), &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });
         renewer.change(renewing);
+        purging.change(targets);
         info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
         notify(ServiceState::Ready);
         // Its own threads work for as long as sources, disks and tokens take.
@@ -291,6 +317,7 @@ struct Reload {
     api: Arc<Api>,
     gate: Arc<Gate>,
     renewer: Arc<Renewer>,
+    purging: Arc<Purging>,
 }
 
 impl Reload {
@@ -322,6 +349,7 @@ impl Reload {
         }
         let admin = std::mem::take(&mut assembly.admin);
         let (api_settings, renewing) = (ApiSettings::of(&assembly), self.renewer.of(&assembly));
+        let targets = assembly.purge.clone();
         let change = self.service.prepare(Arc::new(assembly)).await?;
         self.service.adopt(change).await?;
         self.api.change(api_settings);
@@ -330,6 +358,7 @@ impl Reload {
             self.opener.in_use.taken().iter().for_each(Change::tell);
         }
         self.renewer.change(renewing);
+        self.purging.change(targets);
         warnings.extend(self.service.source_faults());
         Ok(warnings)
     }

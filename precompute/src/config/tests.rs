@@ -18,6 +18,7 @@ use crate::{
     },
     pki::Algorithm,
     principals::{Mark, Proof, Rates, TokenHash},
+    purge::Pace,
     sign::{
         Verify,
         pkcs11::{ModuleWanted, Uri},
@@ -303,7 +304,29 @@ fn any_tsa(dice: &mut Dice, number: u64) -> TsaConfig {
         signer: any_signer(dice, true),
         validity_left: dice.length(Duration::ZERO, 3650 * DAY),
         shared_key: dice.coin(),
+        clients: any_clients(dice),
     }
+}
+
+fn any_clients(dice: &mut Dice) -> ClientsConfig {
+    let count = dice.below(3);
+    let clients = (0..count).map(|number| {
+        let has_key = dice.coin();
+        let networks = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"].map(|text| text.parse().unwrap());
+        ClientConfig {
+            place: Place::default(),
+            name: format!("client-{number}"),
+            networks: dice.some_of(&networks, usize::from(!has_key)),
+            keys: if has_key { vec![[number as u8; 32]] } else { Vec::new() },
+            quota: Quota {
+                per_second: dice.maybe(|dice| 1 + dice.below(1000) as u32),
+                per_day: dice.maybe(|dice| 1 + dice.below(1000)),
+                per_month: dice.maybe(|dice| 1 + dice.below(1000)),
+            },
+        }
+    });
+    let clients: Vec<_> = clients.collect();
+    ClientsConfig { is_open: clients.is_empty() || dice.coin(), clients }
 }
 
 fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
@@ -321,10 +344,13 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
     };
     TenantConfig {
         place: Place::default(),
+        formerly: dice.coin().then(|| format!("{name}-before")),
         name,
         hosts: dice.some_of(&["ocsp.example".to_owned(), "[::1]".into()], 0),
         path,
         policy,
+        signatures_per_second: dice.maybe(|dice| std::num::NonZeroU32::new(1 + dice.below(1000) as u32).unwrap()),
+        time_stamps_per_second: dice.maybe(|dice| std::num::NonZeroU32::new(1 + dice.below(1000) as u32).unwrap()),
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         request_anchors: (policy.signed_requests != SignedRequests::Ignore).then(|| dice.path()),
         form: ResponseForm {
@@ -339,6 +365,66 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
         pushes_per_second: dice.maybe(|dice| 1 + dice.below(1_000_000) as u32),
         issuers: (0..issuers).map(|number| any_issuer(dice, number, policy)).collect(),
         tsas: (0..tsas).map(|number| any_tsa(dice, number)).collect(),
+    }
+}
+
+fn any_cache(dice: &mut Dice, number: u64) -> PurgeConfig {
+    let (is_soft, secret) = (dice.coin(), SecretFile::from(&*dice.path()));
+    let (driver, url, most, burst, credentials_file) = match dice.below(6) {
+        0 => (DriverConfig::VarnishBan, "http://[::1]:6081/", 64, 100, None),
+        1 => (DriverConfig::VarnishXkey { is_soft }, "http://a/", 64, 100, None),
+        2 => (DriverConfig::Fastly { is_soft }, "https://api.fastly.com/service/a/purge", 256, 30, Some(secret)),
+        3 => (DriverConfig::Cloudflare, "https://a/client/v4/zones/b/purge_cache", 100, 25, Some(secret)),
+        4 => (DriverConfig::Akamai, "https://a/ccu/v3/delete/tag/staging", 100, 50, Some(secret)),
+        _ => {
+            let headers = dice.some_of(&["X-A: {keys}".to_owned(), "Y: \\ \"".into()], 0);
+            let (method, body) = (dice.of(&["POST", "PURGE"]).to_owned(), dice.word() + "{keys_as_json}");
+            (DriverConfig::Template { method, headers, body }, "https://a/?b", 1000, 10, dice.maybe(|_| secret))
+        }
+    };
+    let per_minute = 1 + dice.below(60_000) as u32;
+    let pace = Pace {
+        batch: 1 + dice.below(most) as usize,
+        per_minute,
+        burst: (per_minute / 6).max(burst),
+        again_after: dice.length(Duration::from_millis(100), Duration::from_secs(600)),
+    };
+    PurgeConfig {
+        place: Place::default(),
+        name: format!("cache {number}"),
+        driver,
+        url: url.parse().unwrap(),
+        credentials_file,
+        tls: dice.maybe(|dice| if dice.coin() { TlsTrust::System } else { TlsTrust::File(dice.path()) }),
+        tenants: dice.maybe(|dice| dice.some_of(&["default".to_owned(), "tenant.0".into()], 0)),
+        pace,
+    }
+}
+
+fn write_cache(text: &mut String, cache: &PurgeConfig) {
+    let PurgeConfig { place: _, name, driver, url, credentials_file, tls, tenants, pace } = cache;
+    *text += "[[purge]]\n";
+    key(text, "name", quoted(name));
+    key(text, "driver", quoted(driver.written()));
+    key(text, "url", quoted(&url.without_secrets().unwrap()));
+    maybe(text, "credentials_file", credentials_file.as_ref().map(|file| quoted(&file.written)));
+    let trust = |trust: &TlsTrust| match trust {
+        TlsTrust::System => quoted("system"),
+        TlsTrust::File(file) => path(file),
+    };
+    maybe(text, "tls_ca", tls.as_ref().map(trust));
+    maybe(text, "tenants", tenants.clone().map(list));
+    key(text, "batch", pace.batch);
+    key(text, "per_minute", pace.per_minute);
+    key(text, "again_after", quoted(&in_words(pace.again_after)));
+    match driver {
+        DriverConfig::VarnishXkey { is_soft } | DriverConfig::Fastly { is_soft } => key(text, "soft", is_soft),
+        DriverConfig::Template { method, headers, body } => {
+            key(text, "method", quoted(method));
+            key(text, "headers", list(headers.clone()));
+            key(text, "body", quoted(body));
+        }
+        DriverConfig::VarnishBan | DriverConfig::Cloudflare | DriverConfig::Akamai => {}
     }
 }
 
@@ -373,7 +459,11 @@ fn any_config(dice: &mut Dice) -> Config {
         // A feed carries no CRLs.
         tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| issuer.publish.crls = false);
     }
-    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, transactions: None, tenants }
+    let is_of_replica = feed.as_ref().is_some_and(Feed::is_of_replica);
+    let caches = if is_of_replica { 0 } else { dice.below(4) };
+    let purge = (0..caches).map(|number| any_cache(dice, number)).collect();
+    let place = Place::default();
+    Config { place, state_dir, cache, admin, feed, journal: None, transactions: None, purge, tenants }
 }
 
 fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig {
@@ -424,6 +514,7 @@ fn written(config: &Config) -> String {
         }
         write_tenant(&mut text, tenant, if bare { "" } else { "tenant." });
     }
+    config.purge.iter().for_each(|cache| write_cache(&mut text, cache));
     text
 }
 
@@ -488,6 +579,9 @@ fn write_times(text: &mut String, policy: &Policy) {
 
 fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     let TenantConfig { hosts, policy, form, .. } = tenant;
+    maybe(text, "signatures_per_second", tenant.signatures_per_second);
+    maybe(text, "time_stamps_per_second", tenant.time_stamps_per_second);
+    maybe(text, "formerly", tenant.formerly.as_deref().map(quoted));
     key(text, "hosts", list(hosts.clone()));
     key(text, "path", quoted(if tenant.path.is_empty() { "/" } else { &tenant.path }));
     write_unlisted(text, tenant.unlisted);
@@ -562,6 +656,17 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         key(text, "validity_left", quoted(&in_words(tsa.validity_left)));
         maybe(text, "key_usage_end", tsa.key_usage_end.map(|end| quoted(&end.to_string())));
         write_signer(text, &tsa.signer);
+        for client in &tsa.clients.clients {
+            writeln!(text, "[[{above}tsa.client]]").unwrap();
+            key(text, "name", quoted(&client.name));
+            let networks = client.networks.iter().map(ToString::to_string);
+            maybe(text, "networks", (!client.networks.is_empty()).then(|| list(networks)));
+            let keys = client.keys.iter().map(|key| crate::pki::hex::text(key));
+            maybe(text, "token_sha256", (!client.keys.is_empty()).then(|| list(keys)));
+            maybe(text, "per_second", client.quota.per_second);
+            maybe(text, "per_day", client.quota.per_day);
+            maybe(text, "per_month", client.quota.per_month);
+        }
     }
 }
 
@@ -594,6 +699,7 @@ fn write_tsa(text: &mut String, tsa: &TsaConfig) {
     let policy = &tsa.policy;
     key(text, "name", quoted(&tsa.name));
     key(text, "path", quoted(tsa.shown_path()));
+    maybe(text, "open", (!tsa.clients.clients.is_empty()).then_some(tsa.clients.is_open));
     key(text, "policy", list(policy.policies.iter().map(Oid::to_string)));
     key(text, "hashes", list(policy.hashes.iter().map(|hash| hash.name().to_owned())));
     key(text, "accuracy", quoted(&in_words(policy.accuracy.duration())));

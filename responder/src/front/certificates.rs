@@ -15,7 +15,7 @@ use precompute::{
     pki::{Serial, UnixTime},
 };
 
-use super::{reply::Reply, route::CertificatesRoute};
+use super::{quota::Quota, reply::Reply, route::CertificatesRoute};
 use crate::{
     access::{self, Line},
     desk::{CertificateBuffers, Desk},
@@ -76,12 +76,16 @@ pub(super) async fn respond(
         Next::Sign { request, on_budget } => {
             let begin = on_budget.then(Instant::now);
             let mut answer = None;
-            let signed = sign(desk, reply, &request, &mut answer, out).await;
+            let quota = Quota::of(route.tenant);
+            let signed = sign(desk, reply, (&request, &quota), &mut answer, out).await;
             if let Some(begin) = begin {
                 Budget::spend_from(&desk.budget, begin.elapsed());
             }
             signing = is_told.then_some((request, answer));
-            signed.unwrap_or_else(|error| reply.error(error, out))
+            signed.unwrap_or_else(|error| {
+                let result = reply.error(error, out);
+                if quota.is_used_up() { RequestResult::OverQuota } else { result }
+            })
         }
         Next::OutputFirst => return Responded::OutputFirst,
     };
@@ -214,12 +218,12 @@ impl Told<'_> {
 async fn sign(
     desk: &Desk,
     reply: Reply<'_>,
-    request: &SignRequest,
+    (request, quota): (&SignRequest, &Quota<'_>),
     served: &mut Option<Arc<Answer>>,
     out: &mut Vec<u8>,
 ) -> Result<RequestResult, OcspError> {
     for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-        let answer = signed(desk, request.clone()).await?;
+        let answer = signed(desk, request.clone(), quota).await?;
         let now = UnixTime::now();
         match after_signing(request, &answer, now) {
             AfterSigning::Serve => {
@@ -235,8 +239,8 @@ async fn sign(
 }
 
 /// Has an answer signed, here or elsewhere.
-async fn signed(desk: &Desk, request: SignRequest) -> Outcome {
-    match desk.misses.answer(request) {
+async fn signed(desk: &Desk, request: SignRequest, quota: &Quota<'_>) -> Outcome {
+    match desk.misses.answer(request, || quota.allows()) {
         Miss::Ended(outcome) => outcome,
         Miss::Waiting(receiver) => match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
             Ok(Ok(outcome)) => outcome,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use precompute::{
-    limits::SIGNER_LOOK,
+    limits::{SIGNER_LOOK, USAGE_SAVED_EVERY},
     pki::{FileError, UnixTime},
     tls::{self, Certificates},
 };
@@ -18,16 +18,19 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use super::time_stamps::TimeStamps;
 use crate::{limits, site::Site, tsa::clocks::Clocks};
 
 /// Starts them beside a role's own `tasks`; dropping those ends all.
 pub(super) fn start(
-    clocks: &Arc<Clocks>,
+    time_stamps: &TimeStamps,
     sites: watch::Receiver<Arc<Site>>,
     certificates: Option<&Arc<Certificates>>,
     tasks: &mut JoinSet<()>,
 ) {
-    tasks.spawn(keep_notes(clocks));
+    tasks.spawn(keep_notes(&time_stamps.clocks));
+    let usage = Arc::clone(&time_stamps.usage);
+    tasks.spawn(note_every(USAGE_SAVED_EVERY, move || usage.save(UnixTime::now())));
     tasks.spawn(watch_time_stamps(sites));
     if let Some(certificates) = certificates {
         tasks.spawn(tls::follow(Arc::clone(certificates)));
@@ -77,8 +80,7 @@ fn keep_notes(clocks: &Arc<Clocks>) -> impl Future<Output = ()> + use<> {
     async move { _ = tokio::join!(promises, clock) }
 }
 
-/// Notes repeatedly. If that fails, the next start waits longer than necessary; this is logged once until it works
-/// again.
+/// Notes repeatedly. If that fails, it is logged once until it works again.
 async fn note_every(interval: Duration, note: impl Fn() -> Result<(), FileError> + Clone + Send + 'static) {
     let mut told = false;
     loop {

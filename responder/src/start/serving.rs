@@ -120,7 +120,8 @@ impl Plan {
         let running = bound.running().clone();
         let (time_stamps, recorders) = TimeStamps::open(&config, opener.path(), &kept.identity)?;
         let (transactions, kept_by) = open_transactions(&config, opener.path(), &kept.identity)?;
-        let site = Site::new(assembly, tenants, &time_stamps.clocks, config.workers, None)?;
+        let shared = (&*time_stamps.clocks, &*time_stamps.usage);
+        let site = Site::new(assembly, tenants, shared, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
@@ -166,7 +167,7 @@ impl Serving {
         let Signals { hangup, mut end } = signals;
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let sites = self.sites.subscribe();
-        background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), &mut tasks);
+        background::start(&self.time_stamps, sites, self.certificates.as_ref(), &mut tasks);
         self.gate.serve(background::into_tokio(listener)?, admin, &mut tasks);
         let asked = reload_socket::listen(&self.config.common.state_dir, self.opener.path(), &mut tasks);
         let reload = Arc::new(reload);
@@ -193,6 +194,7 @@ impl Serving {
         };
         reloads.stop();
         self.drain(&status, &mut end).await;
+        self.time_stamps.end();
         outcome
     }
 
@@ -220,6 +222,7 @@ impl Serving {
             started_with: self.config.clone(),
             tls: self.certificates.clone(),
             clocks: Arc::clone(&self.time_stamps.clocks),
+            usage: Arc::clone(&self.time_stamps.usage),
             knowledge,
             sites: self.sites.clone(),
             status: Arc::clone(status),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ostia_tests::{
-    Ca, Delegate, KeyKind, Launched, Responder, Site, Tenant, Tsa, TsaCertificate, free_port, http,
+    Ca, Delegate, KeyKind, Launched, Recorder, Responder, Said, Site, Tenant, Tsa, TsaCertificate, free_port, http,
     promtool::{NOW, Scrapes, fire},
     until,
 };
@@ -44,6 +44,9 @@ impl Alone {
         let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
         let tenant = Tenant::new("alone").issuer("ca", &ca, &sources, &(signer.lines() + "\nrenew = {}")).tsa(&tsa);
         let site = Site::new(&[tenant.presigned()]);
+        let cache = Recorder::start(Said::This(200, "", ""));
+        let purge = format!("[[purge]]\ndriver = \"varnish-ban\"\nurl = \"http://{}/\"\n", cache.address());
+        site.edit_config(|text| text + &purge);
         site.edit_config(|text| {
             text.replacen("[time_stamping]\n", "[journal]\nocsp = true\n[time_stamping]\nrecord = \"tokens\"\n", 1)
         });
@@ -167,6 +170,7 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaFeedStrangers", "ostia_feed_strangers", "replicas-0", "1"),
         set("OstiaFewReplicas", "ostia_feed_replicas_live", "writers-0", "0"),
         set("OstiaServerAtOdds", "ostia_feed_server_faults", "replicas-0", "1"),
+        set("OstiaCacheNotTold", "ostia_purge_oldest_seconds", alone, "300"),
         set("OstiaRelayStopped", "ostia_relay_connected", "side=\"to\"", "0"),
     ]
 }
