@@ -47,6 +47,7 @@ use tokio::sync::{Semaphore, watch};
 pub(crate) use self::members::Members;
 use self::refusals::Refusals;
 pub use self::request::Verb;
+pub(crate) use self::request::certificate as certificate_of_text;
 use crate::{
     assemble::Assembly,
     config::Sources,

@@ -49,7 +49,7 @@ use crate::{
 };
 
 /// Sections of the configuration file that only the responder reads.
-const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "log", "time_stamping"];
+const RESPONDER_SECTIONS: [&str; 5] = ["http", "tls", "log", "time_stamping", "edge"];
 
 const SYNC: Purpose = Purpose::askable("ostia-precompute sync");
 const PRESIGN: Purpose = Purpose::askable("ostia-precompute presign");

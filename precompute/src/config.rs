@@ -28,10 +28,11 @@ pub use journal::Transactions;
 pub use purge::{DriverConfig, PurgeConfig};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
+use tenant::Role;
 pub(crate) use tenant::shown_path;
 pub use tenant::{
-    ClientConfig, ClientsConfig, Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, Quota, RenewBy, RenewConfig,
-    SignerConfig, Sources, TenantConfig, TsaConfig,
+    ClientConfig, ClientsConfig, Fetched, ForwardedConfig, IssuerConfig, KeyConfig, ListingFile, Publish, Quota,
+    RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig, TsaConfig, upstreams,
 };
 
 use std::path::{Path, PathBuf};
@@ -76,7 +77,8 @@ impl Config {
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
         let purge = purge::read(root, is_of_replica);
-        let tenants = tenant::read_all(root, is_of_replica, &state_dir);
+        let role = Role { is_of_replica, has_feed: root.has("feed"), is_edge: root.has("edge") };
+        let tenants = tenant::read_all(root, role, &state_dir);
         Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, purge, tenants }
     }
 

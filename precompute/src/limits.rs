@@ -263,6 +263,9 @@ pub const SHRINK_ALWAYS_ALLOWED: u64 = 16;
 /// Reads in a row that may find a source changing before that is reported as a fault: five seconds.
 pub const UNSTEADY_READS_MAX: u32 = 25;
 
+/// Upstream responders of one issuer, or of an edge: two sites with two servers each, and as many again while they move.
+pub const UPSTREAMS_MAX: usize = 8;
+
 /// Issuers that one process can number in its life, including those of earlier configurations: if a reload each minute
 /// changes one issuer, they last 31 years.
 pub const ISSUERS_MAX: u32 = 1 << 24;

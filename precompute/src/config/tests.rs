@@ -343,6 +343,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
         policy
     };
     TenantConfig {
+        forwarded: Vec::new(),
         place: Place::default(),
         formerly: dice.coin().then(|| format!("{name}-before")),
         name,
