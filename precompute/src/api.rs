@@ -10,7 +10,7 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
-//! - `servers`: who takes part in a feed.
+//! - `servers`: who takes part in a feed. `usage`: what clients of time-stamping have had.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
@@ -31,9 +31,11 @@ mod testing;
 mod tests;
 mod told;
 mod upload;
+mod usage;
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -64,6 +66,8 @@ pub struct Api {
     operator: Option<Arc<Operator>>,
     /// And the list of its servers.
     registry: OnceLock<Registry>,
+    /// Where the usage of time-stamps is.
+    state_dir: OnceLock<PathBuf>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
@@ -126,10 +130,16 @@ impl Api {
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
+            state_dir: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             idle_max,
         })
+    }
+
+    /// Where the usage of time-stamps is. Once for all.
+    pub fn counts_in(&self, state_dir: &Path) {
+        let _ = self.state_dir.set(state_dir.to_owned());
     }
 
     /// Of a writer of a feed: it is one of these servers.

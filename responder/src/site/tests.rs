@@ -20,7 +20,7 @@ fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
         path: (*path).to_owned(),
         ..Tenant::of(Policy::DEFAULT, Vec::new(), Arc::default())
     };
-    Site { tenants: tenants.iter().map(tenant).collect() }
+    Site::with(tenants.iter().map(tenant).collect())
 }
 
 #[test]

@@ -25,7 +25,6 @@ use precompute::{
     state_dir::ServerId,
     tls::Certificates,
 };
-use rustls::ServerConfig;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::info;
 
@@ -39,6 +38,7 @@ use crate::{
     access, admin,
     assemble::Opener,
     config::Config,
+    net::tls::ServerTls,
     ocsp::{miss::Misses, store::Store, transactions},
     reload::{Knowledge, Reload},
     site::Site,
@@ -52,7 +52,7 @@ pub(super) struct Plan {
     started: Instant,
     bound: Bound,
     certificates: Option<Arc<Certificates>>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     kept: Kept,
 }
 
@@ -105,7 +105,7 @@ impl Plan {
         kept: Kept,
     ) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
-        let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
+        let tls = certificates.as_ref().map(ServerTls::of).transpose()?;
         Ok(Self { opener, config, started, bound, certificates, tls, kept })
     }
 
