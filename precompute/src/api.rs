@@ -10,7 +10,7 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
-//! - `servers`: who takes part in a feed.
+//! - `servers`: who takes part in a feed. `usage`: what clients of time-stamping have had.
 //! - `place`: lists and backups under way. `refusals`: what is told of refused requests.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
@@ -34,9 +34,11 @@ mod testing;
 mod tests;
 mod told;
 mod upload;
+mod usage;
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -69,6 +71,8 @@ pub struct Api {
     operator: Option<Arc<Operator>>,
     /// And the list of its servers.
     registry: OnceLock<Registry>,
+    /// Where the usage of time-stamps is.
+    state_dir: OnceLock<PathBuf>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     uploads_max: usize,
@@ -135,6 +139,7 @@ impl Api {
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
+            state_dir: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             uploads_max: uploads,
@@ -142,6 +147,11 @@ impl Api {
             refusals: Refusals::new(),
             idle_max,
         })
+    }
+
+    /// Where the usage of time-stamps is. Once for all.
+    pub fn counts_in(&self, state_dir: &Path) {
+        let _ = self.state_dir.set(state_dir.to_owned());
     }
 
     /// Of a writer of a feed: it is one of these servers.
