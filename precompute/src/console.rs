@@ -94,7 +94,7 @@ impl Console {
         };
         Arc::new(Self {
             gate: Arc::clone(gate),
-            client: Client::new(api),
+            client: Client::new(api, gate),
             parts,
             sessions: Mutex::new(Sessions::new(bounds)),
             ring: Mutex::new(Ring::new(limits::SAMPLES_MAX, limits::SAMPLE_INTERVAL)),

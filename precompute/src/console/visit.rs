@@ -11,7 +11,7 @@ use axum::{
     extract::Request,
     http::{
         Extensions, HeaderMap, HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, LOCATION, SET_COOKIE, USER_AGENT},
+        header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, USER_AGENT},
     },
     response::{IntoResponse as _, Response},
 };
@@ -31,8 +31,8 @@ use super::{
 };
 use crate::{
     admin::{
-        gate::{By, Caller, Stranger},
-        listener::{Link, Peer},
+        gate::{By, Caller, Stranger, TooOften},
+        listener::{Link, Peer, Stay},
     },
     journal::trail,
     limits::console::{SIGN_IN_WITHIN, WRONG_TOKEN_PAUSE},
@@ -135,6 +135,14 @@ impl Console {
             return Err(go_to(&format!("/console/sign-in?next={next}")));
         };
         let principal = &session.who.entry.principal;
+        extensions.get::<Stay>().into_iter().for_each(Stay::recognise);
+        let wait = match extensions.get::<Caller>() {
+            Some(_) => extensions.get::<TooOften>().map(|TooOften(wait)| *wait),
+            None => self.gate.count_request(principal).err(),
+        };
+        if let Some(wait) = wait {
+            return Err(too_often(wait));
+        }
         let caller = Caller { principal: std::sync::Arc::clone(principal), by: session.who.by };
         let whose = Whose { caller, peer: extensions.get::<Peer>().copied(), agent: headers.get(USER_AGENT).cloned() };
         let form = session.form.text().to_owned();
@@ -263,6 +271,16 @@ impl Console {
         trail::tell("sign_out", |event| event.text("principal", name).optional("from", from(&extensions)));
         with_cookie(go_to("/console/sign-in"), None, is_tls)
     }
+}
+
+/// Whoever asks more often than `requests_per_second` allows.
+fn too_often(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let detail = format!("More is asked for than requests_per_second of the principal allows. Wait for {seconds} s.");
+    let refused = Refused::of(StatusCode::TOO_MANY_REQUESTS, &detail);
+    let mut response = trouble(None, &refused, ("/console/", "Try again"));
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
 }
 
 /// A form that some other page has sent, or one of a session that is over.
