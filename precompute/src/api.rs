@@ -10,12 +10,13 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
-//! - `servers`: who takes part in a feed.
+//! - `servers`: who takes part in a feed. `configurations`: what they are configured with.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
 mod access;
 mod batch;
+mod configurations;
 mod handlers;
 mod issuers;
 pub(crate) mod lines;
@@ -50,7 +51,7 @@ use crate::{
     ledger::Ledgers,
     limits,
     pki::Certificate,
-    service::{Operator, Publishing, Telling, Tenants, registry::Registry},
+    service::{Operator, Publishing, Telling, Tenants, configurations::Announcer, registry::Registry},
 };
 
 /// The API, for as long as the process runs.
@@ -64,6 +65,8 @@ pub struct Api {
     operator: Option<Arc<Operator>>,
     /// And the list of its servers.
     registry: OnceLock<Registry>,
+    /// And what it publishes.
+    announcer: OnceLock<Announcer>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
@@ -129,6 +132,7 @@ impl Api {
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
+            announcer: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             idle_max,
@@ -138,6 +142,11 @@ impl Api {
     /// Of a writer of a feed: it is one of these servers.
     pub fn registers(&self, registry: &Registry) {
         let _ = self.registry.set(registry.clone());
+    }
+
+    /// Of a writer of a feed: it publishes the configuration by this.
+    pub fn configures(&self, announcer: &Announcer) {
+        let _ = self.announcer.set(announcer.clone());
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.

@@ -10,6 +10,7 @@ mod feed;
 mod issuer;
 mod key;
 mod publication;
+mod published;
 mod renewed;
 mod signer;
 mod tokens;
@@ -20,6 +21,7 @@ pub(crate) use api_token::read_token;
 pub(crate) use feed::read_writer_key;
 pub use feed::{AssembledFeed, FeedFiles, SnapshotPlaces, WriterKeyError};
 pub use issuer::AssembledIssuer;
+pub use published::Published;
 pub use tokens::Tokens;
 pub use tsa::AssembledTsa;
 

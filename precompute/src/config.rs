@@ -22,7 +22,7 @@ pub use admin::{Admin, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};
-pub use in_use::{Change, InUse};
+pub use in_use::{Change, InUse, differences};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
@@ -68,13 +68,25 @@ impl Config {
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal = journal::read(root, &state_dir);
-        let tenants = tenant::read_all(root, is_of_replica, &state_dir);
+        let tenants_come = feed.as_ref().is_some_and(|feed| feed.is_published);
+        let tenants = tenant::read_all(root, is_of_replica, tenants_come, &state_dir);
         Self { place: root.place(), state_dir, cache, admin, feed, journal, tenants }
     }
 
     /// The state directory alone, for a program that asks the running service and does not need the rest of the file.
     pub fn state_dir_of(path: &Path) -> Result<PathBuf, ConfigError> {
         Document::open(path)?.read(|root| Some(read_state_dir(root)))
+    }
+
+    /// The same of a document.
+    pub fn state_dir_in(root: &mut Section<'_>) -> PathBuf {
+        read_state_dir(root)
+    }
+
+    /// The feed alone, for a program that needs nothing else of the file.
+    pub fn feed_in(root: &mut Section<'_>) -> Option<Feed> {
+        let admin = admin::read(root);
+        feed::read(root, admin.listen).feed
     }
 
     /// The same for a program that only reads the feed, and does not open the key of a writer on the same machine.

@@ -20,7 +20,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Api, access, issuers,
+    Api, access, configurations, issuers,
     problem::{Kind, Problem},
     pushing::Pushing,
     request::{self, Verb},
@@ -47,7 +47,7 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-const PATHS: [(&str, &str, &str); 12] = [
+const PATHS: [(&str, &str, &str); 17] = [
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
     ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
     ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
@@ -59,6 +59,15 @@ const PATHS: [(&str, &str, &str); 12] = [
     ("POST", "/v1/feed/promote", "this writer is to lead, whoever does now"),
     ("GET", "/v1/servers", "the servers of the feed, and how each fares"),
     ("POST", "/v1/servers/ID/decommission", "a server is gone for good"),
+    ("GET", "/v1/configurations", "the versions of the configuration that were published"),
+    ("POST", "/v1/configurations", "what this writer runs with is published"),
+    ("GET", "/v1/configurations/N", "a version: its tenants, in TOML"),
+    (
+        "GET",
+        "/v1/configurations/N/difference/M",
+        "what differs between two versions; `own` is what this writer runs with",
+    ),
+    ("POST", "/v1/configurations/N/rollback", "what a version says is published again"),
     ("GET", "/v1/snapshot", "a backup of the book, as `ostia-precompute snapshot` writes it into a file"),
 ];
 
@@ -68,6 +77,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/issuers", get(list))
         .route("/issuers/{id}/certificates/{serial}", get(look_up))
         .route("/certificates/{serial}", get(look_up_everywhere))
+        .route("/configurations", get(configurations::list).post(configurations::publish))
+        .route("/configurations/{number}", get(configurations::show))
+        .route("/configurations/{number}/difference/{other}", get(configurations::difference))
+        .route("/configurations/{number}/rollback", post(configurations::roll_back))
         .route("/servers", get(servers::list))
         .route("/servers/{id}/decommission", post(servers::decommission))
         .route("/snapshot", get(back_up))

@@ -82,7 +82,13 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every tenant of the file: those of `[[tenant]]`, or one tenant with the `[[issuer]]` tables of the root.
 /// `is_of_replica`: the records and answers come from a feed, so that issuers need no sources and their signers no keys.
-pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &Path) -> Vec<TenantConfig> {
+/// `they_come`: also all of these, so that the file has none.
+pub(super) fn read_all(
+    root: &mut Section<'_>,
+    is_of_replica: bool,
+    they_come: bool,
+    state_dir: &Path,
+) -> Vec<TenantConfig> {
     let of_feed = OfFeed { is_of_replica, has_feed: root.has("feed") };
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
@@ -94,6 +100,9 @@ pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool, state_dir: &
         let tenants = vec![read_tenant(root, Some(BARE), of_feed, state_dir)];
         tsa::check_reachable(root, &tenants);
         return tenants;
+    }
+    if !root.has("tenant") && they_come {
+        return Vec::new();
     }
     if !root.has("tenant") {
         root.problem(
