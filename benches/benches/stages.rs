@@ -23,6 +23,7 @@ use precompute::{
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records, StateWord},
     service::Tenants,
+    usage::Usage,
 };
 use responder::{
     assemble::Opener,
@@ -101,7 +102,8 @@ impl World {
         let state_dir = &config.common.state_dir;
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, state_dir, Arc::new(|_| ()));
         let tenants = Tenants::new(&assembly.common, &engine.states(), None).unwrap();
-        let site = Site::new(&assembly.common, &tenants, &clocks, 1, None).unwrap();
+        let usage = Usage::open(state_dir, "bench", UnixTime::now()).unwrap();
+        let site = Site::new(&assembly.common, &tenants, (&clocks, &usage), 1, None).unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);
@@ -260,7 +262,7 @@ fn answering(c: &mut Criterion) {
     let context =
         Context { date: *b"Sun, 06 Nov 1994 08:49:37 GMT", keep_alive: true, http_1_0: false, head_only: false };
     let asked = http::head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
-    let surrogate = [world.issuer.surrogate(), b"-", world.serial.to_string().as_bytes()].concat();
+    let surrogate = [world.issuer.cache_key().as_bytes(), b"-", world.serial.to_string().as_bytes()].concat();
     let mut out = Vec::new();
     let single = Single {
         cert_id: id,
@@ -289,7 +291,7 @@ fn answering(c: &mut Criterion) {
                 max_age: kept.times.max_age(&world.issuer.policy, now),
                 expires: Some(kept.times.refresh_at.max(now)),
                 may_be_transformed: false,
-                surrogate_keys: Some([world.issuer.surrogate(), &surrogate]),
+                surrogate_keys: Some([world.issuer.cache_key().as_bytes(), &surrogate]),
             };
             context.cacheable(&mut out, &asked, &representation, |_| ());
             out.len()

@@ -10,11 +10,13 @@ mod certificates;
 mod drained;
 pub mod encode;
 mod feed;
+pub mod gate;
 mod journal;
 pub mod listener;
 mod metrics;
 mod process;
 mod publishing;
+mod purges;
 mod renewals;
 mod servers;
 mod signers;
@@ -48,6 +50,7 @@ pub use self::{
     metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
     process::build,
     publishing::publishing,
+    purges::purges,
     renewals::renewals,
     servers::servers,
     signers::{Pools, pools_of_issuers},
@@ -56,8 +59,9 @@ use crate::journal::{Journal, trail};
 use crate::{
     feed::{Freshness, Issuer},
     pki::UnixTime,
+    purge,
     renew::Report,
-    service::{Publishing, Renewer, Tenants, following::FeedStatus, registry::Registry},
+    service::{Publishing, Purging, Renewer, Tenants, following::FeedStatus, registry::Registry},
 };
 
 /// What the parts that all programs have are read from.
@@ -80,8 +84,12 @@ pub struct Status {
     registry: OnceLock<Registry>,
     /// What renews signers.
     renewer: OnceLock<Weak<Renewer>>,
+    /// What has caches told.
+    purging: OnceLock<Weak<Purging>>,
     /// Where what happens is kept.
     journal: OnceLock<Arc<Journal>>,
+    /// Where OCSP transactions are kept.
+    transactions: OnceLock<Arc<Journal>>,
 }
 
 impl Status {
@@ -117,7 +125,9 @@ impl Status {
             publishing: OnceLock::new(),
             registry: OnceLock::new(),
             renewer: OnceLock::new(),
+            purging: OnceLock::new(),
             journal: OnceLock::new(),
+            transactions: OnceLock::new(),
         })
     }
 
@@ -141,14 +151,28 @@ impl Status {
         let _ = self.renewer.set(Arc::downgrade(renewer));
     }
 
+    /// Caches are told by this.
+    pub fn purges_by(&self, purging: &Arc<Purging>) {
+        let _ = self.purging.set(Arc::downgrade(purging));
+    }
+
     /// What happens is kept here.
     pub fn keeps(&self, journal: Option<&Arc<Journal>>) {
         journal.into_iter().for_each(|journal| drop(self.journal.set(Arc::clone(journal))));
     }
 
-    /// Opens the file of the journal by its name again, in case it was renamed.
-    pub fn reopen_journal(&self) {
-        self.journal.get().into_iter().for_each(|journal| journal.reopen());
+    /// OCSP transactions are kept here.
+    pub fn keeps_transactions(&self, record: Option<&Arc<Journal>>) {
+        record.into_iter().for_each(|record| drop(self.transactions.set(Arc::clone(record))));
+    }
+
+    /// Opens the files of the journal and of transactions by their names again, in case they were renamed.
+    pub fn reopen_journals(&self) {
+        [&self.journal, &self.transactions].into_iter().filter_map(OnceLock::get).for_each(|journal| journal.reopen());
+    }
+
+    fn purges(&self) -> Vec<purge::Report> {
+        self.purging.get().and_then(Weak::upgrade).map(|purging| purging.reports()).unwrap_or_default()
     }
 
     fn renewals(&self) -> Vec<Report> {
@@ -234,6 +258,9 @@ impl Status {
         if let Some(problem) = self.journal.get().and_then(|journal| journal.status().problem) {
             let _ = writeln!(lines, "degraded: the journal: {problem}");
         }
+        if let Some(problem) = self.transactions.get().and_then(|record| record.status().problem) {
+            let _ = writeln!(lines, "degraded: the record of OCSP transactions: {problem}");
+        }
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");
         }
@@ -245,6 +272,9 @@ impl Status {
         }
         for remark in self.registry.get().iter().flat_map(|registry| registry.view().remarks()) {
             let _ = writeln!(lines, "{remark}");
+        }
+        for complaint in self.purges().iter().filter_map(purge::Report::complaint) {
+            let _ = writeln!(lines, "degraded: {complaint}");
         }
         for tenant in tenants.iter() {
             for issuer in &tenant.silent {

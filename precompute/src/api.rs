@@ -1,11 +1,11 @@
 //! The API for pushes: `/v1` on the admin listener.
 //!
-//! Purpose: from an HTTP request to a push of the ledger, and from its outcome to JSON. Invariants: nothing is told or done
-//! without the token; a push is acknowledged after the ledger has said that it is durable, and never before; each error is
-//! a problem of RFC 9457 that names what is wrong and what would be right. It does not know how a push is decided, or how
-//! connections are treated.
+//! Purpose: from an HTTP request to a push of the ledger, and from its outcome to JSON. Invariants: nothing is told to
+//! strangers or done for them, and of a tenant nothing to whoever has no right in it; a push is acknowledged after the ledger
+//! has said that it is durable, and never before; each error is a problem of RFC 9457 that names what is wrong and what would
+//! be right. It does not know how a push is decided, or how connections are treated.
 //!
-//! - `access`: who may ask; pure.
+//! - `access`: who may ask, and for what; pure.
 //! - `members`, `request`: what is asked; pure.
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
@@ -45,7 +45,7 @@ use tokio::sync::{Semaphore, watch};
 pub(crate) use self::members::Members;
 pub use self::request::Verb;
 use crate::{
-    assemble::{ApiToken, Assembly},
+    assemble::Assembly,
     config::Sources,
     issuer_id::IssuerId,
     ledger::Ledgers,
@@ -75,8 +75,6 @@ pub struct Api {
 /// What a reload changes.
 #[derive(Default, Debug)]
 pub struct ApiSettings {
-    /// Who has access; `None` where nobody has.
-    pub token: Option<ApiToken>,
     /// What the configuration says of the issuers.
     pub issuers: HashMap<IssuerId, Arc<ConfiguredIssuer>>,
     /// The cluster of the feed, which backups name.
@@ -100,7 +98,6 @@ impl ApiSettings {
             (issuer.id.clone(), Arc::new(ConfiguredIssuer { certificate, sources }))
         };
         Self {
-            token: assembly.api_token.clone(),
             issuers: assembly.issuers().map(configured).collect(),
             cluster: assembly.feed.as_ref().map(|feed| feed.cluster.to_string()),
         }
@@ -163,7 +160,7 @@ impl Api {
         Arc::clone(&self.tenants.borrow())
     }
 
-    /// Its paths.
+    /// Its paths, behind a [gate](crate::admin::gate).
     pub fn router(self: Arc<Self>) -> Router {
         handlers::router(self)
     }

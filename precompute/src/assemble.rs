@@ -5,28 +5,33 @@
 //! problems of the file itself. The caller keeps what is known about tokens between calls ([`Tokens`]). It does not
 //! know what the keys sign, or who sends requests.
 
-mod api_token;
+mod admin;
 mod feed;
 mod issuer;
 mod key;
 mod publication;
 mod published;
+mod purge;
 mod renewed;
 mod signer;
+mod tls;
+mod token;
 mod tokens;
 mod tsa;
 
-pub use api_token::ApiToken;
-pub(crate) use api_token::read_token;
+pub use admin::{AssembledAdmin, AssembledTls};
 pub(crate) use feed::read_writer_key;
 pub use feed::{AssembledFeed, FeedFiles, SnapshotPlaces, WriterKeyError};
 pub use issuer::AssembledIssuer;
 pub use published::Published;
+pub use tls::open_pair;
+pub(crate) use token::read_token;
 pub use tokens::Tokens;
 pub use tsa::AssembledTsa;
 
 use std::{
     fs,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -35,19 +40,27 @@ use crate::{
     config::{At, Config, ConfigError, Place, Problems, Reading, SignerConfig, TenantConfig},
     ocsp::{HashAlgorithm, Policy},
     pki::{Certificate, UnixTime, certificates},
+    purge::Target,
     renew::{self, Renewing},
     state_dir,
 };
+
+/// Opens the caches that are told, and nothing else.
+pub fn open_caches(config: &Config, problems: &Problems) -> Vec<Target> {
+    purge::open(&config.purge, &config.tenants, problems, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+}
 
 /// Everything that a configuration names, opened.
 #[derive(Debug)]
 pub struct Assembly {
     /// The directory of the book.
     pub state_dir: PathBuf,
-    /// The token of the API; without one there is no API.
-    pub api_token: Option<ApiToken>,
+    /// Who may ask on the admin listener, and how it speaks.
+    pub admin: AssembledAdmin,
     /// The feed; without one this program works alone.
     pub feed: Option<AssembledFeed>,
+    /// The caches that are told of changes.
+    pub purge: Vec<Target>,
     /// In the order of the file.
     pub tenants: Vec<AssembledTenant>,
 }
@@ -57,12 +70,18 @@ pub struct Assembly {
 pub struct AssembledTenant {
     /// Its name in metrics, logs and the book.
     pub name: String,
+    /// The name that it had before.
+    pub formerly: Option<String>,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
     /// How it answers, before any setting of its issuers.
     pub policy: Policy,
+    /// How many OCSP answers may be signed in a second while clients wait; `None`: any number.
+    pub signatures_per_second: Option<NonZeroU32>,
+    /// How many time-stamps may be made in a second.
+    pub time_stamps_per_second: Option<NonZeroU32>,
     /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
     /// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
@@ -115,6 +134,7 @@ impl Assembly {
                     .all(|(assembled, config)| assembled.signers_count == config.signers.len())
         };
         self.feed.is_some() == config.feed.is_some()
+            && self.purge.len() == config.purge.len()
             && self.tenants.len() == config.tenants.len()
             && self.tenants.iter().zip(&config.tenants).all(issuers)
     }
@@ -139,14 +159,12 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();
     tsa::check_all(&root, &tenants);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let token_file = config.admin.token_file.as_ref();
-    let api_token = token_file.and_then(|file| {
-        let token = file.find(credentials.as_deref()).and_then(|path| ApiToken::load(&path));
-        problems.at(&config.admin.place).noted("token_file", token)
-    });
+    let names: Vec<_> = config.tenants.iter().map(|tenant| &*tenant.name).collect();
+    let admin = AssembledAdmin::open(&config.admin, &names, problems, credentials.as_deref(), now);
     let feed = config.feed.as_ref();
     let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
-    let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, feed, tenants };
+    let purge = purge::open(&config.purge, &config.tenants, problems, credentials.as_deref());
+    let assembly = Assembly { state_dir: config.state_dir.clone(), admin, feed, purge, tenants };
     if problems.is_empty() && !assembly.is_whole(config) {
         root.problem("version", "stands in a file of which something could not be opened, and nobody said what");
     }
@@ -173,9 +191,12 @@ impl<'a> Assembler<'a> {
         let anchors = anchors.and_then(|path| at.noted("request_anchors", certificates(path)));
         AssembledTenant {
             name: config.name.clone(),
+            formerly: config.formerly.clone(),
             hosts: config.hosts.clone(),
             path: config.path.clone(),
             policy: config.own_policy(),
+            signatures_per_second: config.signatures_per_second,
+            time_stamps_per_second: config.time_stamps_per_second,
             request_anchors: anchors.unwrap_or_default().into(),
             presign: config.presign.clone(),
             issuers: self.issuers(config),

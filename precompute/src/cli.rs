@@ -7,6 +7,7 @@ mod client;
 mod config_file;
 mod configuration;
 mod end;
+mod forget;
 pub mod health;
 mod kept;
 mod keys;
@@ -14,6 +15,7 @@ mod manual;
 mod operate;
 mod presign;
 mod progress;
+mod purge;
 mod push;
 mod relay;
 pub mod reload;
@@ -23,8 +25,9 @@ mod server;
 mod snapshot;
 mod source;
 mod status;
+mod usage;
 
-pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys};
+pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys, try_caches};
 pub use config_file::ConfigFile;
 pub use end::{Usage, end};
 pub use manual::{ENVIRONMENT, FILES};
@@ -88,7 +91,7 @@ enum Command {
         /// Keep an issuer's revocations when it has moved to a tenant of another name.
         #[arg(long, conflicts_with = "accept_forgotten")]
         carry_over: bool,
-        /// Forget those revocations.
+        /// Forget those revocations, and what was pushed of issuers that are no longer configured.
         #[arg(long)]
         accept_forgotten: bool,
         /// Rebuild a damaged book from the issuers in it that are in order, the sources, and every revocation that can
@@ -119,6 +122,10 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Let an issuer leave the configuration although something was pushed of it that no source says.
+    ///
+    /// A start or reload without the issuer is refused otherwise. The book keeps what it has.
+    Forget(forget::Forget),
     /// Look at what a source says.
     #[command(subcommand)]
     Source(source::Source),
@@ -144,6 +151,8 @@ enum Command {
     Handover(operate::Operate),
     /// Have the running writer lead, whoever does now: after the loss of another site, or where `feed.takeover` is "by_hand".
     Promote(operate::Operate),
+    /// Have caches forget answers, by hand: those of `[[purge]]` in the configuration. The service does so by itself after each change.
+    Purge(purge::Purge),
     /// Copy a feed to the Redis of another site until SIGTERM or Ctrl-C, entry for entry, with the snapshots.
     ///
     /// In the configuration `[feed]` is the site that is filled, and `[relay]` the one that is read.
@@ -157,6 +166,8 @@ enum Command {
     Restore(restore::RestoreOrder),
     /// Ask the running service what it knows of certificates; where none answers, look into the book.
     Status(status::Status),
+    /// Tell how many time-stamps each client has had in a month, as this server has counted.
+    Usage(usage::Usage),
     /// Show what the book holds about certificates. While the service runs, ask it.
     Show {
         #[command(flatten)]
@@ -215,6 +226,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Check { config, how } => check::run(&config.path(), how),
         Command::Relay { config } => relay::run(&config.path()),
         Command::Reload { config } => reload::run(&config.path()),
+        Command::Forget(command) => command.run(),
         Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
         Command::Config(command) => configuration::run(command),
@@ -234,9 +246,11 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Release(command) => command.run(),
         Command::Handover(command) => command.run(Asked::HandOver),
         Command::Promote(command) => command.run(Asked::Promote),
+        Command::Purge(command) => command.run(),
         Command::Snapshot(command) => command.run(),
         Command::Restore(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Usage(command) => command.run(),
         Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
         Command::Show { config, serials } => {
             let config = config.path();

@@ -14,21 +14,24 @@ mod feed;
 mod in_use;
 mod journal;
 pub mod keys;
+mod purge;
 mod relay;
 mod secret_file;
 mod tenant;
 
-pub use admin::{Admin, overlap};
+pub use admin::{Admin, AdminTls, OF_TOKEN_FILE, PrincipalConfig, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};
 pub use in_use::{Change, InUse, differences};
+pub use journal::Transactions;
+pub use purge::{DriverConfig, PurgeConfig};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
 pub use tenant::{
-    Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig,
-    TsaConfig,
+    ClientConfig, ClientsConfig, Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, Quota, RenewBy, RenewConfig,
+    SignerConfig, Sources, TenantConfig, TsaConfig,
 };
 
 use std::path::{Path, PathBuf};
@@ -53,6 +56,10 @@ pub struct Config {
     pub feed: Option<Feed>,
     /// Where what happens to the service is kept.
     pub journal: Option<Journal>,
+    /// The record of OCSP transactions, which a program that answers keeps.
+    pub transactions: Option<Transactions>,
+    /// The caches that are told of changes.
+    pub purge: Vec<PurgeConfig>,
     /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<TenantConfig>,
 }
@@ -67,10 +74,16 @@ impl Config {
         let state_dir = read_state_dir(root);
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
-        let journal = journal::read(root, &state_dir);
+        let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
+        let purge = purge::read(root, is_of_replica);
         let tenants_come = feed.as_ref().is_some_and(|feed| feed.is_published);
         let tenants = tenant::read_all(root, is_of_replica, tenants_come, &state_dir);
-        Self { place: root.place(), state_dir, cache, admin, feed, journal, tenants }
+        Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, purge, tenants }
+    }
+
+    /// Where OCSP transactions are kept, if they are.
+    pub fn kept_transactions(&self) -> Option<&Journal> {
+        self.transactions.as_ref().filter(|transactions| transactions.is_on).map(|transactions| &transactions.options)
     }
 
     /// The state directory alone, for a program that asks the running service and does not need the rest of the file.

@@ -18,10 +18,12 @@
 
 mod change;
 mod compare;
+mod departed;
 mod followed;
 mod follower;
 mod handover;
 mod leadership;
+mod let_go;
 mod notifier;
 mod operator_order;
 mod predecessor;
@@ -33,8 +35,10 @@ mod survey;
 mod watch;
 
 pub use change::Prepared;
+pub use departed::{Departed, Unsaid, departed, forget};
 use followed::{FollowedIssuer, followed};
 use follower::{Follower, Terms};
+use let_go::LetGo;
 use notifier::Notifier;
 pub use predecessor::Forgotten;
 use predecessor::Predecessor;
@@ -91,6 +95,8 @@ pub enum EngineError {
     OutOfDate(String, String, UnixTime),
     /// Revocations that only the book knows would be forgotten: the issuer, what would be forgotten.
     Forgotten(String, Forgotten),
+    /// Issuers that are no longer configured, of which there is what no source says.
+    Departed(Unsaid),
     /// The thread that follows an issuer's sources failed: the issuer, what happened.
     Thread(String, String),
     /// Another configuration was adopted after this one was prepared, or a writer of a feed began or ceased to lead.
@@ -107,9 +113,10 @@ impl fmt::Display for EngineError {
                 "{issuer}: {files}: the CRL has been out of date since {end}: its CA, or what fetches it, has stopped; publish a new one; what a CRL alone says ends with it, or `crl_grace` later, and beside an index nothing new is signed after `stale_after`"
             ),
             Self::Forgotten(issuer, forgotten) => write!(f, "{issuer}: {forgotten}"),
+            Self::Departed(unsaid) => unsaid.fmt(f),
             Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),
             Self::Overtaken => f.write_str(
-                "another configuration was taken meanwhile, or this writer began or ceased to lead; reload once more",
+                "another configuration was taken meanwhile, or this writer began or ceased to lead, or something was pushed to a tenant under its former name; reload once more",
             ),
         }
     }
@@ -138,7 +145,7 @@ pub struct Accepted {
     pub older: bool,
     /// Carry over the revocations that the book has under another tenant's name.
     pub carry_over: bool,
-    /// Forget them.
+    /// Forget them, and what was pushed of issuers that are no longer configured.
     pub forgotten: bool,
 }
 
@@ -226,8 +233,10 @@ impl Engine {
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
     ) -> Result<Vec<Predecessor>, StateError> {
+        let let_go = LetGo::read(&self.state_dir)?;
         let mut predecessors = self.book.read(|book| Predecessor::all(book, id, lineage, configured))?;
-        let running = self.followers.iter();
+        predecessors.retain(|predecessor| !let_go.has(&predecessor.id));
+        let running = self.followers.iter().filter(|running| !let_go.has(&running.issuer.id));
         running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
         Ok(predecessors)
     }
@@ -271,6 +280,7 @@ impl Engine {
     }
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
+        let departure = self.departure(self.configured(), terms.accept.forgotten)?;
         self.follow_ledgers();
         self.feed()?;
         follower::start(&mut self.followers, &self.notifier, terms, |follower, pass| {
@@ -280,7 +290,13 @@ impl Engine {
             }
         })?;
         self.followers.iter().for_each(|follower| follower.ledger.serve(&follower.issuer.name));
+        self.depart(departure);
         Ok(())
+    }
+
+    /// The issuers of the present configuration.
+    fn configured(&self) -> HashSet<IssuerId> {
+        self.followers.iter().map(|follower| follower.issuer.id.clone()).collect()
     }
 
     /// Has fetched what the sources of the present issuers are mirrors of. What was fetched for others before is removed.

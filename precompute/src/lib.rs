@@ -7,9 +7,9 @@
 //! The [`feed`] tells records to readers elsewhere. [`signers`] are keys with their certificates, and [`renew`] gets their next
 //! ones. [`config`] has the issuers,
 //! sources and signers, and [`assemble`] opens them. [`answers`] holds signed answers, and [`presign`] fills it before
-//! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`] takes pushes, and
-//! [`relay`] copies a feed to another site.
-//! A [`journal`] keeps what has to be proven, and [`audit`] verifies it. [`principals`] are who may ask for something. [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
+//! anybody asks. [`purge`] tells caches what is old. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`]
+//! takes pushes, [`console`] has pages for people, and [`relay`] copies a feed to another site.
+//! A [`journal`] keeps what has to be proven, and [`audit`] verifies it. [`principals`] are who may ask for something, and [`tls`] is how they ask unheard. [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing but `admin`, `api`, the command line and the rim of `feed` knows sockets or HTTP. The responder links this
 //! library and runs it alone on one machine; `ostia-precompute` gives it a command line.
@@ -28,6 +28,8 @@ pub mod feed;
 
 pub mod feeder;
 
+pub mod purge;
+
 pub mod engine;
 
 pub mod audit;
@@ -40,11 +42,15 @@ pub mod records;
 
 pub mod sign;
 
+pub mod tls;
+
 pub mod signers;
 
 pub mod ocsp;
 
 pub mod tsp;
+
+pub mod usage;
 
 pub mod issuer;
 
@@ -63,6 +69,8 @@ pub mod service;
 pub mod admin;
 
 pub mod api;
+
+pub mod console;
 
 pub mod relay;
 

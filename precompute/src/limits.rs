@@ -4,10 +4,12 @@ use std::{ops::RangeInclusive, time::Duration};
 
 pub mod audit;
 pub mod configuration;
+pub mod console;
 pub mod directory;
 pub mod feed;
 pub mod fetch;
 pub mod journal;
+pub mod purge;
 pub mod renew;
 pub mod servers;
 pub mod sharing;
@@ -82,7 +84,9 @@ pub const BOOK_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a book that another process is writing is read again until it is consistent. The other process commits a
 /// few times a second at most, within milliseconds each except for the largest batches.
 pub const BOOK_LOOKS_MAX: u32 = 5;
-/// The pause between them.
+/// Issuers that one refusal names: a line of them is still read, and `ostia-precompute forget` lists all.
+pub const DEPARTED_SHOWN_MAX: usize = 8;
+/// The pause between looks at a book that another process is writing.
 pub const BOOK_LOOK_PAUSE: Duration = Duration::from_millis(300);
 
 /// Records that a saver commits at first while a push may wait; `book::Pace` then follows what commits take. In a book of
@@ -490,6 +494,16 @@ pub const OID_OCTETS_MAX: usize = 256;
 
 /// Policies of one TSA: each request is compared with them in turn.
 pub const TSA_POLICIES_MAX: usize = 16;
+/// Clients of one TSA, and networks and keys of one client: a request is compared with each.
+pub const TSA_CLIENTS_MAX: usize = 1000;
+/// See [`TSA_CLIENTS_MAX`].
+pub const CLIENT_NETWORKS_MAX: usize = 256;
+/// The present key, the next, and one for each of two servers.
+pub const CLIENT_KEYS_MAX: usize = 4;
+/// More than a server makes.
+pub const QUOTA_PER_SECOND_MAX: u32 = 10_000_000;
+/// How often the usage of time-stamps is saved: what `kill -9` takes with it.
+pub const USAGE_SAVED_EVERY: Duration = Duration::from_secs(1);
 /// One token in this many is verified before it is sent: 40 µs among 20 ms of signing by P-256.
 pub const TSA_VERIFY_ONE_IN_DEFAULT: u32 = 1000;
 
@@ -554,6 +568,23 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the whole connection may take: metrics of thousands of issuers are some MiB, and go to the same network.
 pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes of a TLS certificate file with its chain, or of a key file.
+pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
+/// How often the files of the TLS certificate are checked.
+pub const TLS_LOOK: Duration = Duration::from_secs(1);
+/// How long before a TLS certificate ends a warning begins. ACME certificates are renewed 30 days before.
+pub const TLS_ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// Principals of one service: people, programs and their successors. Each token that comes is compared with all, which takes
+/// 50 µs.
+pub const PRINCIPALS_MAX: usize = 1000;
+/// Characters of a principal's name: it stands in every line about it.
+pub const PRINCIPAL_NAME_OCTETS_MAX: usize = 64;
+/// Grants, or denials, of a principal.
+pub const GRANTS_MAX: usize = 1000;
+/// Names under which the admin listener may be reached.
+pub const ADMIN_HOSTS_MAX: usize = 64;
+
 /// The pause in accepting after a failure for lack of descriptors or memory, which others have to free.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

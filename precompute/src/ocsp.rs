@@ -5,6 +5,7 @@
 //! of a signer it knows only the certificates ([`SignerIdentity`]). [`profile`] decides what an answer says and for how
 //! long.
 
+mod cache_key;
 mod carried;
 mod cert_id;
 mod freshness;
@@ -15,6 +16,7 @@ pub mod profile;
 mod response;
 mod together;
 
+pub use cache_key::{CacheKey, IssuerKey};
 pub use carried::{Carried, Carries, Carrying};
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
 pub use freshness::{Doubt, Profile, Refresh, Share};

@@ -3,10 +3,16 @@
 //! Purpose: roles by tenant, and the one decision that the API, the console and the command line ask for:
 //! [`Principal::may`]. Invariants: what nothing allows is refused; what is denied is refused whatever allows it; what
 //! concerns the whole service needs a role for every tenant. A tenant in which a principal may not even look does not
-//! exist for it. Pure: it does not know how a principal has proved who it is, or what is behind a tenant's name.
+//! exist for it. Pure: it does not know connections, or what is behind a tenant's name.
+//!
+//! `proof` is how a principal proves who it is, [`Known`] are all who can, and `written` is how configurations have it.
 
+mod known;
+mod proof;
 mod written;
 
+pub use known::{Entry, Known};
+pub use proof::{Mark, Proof, TokenHash, dns_names};
 pub use written::{Denial, Grant, Malformed};
 
 /// What a principal is to a tenant.

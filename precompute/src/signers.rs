@@ -78,7 +78,12 @@ impl Signers {
 
     /// Whether one of several signers is noted as revoked.
     pub fn some_revoked(&self) -> bool {
-        self.all.len() > 1 && self.revoked.load(Relaxed) != 0
+        self.all.len() > 1 && self.revoked_places() != 0
+    }
+
+    /// Which are: one bit each, the lowest for the first.
+    pub fn revoked_places(&self) -> u64 {
+        self.revoked.load(Relaxed)
     }
 
     /// The signer for an answer `now`, and its place in the list. Among the signers valid now it is the first in the

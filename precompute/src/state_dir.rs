@@ -16,8 +16,10 @@ pub(crate) use owner::give;
 pub use server_id::{Found, Place, ServerId};
 
 use std::{
-    fmt, fs, io,
-    os::unix::fs::PermissionsExt as _,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -174,6 +176,20 @@ fn take(state_dir: &Path, purpose: Purpose) -> Result<Lock, StateError> {
     check_file_system(state_dir)?;
     create(state_dir)?;
     lock::take(state_dir, purpose, UnixTime::now())
+}
+
+/// Writes a file as a whole, so that nobody finds half of it. When this returns it is on disk.
+pub(crate) fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let draft = behind(path, ".new");
+    let _ = fs::remove_file(&draft);
+    let written = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    written().inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 
 /// `path` with `end` appended to its name.

@@ -9,15 +9,16 @@ use std::{fmt, sync::Arc};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use precompute::{
-    admin::{self, Ends, Part, Pools, Whose},
+    admin::{self, Ends, Part, Pools, Whose, gate::Gate},
     journal::Journal,
     pki::{Certificate, UnixTime},
     state_dir::ServerId,
+    tls::Certificates,
 };
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 
-use crate::{metrics::Counters, net::tls::Certificates, ocsp::miss::Misses, site::Site};
+use crate::{metrics::Counters, ocsp::miss::Misses, site::Site};
 
 /// What the responder's parts are read from.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Status {
     pub record: Option<Arc<Journal>>,
     /// What TLS shows, if there is TLS.
     pub tls: Option<Arc<Certificates>>,
+    /// Who asks on the admin listener.
+    pub gate: Arc<Gate>,
     /// Which server it is.
     pub server: ServerId,
 }
@@ -62,6 +65,7 @@ pub fn router(status: Status, role: Part) -> Router {
         admin::issuers(common),
         part(&status, certificates),
         admin::renewals(common),
+        admin::purges(common),
         admin::journal(common),
     ];
     let router = admin::router(Arc::clone(common), parts);
@@ -96,6 +100,7 @@ fn certificates(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Re
     if let Some(Ok(certificate)) = of_tls.map(|certificate| Certificate::from_der(&certificate)) {
         ends.add(Whose::default(), "tls", &certificate);
     }
+    ends.add_admin(&status.gate);
     ends.encode(encoder)
 }
 

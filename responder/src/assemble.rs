@@ -6,20 +6,20 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use precompute::{
     assemble::{self, Assembly as Common, Tokens},
-    config::{At, Change, ConfigError, Document, InUse, Problems},
+    config::{Change, ConfigError, Document, InUse, Problems},
     journal::{self, trail},
-    pki::{Certificate, UnixTime},
+    pki::UnixTime,
     service::configurations::Taken,
+    tls::Certificates,
 };
 
 use crate::{
-    config::{Config, Tls},
-    net::tls::Certificates,
+    config::Config,
+    ocsp::transactions,
     tsa::{promised::Promised, record},
 };
 
@@ -113,7 +113,9 @@ impl Opener {
 
     fn open(&self, document: &Document, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
         let reading = Config::reading(document).with(|config, problems| {
-            let certificates = config.tls.as_ref().and_then(|tls| open_pair(tls, problems, now));
+            let tls = config.tls.as_ref();
+            let certificates =
+                tls.and_then(|tls| assemble::open_pair(&problems.at(&tls.place), &tls.certificate, &tls.key, now));
             check_record(config, problems);
             // One file may serve a writer on this machine as well.
             let common = assemble::assemble(&config.common.for_a_reader(), problems, &self.tokens, now);
@@ -123,28 +125,12 @@ impl Opener {
     }
 }
 
-/// Opens the TLS certificate and key; `None` if a problem was noted, now or before.
-fn open_pair(tls: &Tls, problems: &Problems, now: UnixTime) -> Option<Arc<Certificates>> {
-    let at = problems.at(&tls.place);
-    if [&tls.certificate, &tls.key.path].iter().any(|path| path.as_os_str().is_empty()) {
-        return None;
-    }
-    let key = at.noted("key", tls.key.find_now())?;
-    match Certificates::open(&tls.certificate, &key) {
-        Ok(certificates) => {
-            tell_of_validity(&at, &certificates, now);
-            Some(certificates)
-        }
-        Err(error) => {
-            at.problem(if error.of_key { "key" } else { "certificate" }, error);
-            None
-        }
-    }
-}
-
 /// Checks that tokens can be recorded, and promises noted if they are kept across restarts.
 fn check_record(config: &Config, problems: &Problems) {
     if let Some(Err(problem)) = config.common.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+        problems.at(&config.common.place).problem_that_may_pass("journal", problem);
+    }
+    if let Some(Err(problem)) = config.common.kept_transactions().map(transactions::check) {
         problems.at(&config.common.place).problem_that_may_pass("journal", problem);
     }
     if let Some(Err(problem)) = config.time_stamping.record.as_ref().map(record::check) {
@@ -156,28 +142,4 @@ fn check_record(config: &Config, problems: &Problems) {
     {
         problems.at(&config.common.place).problem_that_may_pass("state_dir", problem);
     }
-}
-
-/// How long before a TLS certificate ends a warning begins. ACME certificates are renewed 30 days before.
-const TLS_ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
-
-/// Warns about its validity. It is served all the same: a new one is taken from the same files while the service runs.
-fn tell_of_validity(at: &At<'_>, certificates: &Certificates, now: UnixTime) {
-    let Some(certificate) = certificates.certificate().and_then(|der| Certificate::from_der(&der).ok()) else { return };
-    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-    let problem = if now < not_before {
-        format!("is valid only from {not_before} on; check this machine's clock")
-    } else if not_after <= now {
-        format!("expired at {not_after}; renew it")
-    } else if not_after.since(now) < TLS_ENDS_SOON {
-        format!("expires soon, at {not_after}; renew it")
-    } else {
-        return;
-    };
-    at.warning(
-        "certificate",
-        format_args!(
-            "{problem}: clients refuse the connection; a new pair in the same files is used without a restart"
-        ),
-    );
 }

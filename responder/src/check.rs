@@ -12,7 +12,7 @@ use std::{error::Error, io, path::Path, sync::Arc};
 
 use precompute::{
     assemble::{AssembledFeed, WriterKeyError},
-    cli::{CertificateFacts, surveys},
+    cli::{CertificateFacts, surveys, try_caches},
     engine::Survey,
     feed::{
         Issuer,
@@ -63,6 +63,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Facts, Bo
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
     }
     try_clock(&config, &assembly);
+    try_caches(&assembly.common);
     let feed = try_feed(path, &config, &assembly, now);
     // A replica reads none.
     let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());
@@ -79,7 +80,9 @@ fn try_journals(config: &Config) {
     if let Err(error) = HeadKey::open(state_dir) {
         warn!("{error}");
     }
-    for options in config.time_stamping.record.iter().chain(&config.common.journal) {
+    for options in
+        config.time_stamping.record.iter().chain(&config.common.journal).chain(config.common.kept_transactions())
+    {
         if let Some((doubt, is_refused)) = journal::doubt(options, state_dir) {
             let refused = if is_refused { "; until then a start is refused" } else { "" };
             warn!("{doubt}{refused}");

@@ -20,7 +20,7 @@ use self::turns::Turns;
 use crate::{
     access::{Line, Sampler},
     metrics::DeskCounters,
-    ocsp::{budget::Budget, miss::Misses},
+    ocsp::{budget::Budget, miss::Misses, transactions},
     site::Site,
     tsa::{record::Recorder, serial::Serials},
 };
@@ -36,6 +36,8 @@ pub struct Setup {
     pub misses: Arc<Misses>,
     /// Where its tokens are recorded.
     pub recorder: Option<Recorder>,
+    /// Where its OCSP transactions are.
+    pub transactions: Option<transactions::Recorder>,
     /// Which requests are logged.
     pub access: Sampler,
     /// This thread's counters.
@@ -54,6 +56,8 @@ pub struct Desk {
     pub misses: Arc<Misses>,
     /// Where tokens are recorded.
     pub recorder: Option<Recorder>,
+    /// Where OCSP transactions are.
+    pub transactions: Option<transactions::Recorder>,
     /// Which requests are logged.
     pub access: Sampler,
     /// This thread's counters.
@@ -95,7 +99,7 @@ pub struct TokenBuffers {
 impl Desk {
     /// A desk with all its parts; fails if there is no randomness for serial numbers.
     pub fn new(setup: Setup) -> io::Result<Self> {
-        let Setup { number, sites, misses, recorder, access, counters } = setup;
+        let Setup { number, sites, misses, recorder, transactions, access, counters } = setup;
         let site = RefCell::new(Rc::new(Arc::clone(&sites.borrow())));
         Ok(Self {
             number,
@@ -103,6 +107,7 @@ impl Desk {
             sites,
             misses,
             recorder,
+            transactions,
             access,
             counters,
             budget: Cell::new(Budget::new(Instant::now())),

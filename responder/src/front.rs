@@ -7,6 +7,7 @@
 
 mod certificates;
 mod documents;
+mod quota;
 mod reply;
 pub mod route;
 mod time_stamps;

@@ -17,6 +17,7 @@ pub mod site;
 
 pub mod ocsp;
 
+pub mod quota;
 pub mod tsa;
 
 pub mod start;

@@ -174,12 +174,6 @@ pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// not limit connections.
 pub const DEADLINE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
-/// Bytes of a TLS certificate file with its chain, or of a key file.
-pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
-
-/// How often the files of the TLS certificate are checked.
-pub const TLS_LOOK: Duration = Duration::from_secs(1);
-
 const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX);
 
 const _: () = assert!((ADMIN_CONNECTIONS_MAX + API_UPLOADS_MAX) as u64 <= OTHER_DESCRIPTORS / 2);
@@ -292,3 +286,8 @@ const _: () = {
 /// How long a replica's start waits for its first records before it counts as ready without: ten million come in 8 s, and
 /// systemd waits for five minutes.
 pub const FEED_FILLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Bytes of HTTP Basic in base64: a name and a key of a client, with wide room.
+pub const BASIC_OCTETS_MAX: usize = 1024;
+/// How long nothing more is logged of a client whose quota is used up: whoever has a loop fills no disk.
+pub const QUOTA_TOLD_EVERY: Duration = Duration::from_secs(60);

@@ -38,11 +38,13 @@ pub enum RequestResult {
     Unauthorized,
     /// Refused by HTTP: the tenant's policy does not accept the media type.
     Refused,
+    /// `tryLater`, because the tenant's quota of signatures is used up.
+    OverQuota,
 }
 
 impl RequestResult {
     /// Every result with its label.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Hit, "hit"),
         (Self::Signed, "signed"),
         (Self::NotModified, "not_modified"),
@@ -54,6 +56,7 @@ impl RequestResult {
         (Self::SigRequired, "sig_required"),
         (Self::Unauthorized, "unauthorized"),
         (Self::Refused, "refused"),
+        (Self::OverQuota, "over_quota"),
     ];
 
     /// Its label.

@@ -26,5 +26,5 @@ pub mod proxy;
 pub mod ring;
 pub mod run;
 pub mod service;
-pub mod tls;
+mod tls;
 mod worker;

@@ -2,8 +2,8 @@
 //!
 //! [`get`] and [`request`] decode. [`exchange`] decides (no I/O, waits for nothing), using [`answer`] for one
 //! certificate, [`signed`] for the request's signature and [`budget`] for the thread's time. [`store`] keeps signed
-//! answers, a [`sign_request`] says what to sign, and [`miss`] has it signed, or finds it [`shared`] by another replica. It knows the [`site`](crate::site), and
-//! not HTTP.
+//! answers, a [`sign_request`] says what to sign, and [`miss`] has it signed, or finds it [`shared`] by another replica. [`transactions`] records who was told what. It knows
+//! the [`site`](crate::site), and not HTTP.
 
 pub mod answer;
 mod awaited;
@@ -16,3 +16,4 @@ pub mod shared;
 pub mod sign_request;
 pub mod signed;
 pub mod store;
+pub mod transactions;

@@ -8,18 +8,21 @@
 use std::sync::Arc;
 
 use precompute::{
-    admin::Status,
+    admin::{Status, gate::Gate},
     api::{Api, ApiSettings},
     assemble::Assembly as Common,
     journal::Journal,
     pki::UnixTime,
+    purge::Target,
     service::{
-        Change, Handle, Opens, Renewer, Tenants,
+        Change, Handle, Opens, Purging, Renewer, Tenants,
         configurations::Taken,
         following::{FeedChange, FeedHandle},
         let_go,
         reload_socket::Verdict,
     },
+    tls::Certificates,
+    usage::Usage,
 };
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -27,7 +30,6 @@ use tracing::{error, info};
 use crate::{
     assemble::{Assembly, Opener},
     config::{Config, keys},
-    net::tls::Certificates,
     site::Site,
     tsa::clocks::Clocks,
 };
@@ -43,6 +45,8 @@ pub struct Reload {
     pub tls: Option<Arc<Certificates>>,
     /// The clocks for tokens.
     pub clocks: Arc<Clocks>,
+    /// What clients have had.
+    pub usage: Arc<Usage>,
     /// What is known of the issuers.
     pub knowledge: Knowledge,
     /// For every reader of the site.
@@ -53,27 +57,29 @@ pub struct Reload {
     pub record: Option<Arc<Journal>>,
     /// What renews signers.
     pub renewer: Arc<Renewer>,
+    /// Who may ask on the admin listener.
+    pub gate: Arc<Gate>,
 }
 
 /// Where what is known of the issuers comes from.
 #[derive(Debug)]
 pub enum Knowledge {
-    /// From sources, and from pushes: the API's token is read again.
-    Sources(Handle, Arc<Api>),
+    /// From sources, and from pushes; and caches are told of changes.
+    Sources(Handle, Arc<Api>, Arc<Purging>),
     /// From a feed.
     Feed(FeedHandle),
 }
 
 /// What was prepared.
 enum Prepared {
-    Sources(Change, ApiSettings),
+    Sources(Change, ApiSettings, Vec<Target>),
     Feed(FeedChange),
 }
 
 impl Prepared {
     fn tenants(&self) -> &Arc<Tenants> {
         match self {
-            Self::Sources(change, _) => change.tenants(),
+            Self::Sources(change, ..) => change.tenants(),
             Self::Feed(change) => change.tenants(),
         }
     }
@@ -100,9 +106,9 @@ impl Knowledge {
             _ => {}
         }
         match self {
-            Self::Sources(handle, _) => {
-                let settings = ApiSettings::of(assembly);
-                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings))
+            Self::Sources(handle, ..) => {
+                let (settings, targets) = (ApiSettings::of(assembly), assembly.purge.clone());
+                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings, targets))
             }
             Self::Feed(handle) => Ok(Prepared::Feed(handle.prepare(assembly)?)),
         }
@@ -111,7 +117,7 @@ impl Knowledge {
     /// What is wrong with sources now, a line for each. A replica has none.
     fn source_faults(&self) -> Vec<String> {
         match self {
-            Self::Sources(handle, _) => handle.source_faults(),
+            Self::Sources(handle, ..) => handle.source_faults(),
             Self::Feed(_) => Vec::new(),
         }
     }
@@ -119,10 +125,11 @@ impl Knowledge {
     /// What is prepared is of the same kind.
     async fn adopt(&self, prepared: Prepared) -> Result<(), String> {
         match (self, prepared) {
-            (Self::Sources(handle, api), Prepared::Sources(change, settings)) => {
+            (Self::Sources(handle, api, purging), Prepared::Sources(change, settings, targets)) => {
                 handle.adopt(change).await?;
                 // From here on nothing can be refused.
                 api.change(settings);
+                purging.change(targets);
                 Ok(())
             }
             (Self::Feed(handle), Prepared::Feed(change)) => handle.adopt(change).await,
@@ -143,7 +150,7 @@ impl Reload {
             return self.take_version().await;
         }
         self.record.iter().for_each(|record| record.reopen());
-        self.status.reopen_journal();
+        self.status.reopen_journals();
         let outcome = self.change(opens).await;
         match &outcome {
             Ok(_) => info!(file = %self.opener.path().display(), "the configuration was read again"),
@@ -188,7 +195,8 @@ impl Reload {
         let read = tokio::task::spawn_blocking(open);
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&self.started_with, &config));
-        let Assembly { common: assembly, certificates } = assembly;
+        let Assembly { common: mut assembly, certificates } = assembly;
+        let admin = std::mem::take(&mut assembly.admin);
         for (_, tsa) in assembly.tsas() {
             // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
@@ -199,16 +207,18 @@ impl Reload {
         warnings.extend(prepared.warnings());
         let tenants = Arc::clone(prepared.tenants());
         let former = Arc::clone(&self.sites.borrow());
-        let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
+        let (clocks, usage, workers) = (Arc::clone(&self.clocks), Arc::clone(&self.usage), self.started_with.workers);
         let replaced = Arc::clone(&former);
         // Watching a clock begins with a request for the time, and the source may be silent.
-        let made =
-            tokio::task::spawn_blocking(move || Site::new(&assembly, &tenants, &clocks, workers, Some(&replaced)));
+        let made = tokio::task::spawn_blocking(move || {
+            Site::new(&assembly, &tenants, (&clocks, &usage), workers, Some(&replaced))
+        });
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for
         // that.
         self.knowledge.adopt(prepared).await?;
         // From here on nothing can be refused.
+        self.gate.change(admin);
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));

@@ -6,8 +6,9 @@
 
 mod issuer;
 mod published;
+mod urls;
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, num::NonZeroU32, sync::Arc, time::Instant};
 
 use precompute::{
     assemble::{AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
@@ -15,8 +16,10 @@ use precompute::{
     ocsp::{CertId, HashAlgorithm, Policy},
     pki::Certificate,
     service::Tenants,
+    usage::Usage,
 };
 
+use self::urls::Urls;
 pub use self::{
     issuer::Issuer,
     published::{PublishedNames, PublishedTarget, is_suffix},
@@ -24,6 +27,7 @@ pub use self::{
 use crate::{
     metrics::Requests,
     page,
+    quota::Bound,
     tsa::{
         authority::{Authority, promised_name},
         clocks::Clocks,
@@ -36,6 +40,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Site {
     tenants: Vec<Tenant>,
+    urls: Urls,
 }
 
 /// One tenant.
@@ -45,6 +50,10 @@ pub struct Tenant {
     pub name: Arc<str>,
     /// How it answers, before any setting of its issuers.
     pub policy: Policy,
+    /// Bounds what is signed while clients wait, if anything does;
+    pub signatures: Option<Arc<Bound>>,
+    /// and its time-stamps.
+    pub time_stamps: Option<Arc<Bound>>,
     /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
     /// The page for people.
@@ -92,16 +101,18 @@ impl Site {
     pub fn new(
         config: &Assembly,
         tenants: &Tenants,
-        clocks: &Clocks,
+        (clocks, usage): (&Clocks, &Usage),
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
         let tenants = config.tenants.iter().map(|tenant| {
             let active = tenants.get(&tenant.name).map_or(&[][..], |tenant| &tenant.issuers);
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
-            Tenant::new(tenant, active, clocks, workers, former)
+            Tenant::new(tenant, active, (clocks, usage), workers, former)
         });
-        let site = Self { tenants: tenants.collect::<io::Result<_>>()? };
+        let tenants: Vec<Tenant> = tenants.collect::<io::Result<_>>()?;
+        let urls = Urls::of(tenants.iter().map(|tenant| (&tenant.hosts[..], tenant.path.as_str())));
+        let site = Self { tenants, urls };
         // Last, when nothing else can prevent the site.
         let ordered = config.tenants.iter().flat_map(|tenant| &tenant.tsas).filter(|tsa| tsa.policy.ordering);
         let promises: Vec<_> = ordered.map(|tsa| (promised_name(tsa), tsa.policy.accuracy.duration())).collect();
@@ -141,19 +152,10 @@ impl Site {
 
     /// The tenant of a URL and the rest of its path: among the tenants that serve `host`, the one with the longest
     /// path. A tenant that names the host takes precedence over one that names none.
+    #[inline]
     pub fn route<'p>(&self, host: Option<&[u8]>, path: &'p [u8]) -> Option<(&Tenant, &'p [u8])> {
-        let mut best: Option<(&Tenant, &[u8], (bool, usize))> = None;
-        for tenant in &self.tenants {
-            let Some(rest) = tenant.rest_of(path) else { continue };
-            if !tenant.serves(host) {
-                continue;
-            }
-            let rank = (!tenant.hosts.is_empty(), tenant.path.len());
-            if best.is_none_or(|(_, _, other)| rank > other) {
-                best = Some((tenant, rest, rank));
-            }
-        }
-        best.map(|(tenant, rest, _)| (tenant, rest))
+        let tenant = &self.tenants[self.urls.find(host, path)?];
+        Some((tenant, &path[tenant.path.len()..]))
     }
 }
 
@@ -161,7 +163,7 @@ impl Tenant {
     fn new(
         config: &AssembledTenant,
         active: &[Arc<ActiveIssuer>],
-        clocks: &Clocks,
+        (clocks, usage): (&Clocks, &Usage),
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
@@ -181,7 +183,7 @@ impl Tenant {
             let clock = clocks.clock(&config.policy);
             let clock = clock.map_err(|error| io::Error::other(format!("the clock cannot be watched: {error}")))?;
             let former_accuracy = |name: &Name| clocks.promised().former(name);
-            Authority::new(name, config, clock, former.map(Arc::as_ref), former_accuracy, workers)
+            Authority::new(name, config, (clock, usage), former.map(Arc::as_ref), former_accuracy, workers)
                 .map(Arc::new)
                 .map_err(io::Error::other)
         };
@@ -202,6 +204,8 @@ impl Tenant {
             ),
             published: PublishedNames::new(published().filter_map(served)),
             policy: config.policy,
+            signatures: bound(config.signatures_per_second, former.and_then(|former| former.signatures.as_ref())),
+            time_stamps: bound(config.time_stamps_per_second, former.and_then(|former| former.time_stamps.as_ref())),
             request_anchors: Arc::clone(&config.request_anchors),
             requests: former.map_or_else(|| Arc::new(Requests::new(workers)), |former| Arc::clone(&former.requests)),
             hosts: config.hosts.clone(),
@@ -218,6 +222,8 @@ impl Tenant {
         Self {
             name: "tests".into(),
             policy,
+            signatures: None,
+            time_stamps: None,
             request_anchors,
             page: String::new(),
             requests: Arc::new(Requests::new(0)),
@@ -251,20 +257,6 @@ impl Tenant {
         self.published.at(rest)
     }
 
-    fn serves(&self, host: Option<&[u8]>) -> bool {
-        self.hosts.is_empty()
-            || host.is_some_and(|host| {
-                let name = host_name(host);
-                self.hosts.iter().any(|own| host_name(own.as_bytes()).eq_ignore_ascii_case(name))
-            })
-    }
-
-    /// The rest of `path` after this tenant's path, if `path` is equal to it or below it.
-    fn rest_of<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        let rest = path.strip_prefix(self.path.as_bytes())?;
-        (self.path.is_empty() || matches!(rest.first(), None | Some(b'/'))).then_some(rest)
-    }
-
     /// The issuer of a CertID, if it is this tenant's.
     pub fn issuer(&self, id: &CertId<'_>) -> Option<&Arc<Issuer>> {
         let asked = (id.issuer_name_hash, id.issuer_key_hash);
@@ -273,15 +265,11 @@ impl Tenant {
     }
 }
 
-/// A Host field's value without its port, and without the trailing dot of a full name (RFC 1034 section 3.1); IPv6
-/// addresses are in brackets.
-fn host_name(host: &[u8]) -> &[u8] {
-    let end = match host.first() {
-        Some(b'[') => host.iter().position(|&b| b == b']').map(|at| at + 1),
-        _ => host.iter().position(|&b| b == b':'),
-    };
-    let name = &host[..end.unwrap_or(host.len())];
-    name.strip_suffix(b".").unwrap_or(name)
+/// A bound, the present one if it is the same.
+fn bound(per_second: Option<NonZeroU32>, former: Option<&Arc<Bound>>) -> Option<Arc<Bound>> {
+    let per_second = per_second?;
+    let same = former.filter(|former| former.per_second() == per_second);
+    Some(same.map_or_else(|| Arc::new(Bound::new(per_second, Instant::now())), Arc::clone))
 }
 
 #[cfg(test)]

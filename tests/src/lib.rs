@@ -12,6 +12,7 @@
 mod ask;
 mod behind;
 mod ca;
+mod cache;
 mod clients;
 mod cluster;
 mod database_server;
@@ -37,6 +38,7 @@ pub mod tsa;
 pub use ask::{Answer, Ask, Status};
 pub use behind::Behind;
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
+pub use cache::{Recorded, Recorder, Said, Varnish};
 pub use clients::{Client, Clients, Tally};
 pub use cluster::{AnotherIssuer, Api, Cluster, ClusterPlan, Member, Pushed, words};
 pub use database_server::{DatabaseKind, DatabaseServer, Pooler, Session};

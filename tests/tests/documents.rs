@@ -105,13 +105,15 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 
 /// Every key that the program knows, by its own word: each section is given one that it does not know.
 fn known_keys() -> Keys {
-    let sections =
-        ["http", "tls", "admin", "cache", "feed", "journal", "log", "time_stamping", "tenant"].map(str::to_owned);
+    let sections = ["http", "tls", "admin", "cache", "feed", "journal", "log", "time_stamping", "purge", "tenant"];
+    let sections = sections.into_iter().chain(["admin.principal"]).map(str::to_owned).collect::<Vec<_>>();
     let below = ["issuer", "issuer.signer", "issuer.signer.renew", "issuer.sql", "tsa", "tsa.signer"]
         .map(|section| format!("tenant.{section}"));
     let mut config = "wrong = 1\n".to_owned();
     for section in sections.iter().chain(&below) {
-        let is_array = ["tenant", "issuer", "tsa"].iter().any(|array| section.split('.').next_back() == Some(array));
+        let is_array = ["tenant", "issuer", "tsa", "purge", "principal"]
+            .iter()
+            .any(|array| section.split('.').next_back() == Some(array));
         config += &if is_array { format!("[[{section}]]\nwrong = 1\n") } else { format!("[{section}]\nwrong = 1\n") };
     }
     let dir = tempfile::tempdir().unwrap();

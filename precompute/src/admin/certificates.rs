@@ -7,16 +7,22 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::{
     Part, Status,
     encode::{Labels, gauges},
+    gate::Gate,
 };
 use crate::{
+    assemble::AssembledTls,
     pki::{Certificate, hex},
     service::Tenants,
 };
 
-/// Those of the issuers.
-pub fn certificates(status: &Arc<Status>) -> Part {
-    let status = Arc::clone(status);
-    Box::new(move |encoder| Ends::of_issuers(&status.tenants()).encode(encoder))
+/// Those of the issuers, and that of the admin listener.
+pub fn certificates(status: &Arc<Status>, gate: &Arc<Gate>) -> Part {
+    let (status, gate) = (Arc::clone(status), Arc::clone(gate));
+    Box::new(move |encoder| {
+        let mut ends = Ends::of_issuers(&status.tenants());
+        ends.add_admin(&gate);
+        ends.encode(encoder)
+    })
 }
 
 /// The ends of certificates, each with what it is for.
@@ -49,6 +55,13 @@ impl Ends {
             }
         }
         ends
+    }
+
+    /// Adds that of the admin listener, if it speaks TLS.
+    pub fn add_admin(&mut self, gate: &Gate) {
+        if let Some(certificate) = gate.settings().tls.as_ref().and_then(AssembledTls::certificate) {
+            self.add(Whose::default(), "admin", &certificate);
+        }
     }
 
     /// Adds a certificate; `role`: what it is there.

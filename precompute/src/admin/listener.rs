@@ -3,9 +3,18 @@
 //! Each carries one request and has a deadline. At the limit of the admin listener the oldest connection is closed, so that
 //! health checks are answered whatever other clients keep open; where snapshots are given out, the next one waits
 //! ([`AtLimit`]). A handler may take its connection out of both ([`Stay::extend`]): it bounds the number and the silence of
-//! such connections itself. The listener does not know what is served.
+//! such connections itself. Over TLS the handshake is a part of the header section as far as deadlines go. The listener does
+//! not know what is served.
 
-use std::{collections::VecDeque, future::pending, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::pending,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, extract::Request};
 use hyper::{
@@ -17,15 +26,18 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustls::ServerConfig;
 use tokio::{
-    net::TcpListener,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::AbortHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
+use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
-use crate::limits;
+use crate::{limits, pki::Certificate};
 
 /// What becomes of a connection when there are as many as there may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +109,24 @@ pub fn bind(Bounds { key, .. }: &Bounds, address: SocketAddr) -> Result<std::net
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
+/// How a request has come. Each has it as an extension.
+#[derive(Clone, Default, Debug)]
+pub struct Link {
+    /// The address of this machine that the connection came to.
+    pub local: Option<IpAddr>,
+    /// Whether it is encrypted.
+    pub is_tls: bool,
+    /// The certificate that the client has shown, which TLS has verified.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+impl Link {
+    /// Whether it never leaves this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.local.is_some_and(|address| address.is_loopback())
+    }
+}
+
 /// How long a connection may last. Each request has it as an extension.
 #[derive(Clone, Debug)]
 pub struct Stay {
@@ -167,6 +197,16 @@ fn make_room(connections: &mut VecDeque<Connection>, most: usize) {
 
 /// Answers with `router`, for as long as it is polled.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
+    serve_over(listener, router, bounds, || None).await;
+}
+
+/// The same over TLS, if there is some for the next connection.
+pub async fn serve_over(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    tls: impl Fn() -> Option<Arc<ServerConfig>>,
+) {
     let mut connections: VecDeque<Connection> = VecDeque::new();
     let places = Arc::new(Semaphore::new(bounds.connections_max));
     loop {
@@ -188,26 +228,81 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
             AtLimit::CloseOldest => make_room(&mut connections, bounds.connections_max),
         }
         let stay = Stay::new(bounds.total);
-        let (service, own) = (TowerToHyperService::new(router.clone()), stay.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(own.clone());
-            request.extensions_mut().insert(peer);
-            service.call(request)
-        });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(bounds.head).keep_alive(false);
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let own = stay.clone();
+        let (router, own, tls) = (router.clone(), stay.clone(), tls());
         let task = tokio::spawn(async move {
             let _place = place;
+            let conversation = converse(stream, tls, router, (peer, own.clone()), bounds.head);
             // No caller waits for its result.
             tokio::select! {
-                _ = pin!(connection) => {}
+                () = conversation => {}
                 () = own.over() => {}
             }
         });
         connections.push_back((task.abort_handle(), stay));
     }
+}
+
+/// A connection from its beginning to its end.
+async fn converse(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    whose: (Peer, Stay),
+    head: Duration,
+) {
+    let local = stream.local_addr().ok().map(|address| address.ip().to_canonical());
+    let link = Link { local, ..Link::default() };
+    let Some(tls) = tls else { return answer(stream, router, whose, link, head).await };
+    let begun = Instant::now();
+    let within = begun + head;
+    let mut first = [0];
+    match timeout_at(within, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first == [TLS_HANDSHAKE] => {}
+        Ok(Ok(1)) => return drop(timeout_at(within, point_to_tls(stream)).await),
+        _ => return,
+    }
+    let Ok(Ok(stream)) = timeout_at(within, TlsAcceptor::from(tls).accept(stream)).await else { return };
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let certificate = shown.and_then(|der| Certificate::from_der(der).ok()).map(Arc::new);
+    answer(stream, router, whose, Link { is_tls: true, certificate, ..link }, head.saturating_sub(begun.elapsed()))
+        .await;
+}
+
+/// The type of a record that begins TLS (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// Who speaks HTTP to TLS would see nothing but an end.
+async fn point_to_tls(mut stream: TcpStream) -> io::Result<()> {
+    const TOLD: &str = "this listener speaks TLS; ask by https://\n";
+    // Where something is left unread, a reset overtakes what is said.
+    let _ = stream.read(&mut [0; 4096]).await?;
+    let length = TOLD.len();
+    let response = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{TOLD}"
+    );
+    stream.write_all(response.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// Answers the one request of a connection.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: Router,
+    (peer, stay): (Peer, Stay),
+    link: Link,
+    head: Duration,
+) {
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(stay.clone());
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(link.clone());
+        service.call(request)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head).keep_alive(false);
+    // Whoever is cut off knows.
+    let _ = pin!(http.serve_connection(TokioIo::new(stream), service)).await;
 }
 
 #[cfg(test)]

@@ -1,139 +1,156 @@
-//! Who may use the API: whoever has the token, from a program on this machine.
+//! Who may use the API, and for what.
 //!
-//! Purpose: admits or refuses a request by its header section alone. Invariant: without the token nothing is told of what
-//! there is; tokens are compared in constant time. A page in a browser has no access
-//! even if the browser could be led here by a host name (DNS rebinding) or a form (CSRF). It does not know verbs.
-
-use std::net::IpAddr;
+//! Purpose: from who asks, as the [gate](crate::admin::gate) knows it, to a refusal in words. Invariants: strangers are told
+//! nothing of what there is; to a principal a tenant in which it may nothing is not there; who may look but not act
+//! learns which right is missing. A page in a browser has no access even if the browser could be led here by a form
+//! (CSRF). It does not know verbs.
 
 use axum::http::{
-    HeaderMap,
-    header::{AUTHORIZATION, HOST, HeaderName, ORIGIN},
+    Extensions, HeaderMap,
+    header::{HeaderName, ORIGIN},
 };
 
 use super::problem::{Kind, Problem};
-use crate::assemble::ApiToken;
+use crate::{
+    admin::gate::{Caller, Stranger},
+    principals::{Action, Object, Principal},
+};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Admits a request, or says why not. `token`: the one that is wanted; `None` where the API is off.
-pub(super) fn admit(headers: &HeaderMap, token: Option<&ApiToken>) -> Result<(), Problem> {
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().ok().filter(|host| is_loopback(host)),
-        _ => None,
-    };
-    if host.is_none() {
-        let detail =
-            "the Host of the request is not a loopback address or `localhost`, under which alone the API is reached";
-        return Err(Problem::new(Kind::MisdirectedRequest, detail));
-    }
-    if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) {
+/// Admits a request, or says why not.
+pub(super) fn admit(headers: &HeaderMap, extensions: &Extensions) -> Result<(), Problem> {
+    let stranger = extensions.get::<Stranger>().copied();
+    if stranger != Some(Stranger::Misdirected) && is_from_browser(headers) {
         let detail =
             "the request comes from a browser (it has an Origin or Sec-Fetch-Site); use `ostia-precompute` or curl";
         return Err(Problem::new(Kind::FromBrowser, detail));
     }
-    let Some(token) = token else {
-        let detail = "the API is off: name a file with a token as `token_file` under [admin], and reload";
-        return Err(Problem::new(Kind::NotFound, detail));
-    };
-    let mut given = headers.get_all(AUTHORIZATION).iter();
-    let (Some(given), None) = (given.next(), given.next()) else {
-        let detail =
-            "send one header `Authorization: Bearer TOKEN` with the token of the file that `admin.token_file` names";
-        return Err(Problem::new(Kind::Unauthorized, detail));
-    };
-    let parted = given.as_bytes().split_at_checked(BEARER.len());
-    match parted {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(BEARER) && token.is(rest.trim_ascii()) => Ok(()),
-        _ => {
-            let detail = "the token is not the one of the file that `admin.token_file` names; a changed file counts after a reload";
-            Err(Problem::new(Kind::Unauthorized, detail))
-        }
+    match stranger {
+        None if extensions.get::<Caller>().is_some() => Ok(()),
+        None => Err(refusal(Stranger::NobodyIsKnown)),
+        Some(stranger) => Err(refusal(stranger)),
     }
 }
 
-const BEARER: &[u8] = b"Bearer ";
+/// Whether a browser sends it, for a page.
+fn is_from_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
+}
 
-/// Whether a Host is this machine, by an address or the one name that no DNS server answers for (RFC 6761 section 6.3).
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
-            _ => return false,
-        },
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+/// What a stranger is told.
+fn refusal(stranger: Stranger) -> Problem {
+    let (kind, detail) = match stranger {
+        Stranger::Misdirected => (
+            Kind::MisdirectedRequest,
+            "the Host of the request is neither a loopback address or `localhost` nor among `hosts` under [admin], under which alone the API is reached",
+        ),
+        Stranger::NobodyIsKnown => (
+            Kind::NotFound,
+            "the API is off: name a file with a token as `token_file` under [admin], or a `[[admin.principal]]`, and reload",
+        ),
+        Stranger::Overheard => (
+            Kind::NotFound,
+            "the API is off here, where others can listen: this listener needs TLS (`certificate` and `key` under [admin]) or a loopback address",
+        ),
+        Stranger::NothingShown => (
+            Kind::Unauthorized,
+            "send one header `Authorization: Bearer TOKEN` with the token of a principal, such as that of the file that `admin.token_file` names, or a client certificate",
+        ),
+        Stranger::Malformed => {
+            (Kind::Unauthorized, "send one header `Authorization: Bearer TOKEN`, with the token of a principal")
+        }
+        Stranger::UnknownToken => (
+            Kind::Unauthorized,
+            "no principal under [admin] has this token (`token_file`, `token_sha256`); a changed file counts after a reload",
+        ),
+        Stranger::UnknownCertificate => (
+            Kind::Unauthorized,
+            "no principal under [admin] has this client certificate (`certificate`); a changed file counts after a reload",
+        ),
     };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+    Problem::new(kind, detail)
+}
+
+/// Refuses what the principal may not do to a tenant that it sees, or to the service.
+pub(super) fn allow(principal: &Principal, action: Action, object: Object<'_>) -> Result<(), Problem> {
+    if principal.may(action, object) {
+        return Ok(());
+    }
+    Err(forbidden(principal, action, object))
+}
+
+/// What it may not do, in words.
+pub(super) fn forbidden(principal: &Principal, action: Action, object: Object<'_>) -> Problem {
+    let (name, action) = (&principal.name, action.name());
+    let tenant = if let Object::Tenant(tenant) = object { Some(tenant) } else { None };
+    let place = tenant.map_or("the whole service".to_owned(), |tenant| format!("the tenant `{tenant}`"));
+    let detail = format!(
+        "`{name}` has no right to `{action}` in {place}; `allow` and `deny` of its [[admin.principal]] say what it may do"
+    );
+    let problem = Problem::new(Kind::Forbidden, detail).with("action", action);
+    match tenant {
+        Some(tenant) => problem.with("tenant", tenant),
+        None => problem,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::http::HeaderValue;
-    use proptest::prelude::*;
 
     use super::*;
+    use crate::admin::gate::By;
 
-    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
+    #[test]
+    fn strangers_and_pages_in_browsers_are_refused_each_in_its_own_words() {
+        use Stranger::*;
+        let known = || {
+            let mut extensions = Extensions::new();
+            extensions.insert(Caller { principal: Arc::new(Principal::administrator("a")), by: By::Token });
+            extensions
+        };
+        let of_stranger = |stranger: Stranger| {
+            let mut extensions = Extensions::new();
+            extensions.insert(stranger);
+            extensions
+        };
+        let none = HeaderMap::new();
+        assert_eq!(admit(&none, &known()), Ok(()));
+        for (stranger, kind) in [
+            (Misdirected, Kind::MisdirectedRequest),
+            (NobodyIsKnown, Kind::NotFound),
+            (Overheard, Kind::NotFound),
+            (NothingShown, Kind::Unauthorized),
+            (Malformed, Kind::Unauthorized),
+            (UnknownToken, Kind::Unauthorized),
+            (UnknownCertificate, Kind::Unauthorized),
+        ] {
+            assert_eq!(admit(&none, &of_stranger(stranger)).unwrap_err().kind, kind, "{stranger:?}");
         }
-        headers
+        for name in ["origin", "sec-fetch-site"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static("null"));
+            assert_eq!(admit(&headers, &known()).unwrap_err().kind, Kind::FromBrowser, "{name}");
+            assert_eq!(admit(&headers, &of_stranger(NothingShown)).unwrap_err().kind, Kind::FromBrowser, "{name}");
+        }
+        // Without a gate nobody is known.
+        assert_eq!(admit(&none, &Extensions::new()).unwrap_err().kind, Kind::NotFound);
     }
 
     #[test]
-    fn only_a_program_on_this_machine_that_has_the_token_is_admitted() {
-        let right = format!("Bearer {TOKEN}");
-        let right: &str = &right;
-        let wrong = right.replace("0123", "1123");
-        let token = ApiToken::of(TOKEN.as_bytes());
-        for (pairs, expected) in [
-            (&[("host", "127.0.0.1:9090"), ("authorization", right)][..], None),
-            (&[("host", "[::1]:9090"), ("authorization", right)], None),
-            (&[("host", "LOCALHOST"), ("authorization", &right.replace("Bearer", "bearer"))], None),
-            (&[("host", "127.1.2.3"), ("authorization", right)], None),
-            (&[("host", "rebound.example:9090"), ("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("host", "localhost.example"), ("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("host", "10.0.0.1"), ("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("host", ""), ("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("host", "[::1"), ("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("host", "[::1]evil"), ("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("host", "[::1]"), ("host", "evil"), ("authorization", right)], Some(Kind::MisdirectedRequest)),
-            (&[("host", "localhost"), ("origin", "null"), ("authorization", right)], Some(Kind::FromBrowser)),
-            (&[("host", "localhost"), ("sec-fetch-site", "none"), ("authorization", right)], Some(Kind::FromBrowser)),
-            (&[("host", "localhost")], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", &wrong)], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", "Bearer")], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", "Bearer ")], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", TOKEN)], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", &right[..20])], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", &format!("{right}0"))], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", &right.replace("Bearer", "Basic "))], Some(Kind::Unauthorized)),
-            (&[("host", "localhost"), ("authorization", right), ("authorization", right)], Some(Kind::Unauthorized)),
-        ] {
-            let refused = admit(&headers(pairs), Some(&token)).err();
-            assert_eq!(refused.as_ref().map(|problem| problem.kind), expected, "{pairs:?}");
-            assert!(refused.is_none_or(|problem| !problem.detail.contains(TOKEN)));
+    fn who_may_look_but_not_act_learns_which_right_is_missing() {
+        let viewer = Principal { name: "watch".into(), allow: vec!["viewer:acme".parse().unwrap()], deny: Vec::new() };
+        assert_eq!(allow(&viewer, Action::View, Object::Tenant("acme")), Ok(()));
+        let problem = allow(&viewer, Action::Revoke, Object::Tenant("acme")).unwrap_err();
+        assert_eq!(problem.kind, Kind::Forbidden);
+        let text = serde_json::to_string(&problem).unwrap();
+        for words in ["`watch` has no right to `revoke` in the tenant `acme`", r#""action":"revoke","tenant":"acme""#] {
+            assert!(text.contains(words), "{text}");
         }
-        let off = admit(&headers(&[("host", "localhost"), ("authorization", right)]), None).unwrap_err();
-        assert_eq!(off.kind, Kind::NotFound);
-        assert!(off.detail.contains("`token_file` under [admin]"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_header_but_the_right_one_is_admitted(value in "[ -~]{0,60}") {
-            let token = ApiToken::of(TOKEN.as_bytes());
-            prop_assert!(admit(&headers(&[("host", "localhost"), ("authorization", &value)]), Some(&token)).is_err());
-            let host = headers(&[("host", &value), ("authorization", &format!("Bearer {TOKEN}"))]);
-            if admit(&host, Some(&token)).is_ok() {
-                prop_assert!(is_loopback(&value));
-            }
-        }
+        let problem = allow(&viewer, Action::BackUp, Object::Service).unwrap_err();
+        assert!(problem.detail.contains("`backup` in the whole service"), "{}", problem.detail);
     }
 }

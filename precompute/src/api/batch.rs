@@ -10,7 +10,8 @@ use super::{
     lines::Line,
     problem::{Kind, Problem},
     pushing::Pushing,
-    request, told,
+    request::{self, Verb},
+    told,
 };
 use crate::{
     journal::trail,
@@ -51,11 +52,13 @@ pub(super) struct Pushed {
     pub(super) kept: Vec<(Push, Result<Outcome, String>)>,
 }
 
-/// Pushes the lines, whose numbers follow those in `totals`. On an error, nothing counts.
+/// Pushes the lines, whose numbers follow those in `totals`. `may`: whether whoever sends them has the right to. On an error,
+/// nothing counts.
 pub(super) fn push(
     pushing: &Pushing,
     certificate: Option<&Certificate>,
     lines: &[Line],
+    may: &dyn Fn(Verb) -> Result<(), Problem>,
     now: UnixTime,
     totals: &mut Totals,
 ) -> Result<Pushed, Problem> {
@@ -64,7 +67,7 @@ pub(super) fn push(
     for Line { number, content } in lines {
         let read = match content {
             Some(content) if content.iter().all(u8::is_ascii_whitespace) => continue,
-            Some(content) => request::read_line(content, certificate),
+            Some(content) => request::read_line(content, certificate).and_then(|(verb, push)| may(verb).map(|()| push)),
             None => Err(too_long()),
         };
         match read {

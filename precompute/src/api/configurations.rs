@@ -3,28 +3,39 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
+    body::Body,
     extract::{Path, Request, State},
+    http::request::Parts,
     response::Response,
 };
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Api,
-    handlers::{json_of, whole},
+    Api, access,
+    handlers::{json_of, unread, whole},
     problem::{Kind, Problem},
     told::Sender,
 };
 use crate::{
+    admin::gate::Caller,
     assemble::Published,
     pki::written,
-    service::configurations::{Announcer, Kept},
+    principals::{Action, Object},
+    service::configurations::{Announcer, By, Kept},
 };
 
 fn announcer(api: &Api) -> Result<Announcer, Problem> {
     api.announcer.get().cloned().ok_or_else(|| {
         Problem::new(Kind::NotFound, "there is no `[feed]` in the configuration: this program works alone")
     })
+}
+
+/// To whoever may configure.
+fn shown_to(api: &Api, caller: &Caller) -> Result<Announcer, Problem> {
+    access::allow(&caller.principal, Action::Configure, Object::Service)?;
+    announcer(api)
 }
 
 fn number(text: &str) -> Result<u64, Problem> {
@@ -48,8 +59,11 @@ fn told(kept: &Kept) -> Value {
 }
 
 /// Those that are kept here, the newest first, and what this writer runs with beside the newest.
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
-    let announcer = announcer(&api)?;
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    let announcer = shown_to(&api, &caller)?;
     let listed = apart(move || {
         let versions = announcer.kept().list().into_iter().rev().map(
             |(number, made, digest)| json!({ "version": number, "published": made.to_string(), "digest": digest }),
@@ -66,8 +80,12 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Response, Proble
 }
 
 /// One of them.
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(asked): Path<String>) -> Result<Response, Problem> {
-    let announcer = announcer(&api)?;
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(asked): Path<String>,
+) -> Result<Response, Problem> {
+    let announcer = shown_to(&api, &caller)?;
     let shown = apart(move || {
         let kept = version(&announcer, &asked)?;
         let mut shown = told(&kept);
@@ -81,9 +99,10 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(asked): Path<String>)
 /// What differs between two of them; `own` is what this writer runs with.
 pub(super) async fn difference(
     State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Path((one, other)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let announcer = announcer(&api)?;
+    let announcer = shown_to(&api, &caller)?;
     let changed = apart(move || {
         let of = |text: &str| -> Result<Arc<Published>, Problem> {
             if text == "own" {
@@ -100,9 +119,7 @@ pub(super) async fn difference(
 /// What this writer runs with is published.
 pub(super) async fn publish(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    whole(&head.headers, body).await?;
-    let from = Sender::of(&head).to_string();
-    make(&api, move |announcer| announcer.publish(&from)).await
+    make(&api, head, body, Announcer::publish).await
 }
 
 /// What a version says is published again.
@@ -112,18 +129,30 @@ pub(super) async fn roll_back(
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    whole(&head.headers, body).await?;
-    let (from, number) = (Sender::of(&head).to_string(), number(&asked)?);
-    make(&api, move |announcer| announcer.roll_back(number, &from)).await
+    let number = number(&asked);
+    let roll_back = move |announcer: &Announcer, by: &By| match number {
+        Ok(number) => announcer.roll_back(number, by),
+        Err(problem) => Err(problem.detail),
+    };
+    make(&api, head, body, roll_back).await
 }
 
 async fn make(
     api: &Api,
-    make: impl FnOnce(&Announcer) -> Result<(Kept, Vec<String>), String> + Send + 'static,
+    head: Parts,
+    body: Body,
+    make: impl FnOnce(&Announcer, &By) -> Result<(Kept, Vec<String>), String> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let announcer = announcer(api)?;
+    let from = Sender::of(&head);
+    let allowed = from.may(Action::Configure, Object::Service).and_then(|()| announcer(api));
+    let announcer = match allowed {
+        Ok(announcer) => announcer,
+        Err(problem) => return Err(unread(&head.headers, body, problem).await),
+    };
+    whole(&head.headers, body).await?;
     let made = apart(move || {
-        let (kept, changed) = make(&announcer).map_err(|problem| Problem::new(Kind::NotDone, problem))?;
+        let by: Box<By> = Box::new(move |event| from.tell(event));
+        let (kept, changed) = make(&announcer, &*by).map_err(|problem| Problem::new(Kind::NotDone, problem))?;
         let mut made = told(&kept);
         made["changed"] = json!(changed);
         let unpublished = announcer.unpublished().and_then(Result::ok);

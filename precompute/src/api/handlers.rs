@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Path, Request, State},
     http::{
@@ -29,7 +29,10 @@ use super::{
     upload::{Upload, frame},
 };
 use crate::{
-    admin::listener::Stay,
+    admin::{
+        gate::{CHALLENGE, Caller},
+        listener::Stay,
+    },
     config::Sources,
     journal::trail,
     ledger::Push,
@@ -38,6 +41,7 @@ use crate::{
         Serial, UnixTime,
         written::{self, Radix},
     },
+    principals::{Action, Object},
     service::Asked,
 };
 
@@ -91,9 +95,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
     }
     for verb in Verb::ALL {
         let path = format!("/issuers/{{id}}/{}", verb.name());
-        paths = paths.route(&path, post(async move |api, id, request| push(verb, api, id, request).await));
+        paths =
+            paths.route(&path, post(async move |api, caller, id, request| push(verb, api, caller, id, request).await));
     }
-    let admitted = middleware::from_fn_with_state(Arc::clone(&api), admit);
+    let admitted = middleware::from_fn(admit);
     let paths =
         paths.fallback(nothing_here).method_not_allowed_fallback(other_method).layer(admitted.clone()).with_state(api);
     // Nested paths do not have the one that ends in the slash.
@@ -107,7 +112,7 @@ impl IntoResponse for Problem {
         let mut response = (status, written_as(PROBLEM, &self)).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ostia\""));
+            headers.insert(WWW_AUTHENTICATE, CHALLENGE);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, limits::API_RETRY_AFTER.as_secs().into());
@@ -129,8 +134,8 @@ pub(super) fn json_of(value: &Value) -> Response {
 }
 
 /// Stands before every path.
-async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    match access::admit(request.headers(), api.settings().token.as_ref()) {
+async fn admit(request: Request, next: Next) -> Response {
+    match access::admit(request.headers(), request.extensions()) {
         Ok(()) => next.run(request).await,
         Err(problem) => {
             let (head, body) = request.into_parts();
@@ -157,9 +162,9 @@ async fn other_method(request: Request) -> Problem {
     unread(&head.headers, body, Problem::new(Kind::MethodNotAllowed, detail)).await
 }
 
-async fn list(State(api): State<Arc<Api>>) -> Response {
+async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Response {
     let (settings, now) = (api.settings(), UnixTime::now());
-    let ledgers = api.ledgers.all();
+    let ledgers = issuers::shown(&api.ledgers, &caller.principal);
     let described = ledgers.iter().map(|issuer| {
         let configured = settings.issuers.get(issuer.id());
         issuers::description(issuer, configured.map(|configured| &configured.certificate), now)
@@ -169,11 +174,13 @@ async fn list(State(api): State<Arc<Api>>) -> Response {
 
 async fn look_up(
     State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Path((id, serial)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let serial = read_serial(&serial, &uri)?;
-    let issuer = issuers::find(&api.ledgers, &id)?;
+    let issuer = issuers::find(&issuers::visible(&api.ledgers, &caller.principal), &id)?;
+    access::allow(&caller.principal, Action::View, Object::Tenant(issuer.id().tenant()))?;
     let Some(found) = issuer.look_up(&serial) else {
         let detail = format!("no source and no push has listed {serial} of {}", issuer.name());
         let problem = Problem::new(Kind::NotListed, detail).with("serial", serial.to_string());
@@ -185,11 +192,12 @@ async fn look_up(
 
 async fn look_up_everywhere(
     State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Path(serial): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let serial = read_serial(&serial, &uri)?;
-    let ledgers = api.ledgers.all();
+    let ledgers = issuers::shown(&api.ledgers, &caller.principal);
     let tenants = api.tenants();
     let found =
         ledgers.iter().filter_map(|issuer| Some(issuers::record(issuer, &tenants, &serial, &issuer.look_up(&serial)?)));
@@ -223,13 +231,18 @@ fn read_serial(text: &str, uri: &Uri) -> Result<Serial, Problem> {
 async fn push(
     verb: Verb,
     State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
+    let from = Sender::of(&head);
     let meant = || {
         check_type(&head.headers, &["application/json"])?;
-        Ok((idempotency_key(&head.headers)?, issuers::find(&api.ledgers, &id)?))
+        let key = idempotency_key(&head.headers)?;
+        let issuer = issuers::find(&issuers::visible(&api.ledgers, &caller.principal), &id)?;
+        from.may(verb.action(), Object::Tenant(issuer.id().tenant()))?;
+        Ok((key, issuer))
     };
     let (key, issuer) = match meant() {
         Ok(meant) => meant,
@@ -237,7 +250,6 @@ async fn push(
     };
     let body = whole(&head.headers, body).await?;
     let configured = api.settings().issuers.get(issuer.id()).cloned();
-    let from = Sender::of(&head);
     let pushing = Pushing::new(issuer, api.telling.clone());
     let job = spawn_blocking(move || {
         let push = request::read(verb, &body, configured.as_ref().map(|configured| &configured.certificate))?;
@@ -260,7 +272,8 @@ fn push_one(
     let told = |problem: Problem| {
         let problem = problem.with("serial", push.serial.to_string()).with("issuer", issuers::reference(issuer));
         let (tenant, name, serial, detail) = (issuer.id().tenant(), issuer.name(), push.serial, &problem.detail);
-        warn!(tenant, issuer = name, %serial, by = "push", %from, "{} was refused: {detail}", verb.name());
+        let principal = from.principal();
+        warn!(tenant, issuer = name, %serial, by = "push", principal, %from, "{} was refused: {detail}", verb.name());
         told::keep(issuer, from, &push, "refused", Some(detail));
         problem
     };
@@ -282,35 +295,50 @@ fn push_one(
 /// Who leads the feed changes.
 async fn operate(asked: Asked, State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
+    let from = Sender::of(&head);
+    if let Err(problem) = from.may(Action::Operate, Object::Service) {
+        return Err(unread(&head.headers, body, problem).await);
+    }
     let Some(operator) = api.operator.clone() else {
         let detail = "there is no `[feed]` in the configuration: this program works alone";
         return Err(unread(&head.headers, body, Problem::new(Kind::NotFound, detail)).await);
     };
     whole(&head.headers, body).await?;
-    let from = Sender::of(&head);
     let outcome = spawn_blocking(move || operator.ask(asked)).await;
     let outcome = outcome.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
     trail::tell("operator", |event| {
         let word = if outcome.is_ok() { "done" } else { "refused" };
-        event.text("asked", asked).text("outcome", word).optional("problem", outcome.as_ref().err()).text("from", &from)
+        from.tell(event.text("asked", asked).text("outcome", word).optional("problem", outcome.as_ref().err()))
     });
+    let principal = from.principal();
     match outcome {
         Ok(done) => {
-            info!(%from, "`{asked}`: {done}");
+            info!(principal, %from, "`{asked}`: {done}");
             Ok(json_of(&json!({ "outcome": "done", "note": done })))
         }
         Err(refused) => {
-            warn!(%from, "`{asked}` was refused: {refused}");
+            warn!(principal, %from, "`{asked}` was refused: {refused}");
             Err(Problem::new(Kind::NotDone, refused))
         }
     }
 }
 
-async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+async fn bulk(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
+    let from = Sender::of(&head);
     let meant = || {
         check_type(&head.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
-        let ledger = issuers::find(&api.ledgers, &id)?;
+        let ledger = issuers::find(&issuers::visible(&api.ledgers, &caller.principal), &id)?;
+        // Each line says what it is; who has no right to any has none to send a list.
+        let may = |verb: Verb| from.may(verb.action(), Object::Tenant(ledger.id().tenant()));
+        if Verb::ALL.into_iter().all(|verb| may(verb).is_err()) {
+            may(Verb::Revoke)?;
+        }
         api.telling.as_ref().map_or(Ok(()), |telling| telling.takes_pushes())?;
         Ok((ledger, place(&api)?))
     };
@@ -319,7 +347,7 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
         Err(problem) => return Err(unread(&head.headers, body, problem).await),
     };
     let configured = api.settings().issuers.get(ledger.id()).cloned();
-    let (from, stay) = (Sender::of(&head), head.extensions.get::<Stay>().map(Stay::extend));
+    let stay = head.extensions.get::<Stay>().map(Stay::extend);
     let pushing = Pushing::new(ledger, api.telling.clone());
     let upload = Upload { pushing, configured, from, place, stay, idle_max: api.idle_max };
     let answer = upload.take(body, head.headers.contains_key(EXPECT)).await;
@@ -334,8 +362,10 @@ fn place(api: &Api) -> Result<OwnedSemaphorePermit, Problem> {
 
 async fn back_up(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
+    let from = Sender::of(&head);
+    from.may(Action::BackUp, Object::Service)?;
     let (place, stay) = (place(&api)?, head.extensions.get::<Stay>().map(Stay::extend));
-    let backup = snapshot::begin(&api, Sender::of(&head), place, stay)?;
+    let backup = snapshot::begin(&api, from, place, stay)?;
     Ok(([(CONTENT_TYPE, OCTETS), (CACHE_CONTROL, HeaderValue::from_static("no-store"))], backup).into_response())
 }
 
@@ -391,7 +421,7 @@ pub(super) async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>
 
 /// Reads what is left of a refused request's body, up to a bound and while it comes: a client that is still sending when
 /// the connection is closed may be told of the reset, and not of the problem. One that waits to be asked is not.
-async fn unread(headers: &HeaderMap, mut body: Body, problem: Problem) -> Problem {
+pub(super) async fn unread(headers: &HeaderMap, mut body: Body, problem: Problem) -> Problem {
     if headers.contains_key(EXPECT) {
         return problem;
     }

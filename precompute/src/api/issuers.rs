@@ -1,7 +1,8 @@
 //! The issuers that can be asked about, and which one a text means.
 //!
 //! Purpose: from a text to the ledger of an issuer, and from a ledger to what an answer tells of it. Invariant: a text means
-//! one issuer or none; what could mean two is refused with the names of both. It does not know HTTP.
+//! one issuer or none; what could mean two is refused with the names of both. What whoever asks does not see takes no part: it is
+//! neither found nor named, and costs no time. It does not know HTTP.
 
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use crate::{
     issuer::{Answered, under_revoked_ca},
     ledger::{Ledger, Ledgers},
     pki::{Certificate, Serial, Status, UnixTime, hex, written},
+    principals::{Action, Object, Principal},
     records::Found,
     service::Tenants,
 };
@@ -20,10 +22,21 @@ const NAMED_MAX: usize = 16;
 /// Digits of an id in short, as `IssuerId` is shown.
 const SHORT_DIGITS: usize = 8;
 
-/// The issuer that a text means: its id (64 hexadecimal digits, or the first 8), `tenant:name`, or its name alone where no
+/// The issuers that there are for whoever asks.
+pub(super) fn visible(ledgers: &Ledgers, principal: &Principal) -> Vec<Ledger> {
+    let all = ledgers.all();
+    all.iter().filter(|issuer| principal.sees(issuer.id().tenant())).cloned().collect()
+}
+
+/// The same, as far as it may look at them.
+pub(super) fn shown(ledgers: &Ledgers, principal: &Principal) -> Vec<Ledger> {
+    let may_view = |issuer: &&Ledger| principal.may(Action::View, Object::Tenant(issuer.id().tenant()));
+    ledgers.all().iter().filter(may_view).cloned().collect()
+}
+
+/// The issuer among these that a text means: its id (64 hexadecimal digits, or the first 8), `tenant:name`, or its name alone where no
 /// other has it.
-pub(super) fn find(ledgers: &Ledgers, text: &str) -> Result<Ledger, Problem> {
-    let issuers = ledgers.all();
+pub(super) fn find(issuers: &[Ledger], text: &str) -> Result<Ledger, Problem> {
     let ids = [64, SHORT_DIGITS].contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     let lower = text.to_ascii_lowercase();
     let by = |is: &dyn Fn(&Ledger) -> bool| -> Vec<_> { issuers.iter().filter(|one| is(one)).collect() };
@@ -166,7 +179,11 @@ mod tests {
             ("CN=x:y".into(), 3),
             ("b:CN=x:y".into(), 3),
         ] {
-            assert_eq!(find(ledgers, &text).map(|one| one.id().clone()).ok(), Some(ids[place].clone()), "{text}");
+            assert_eq!(
+                find(&ledgers.all(), &text).map(|one| one.id().clone()).ok(),
+                Some(ids[place].clone()),
+                "{text}"
+            );
         }
         for (text, words) in [
             ("Root", format!("`Root` may be `a:Root` ({}), `b:Root` ({})", ids[0], ids[2])),
@@ -176,11 +193,11 @@ mod tests {
             (&full[..9], "names no issuer".into()),
             ("00000000", "names no issuer".into()),
         ] {
-            let problem = find(ledgers, text).err().unwrap();
+            let problem = find(&ledgers.all(), text).err().unwrap();
             assert_eq!(problem.kind, Kind::UnknownIssuer);
             assert!(problem.detail.contains(&words), "{text}: {}", problem.detail);
         }
-        let none = find(&Ledgers::default(), "a").err().unwrap();
+        let none = find(&[], "a").err().unwrap();
         assert!(none.detail.ends_with("known are none"), "{}", none.detail);
     }
 }

@@ -20,8 +20,10 @@ use crate::{
 pub enum Kind {
     /// The request, or a member of it, is not of the expected form.
     BadRequest,
-    /// No token, or another one.
+    /// Nothing that proves who asks, or something unknown.
     Unauthorized,
+    /// Whoever asks may look, and not do this.
+    Forbidden,
     /// Sent by a page in a browser.
     FromBrowser,
     /// No such resource.
@@ -44,7 +46,7 @@ pub enum Kind {
     TooLarge,
     /// The body is of another media type.
     UnsupportedMediaType,
-    /// The Host is not this machine by a name of its own.
+    /// The Host is no name of this service.
     MisdirectedRequest,
     /// The certificate was issued by another CA.
     WrongIssuer,
@@ -66,9 +68,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::Unauthorized,
+        Self::Forbidden,
         Self::FromBrowser,
         Self::NotFound,
         Self::UnknownIssuer,
@@ -96,6 +99,7 @@ impl Kind {
         match self {
             Self::BadRequest => ("bad-request", 400, "The request is not of the expected form"),
             Self::Unauthorized => ("unauthorized", 401, "A valid token is needed"),
+            Self::Forbidden => ("forbidden", 403, "The principal may not do this"),
             Self::FromBrowser => ("from-browser", 403, "Pages in a browser have no access"),
             Self::NotFound => ("not-found", 404, "There is nothing at this path"),
             Self::UnknownIssuer => ("unknown-issuer", 404, "There is no such issuer"),

@@ -16,6 +16,7 @@ use crate::{
         Certificate, Reason, UnixTime, pem,
         written::{self, Radix},
     },
+    principals::Action,
 };
 
 /// What can be done to a certificate.
@@ -39,6 +40,15 @@ impl Verb {
             Self::Add => "add",
             Self::Revoke => "revoke",
             Self::Release => "release",
+        }
+    }
+
+    /// What it takes a right to.
+    pub const fn action(self) -> Action {
+        match self {
+            Self::Add => Action::Add,
+            Self::Revoke => Action::Revoke,
+            Self::Release => Action::Release,
         }
     }
 
@@ -68,14 +78,14 @@ pub(super) fn read(verb: Verb, json: &[u8], issuer: Option<&Certificate>) -> Res
 }
 
 /// Reads a line of a list, which says its verb.
-pub(super) fn read_line(json: &[u8], issuer: Option<&Certificate>) -> Result<Push, Problem> {
+pub(super) fn read_line(json: &[u8], issuer: Option<&Certificate>) -> Result<(Verb, Push), Problem> {
     let mut members = Members::read(json, "line", r#"{"do":"revoke","serial":"0A1B"}"#)?;
     let expected = "\"add\", \"revoke\" or \"release\"";
     let Some(name) = members.text(DO, expected)? else {
         return Err(Problem::of_member(DO, format_args!("is missing; expected {expected}")));
     };
     match Verb::of_name(&name) {
-        Some(verb) => push(verb, members, issuer),
+        Some(verb) => Ok((verb, push(verb, members, issuer)?)),
         None => Err(Problem::of_member(DO, format_args!("is {}; expected {expected}", written::excerpt(&name)))),
     }
 }

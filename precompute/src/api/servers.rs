@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{Path, Request, State},
     response::Response,
 };
@@ -11,13 +12,18 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::{
-    Api,
-    handlers::{json_of, whole},
+    Api, access,
+    handlers::{json_of, unread, whole},
     members::Members,
     problem::{Kind, Problem},
     told::Sender,
 };
-use crate::{journal::trail, service::registry::Registry};
+use crate::{
+    admin::gate::Caller,
+    journal::trail,
+    principals::{Action, Object},
+    service::registry::Registry,
+};
 
 fn registry(api: &Api) -> Result<Registry, Problem> {
     api.registry.get().cloned().ok_or_else(|| {
@@ -26,7 +32,11 @@ fn registry(api: &Api) -> Result<Registry, Problem> {
 }
 
 /// All servers, as this one sees them.
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    access::allow(&caller.principal, Action::View, Object::Service)?;
     let view = registry(&api)?.view();
     let mut list = view.roster().json();
     list["replicas_live"] = view.live_replicas().into();
@@ -43,6 +53,9 @@ pub(super) async fn decommission(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let from = Sender::of(&head);
+    if let Err(problem) = from.may(Action::Operate, Object::Service) {
+        return Err(unread(&head.headers, body, problem).await);
+    }
     let body = whole(&head.headers, body).await?;
     let even_alive = even_alive(&body)?;
     let registry = registry(&api)?;
@@ -52,7 +65,7 @@ pub(super) async fn decommission(
     trail::tell("decommission", |event| {
         let word = if done.is_ok() { "done" } else { "refused" };
         let event = event.text("asked", &id).optional("decommissioned", done.as_ref().ok().map(|(server, _)| server));
-        event.text("outcome", word).optional("problem", done.as_ref().err()).text("from", &from)
+        from.tell(event.text("outcome", word).optional("problem", done.as_ref().err()))
     });
     match done {
         Ok((server, called)) => {

@@ -55,14 +55,15 @@ pub(super) fn begin(
         let copied = copy(&api, &mut send);
         trail::tell("backup", |event| {
             let word = if copied.is_ok() { "done" } else { "failed" };
-            event.text("outcome", word).optional("problem", copied.as_ref().err()).text("from", &from)
+            from.tell(event.text("outcome", word).optional("problem", copied.as_ref().err()))
         });
+        let principal = from.principal();
         match copied {
             Ok((records, octets)) => {
                 let seconds = begun.elapsed().as_secs_f32();
-                info!(records, octets, seconds, %from, "a backup of the book was given out");
+                info!(records, octets, seconds, principal, %from, "a backup of the book was given out");
             }
-            Err(error) => warn!(%from, "a backup of the book could not be given out: {error}"),
+            Err(error) => warn!(principal, %from, "a backup of the book could not be given out: {error}"),
         }
         drop((place, stay));
     };

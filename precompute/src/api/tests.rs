@@ -1,5 +1,7 @@
 //! The API over a real connection, with real ledgers.
 
+mod rights;
+
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -10,7 +12,12 @@ use serde_json::{Value, json};
 
 use super::{testing::Issuers, *};
 use crate::{
-    admin::listener::{Bounds, serve},
+    admin::{
+        gate::Gate,
+        listener::{Bounds, serve},
+    },
+    assemble::AssembledAdmin,
+    principals::{Entry, Known, Principal, Proof, TokenHash},
     source::openssl::{Ca, KEYS},
 };
 
@@ -21,6 +28,7 @@ const BULK: &str = "/v1/issuers/Root/bulk";
 struct Served {
     address: SocketAddr,
     api: Arc<Api>,
+    gate: Arc<Gate>,
     issuers: Issuers,
     /// The id of its first issuer.
     id: String,
@@ -43,15 +51,28 @@ impl Reply {
 }
 
 fn served_with(uploads: usize, idle_max: Duration) -> Served {
-    let issuers = Issuers::of(&[("t", 1, "Root"), ("t", 2, "Sub")]);
+    let administrator = entry(TOKEN, &["administrator:*"], &[]);
+    served_to(vec![administrator], &[("t", 1, "Root"), ("t", 2, "Sub")], uploads, idle_max)
+}
+
+/// Somebody with a token.
+fn entry(token: &str, allow: &[&str], deny: &[&str]) -> Entry {
+    let allow = allow.iter().map(|text| text.parse().unwrap()).collect();
+    let deny = deny.iter().map(|text| text.parse().unwrap()).collect();
+    let principal = Arc::new(Principal { name: token.to_owned(), allow, deny });
+    Entry { principal, proof: Proof::Token(TokenHash::of(token.as_bytes())) }
+}
+
+/// Issuers of a tenant's name, a CA and a name each.
+fn served_to(known: Vec<Entry>, issuers: &[(&str, u8, &str)], uploads: usize, idle_max: Duration) -> Served {
+    let issuers = Issuers::of(issuers);
     let tenants = watch::channel(Arc::default()).1;
     let api = Api::with_bounds(issuers.ledgers.clone(), tenants, None, uploads, idle_max);
-    let token = Some(ApiToken::of(TOKEN.as_bytes()));
-    api.change(ApiSettings { token, ..ApiSettings::default() });
+    let gate = Gate::new(AssembledAdmin { known: Arc::new(Known::new(known)), ..AssembledAdmin::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Arc::clone(&api).router();
+    let router = gate.guard(Arc::clone(&api).router());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -60,7 +81,7 @@ fn served_with(uploads: usize, idle_max: Duration) -> Served {
         });
     });
     let id = crate::pki::hex::text(issuers.first().id().fingerprint());
-    Served { address, api, issuers, id }
+    Served { address, api, gate, issuers, id }
 }
 
 fn served() -> Served {
@@ -333,7 +354,7 @@ fn nothing_works_without_the_token_and_a_new_one_counts_from_its_change_on() {
     assert_eq!(served.send(&rebound, b"").status, 421);
     assert_eq!(served.ask("GET", "/v1/issuers", "", "Origin: http://evil.example\r\n", "").status, 403);
     assert_eq!(served.get("/v1/issuers").status, 200);
-    served.api.change(ApiSettings::default());
+    served.gate.change(AssembledAdmin::default());
     let off = served.get("/v1/issuers");
     assert_eq!(off.status, 404);
     assert!(off.body.contains("the API is off"), "{}", off.body);
@@ -399,8 +420,7 @@ fn a_certificate_is_taken_from_its_issuer_alone() {
     assert_eq!((refused.status, &refused.json()["type"]), (422, &json!("urn:ostia:problem:wrong-issuer")));
     let configured = ConfiguredIssuer { certificate: ca.certificate(), sources: Sources::default() };
     let issuers = [(served.issuers.first().id().clone(), Arc::new(configured))].into();
-    let token = served.api.settings().token.clone();
-    served.api.change(ApiSettings { token, issuers, ..ApiSettings::default() });
+    served.api.change(ApiSettings { issuers, ..ApiSettings::default() });
     assert_eq!(served.post("/v1/issuers/Root/add", &body).json()["serial"], "0A1B");
     assert_eq!(served.post("/v1/issuers/Sub/add", &body).status, 422);
     let subject = served.get("/v1/issuers").json()["issuers"][0]["subject"].clone();

@@ -4,26 +4,32 @@
 //! sent the push, and what the sources say against it. Invariant: no list fills the log. It does not know how a push is
 //! decided.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use axum::http::{header::USER_AGENT, request::Parts};
 use tracing::info;
 
+use super::{
+    access,
+    problem::{Kind, Problem},
+};
 use crate::{
-    admin::listener::Peer,
+    admin::{gate::Caller, listener::Peer},
     config::Sources,
-    journal::trail,
+    journal::trail::{self, Event},
     ledger::{
         Ledger, Order, Outcome, Push,
         reconcile::{Contradiction, contradicted, keeps_end},
     },
     pki::{Reason, written},
+    principals::{Action, Object, Principal},
     records::Found,
 };
 
 /// Who sends a request.
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
+    principal: Option<Arc<Principal>>,
     address: Option<SocketAddr>,
     program: Option<String>,
 }
@@ -32,7 +38,27 @@ impl Sender {
     /// As the connection and the header section say.
     pub(super) fn of(head: &Parts) -> Self {
         let program = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        Self { address: head.extensions.get().map(|Peer(address)| *address), program: program.map(written::excerpt) }
+        let principal = head.extensions.get::<Caller>().map(|caller| Arc::clone(&caller.principal));
+        let address = head.extensions.get().map(|Peer(address)| *address);
+        Self { principal, address, program: program.map(written::excerpt) }
+    }
+
+    /// The name of whoever is behind it.
+    pub(super) fn principal(&self) -> &str {
+        self.principal.as_ref().map_or("nobody", |principal| &principal.name)
+    }
+
+    /// What it may do.
+    pub(super) fn may(&self, action: Action, object: Object<'_>) -> Result<(), Problem> {
+        match &self.principal {
+            Some(principal) => access::allow(principal, action, object),
+            None => Err(Problem::new(Kind::Internal, "nobody knows who asks")),
+        }
+    }
+
+    /// Adds it to what the journal is told.
+    pub(super) fn tell(&self, event: Event) -> Event {
+        event.text("principal", self.principal()).text("from", self)
     }
 }
 
@@ -71,6 +97,7 @@ pub(super) fn taken(
         not_after,
         outcome = name(outcome),
         by = "push",
+        principal = from.principal(),
         %from,
         idempotency_key = key,
         sources,
@@ -90,7 +117,7 @@ pub(super) fn keep(ledger: &Ledger, from: &Sender, push: &Push, outcome: &str, p
         let event =
             event.text("tenant", ledger.id().tenant()).text("issuer", ledger.name()).text("serial", push.serial);
         let event = event.text("verb", verb).optional("reason", reason).text("outcome", outcome);
-        event.optional("problem", problem).text("from", from)
+        from.tell(event.optional("problem", problem))
     });
 }
 
@@ -187,7 +214,8 @@ mod tests {
         let ledger = issuers.first();
         issuers.list_by_source("0C");
         let index = Sources::of_index("index.txt");
-        let from = Sender { address: "127.0.0.1:4711".parse().ok(), program: Some("`curl/8`".into()) };
+        let principal = Some(Arc::new(Principal::administrator("deploy")));
+        let from = Sender { principal, address: "127.0.0.1:4711".parse().ok(), program: Some("`curl/8`".into()) };
         let hold = revoke(Reason::CertificateHold);
         let since = "2023-11-14T22:13:20Z";
         for (serial, order, outcome, words) in [
@@ -204,7 +232,13 @@ mod tests {
                 taken(&ledger, Some(&index), &from, &push, outcome, Some("k1"));
             });
             assert_eq!(line.lines().count(), 1, "{line}");
-            let always = ["tenant=\"t\"", "issuer=\"Root\"", "by=\"push\"", "from=127.0.0.1:4711 `curl/8`", "\"k1\""];
+            let always = [
+                "tenant=\"t\"",
+                "issuer=\"Root\"",
+                "by=\"push\"",
+                "principal=\"deploy\" from=127.0.0.1:4711 `curl/8`",
+                "\"k1\"",
+            ];
             for word in always.iter().chain(words) {
                 assert!(line.contains(word), "no {word}: {line}");
             }

@@ -29,6 +29,7 @@ use super::{
     lines::{Line, Lines},
     problem::{Kind, Problem},
     pushing::Pushing,
+    request::Verb,
     told::{self, Sender},
 };
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
     ledger::{Outcome, Push},
     limits,
     pki::UnixTime,
+    principals::Object,
 };
 
 /// An upload for one issuer.
@@ -133,16 +135,16 @@ impl Upload {
         let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
         let (tenant, issuer) = (self.pushing.ledger().id().tenant(), self.pushing.ledger().name());
         let Totals { lines, done, unchanged, still_held, refused } = totals;
-        let (by, from) = ("push", &self.from);
+        let (by, from, principal) = ("push", &self.from, self.from.principal());
         match &ended {
             Ok(()) => {
-                info!(tenant, issuer, lines, done, unchanged, still_held, refused, by, %from, "an uploaded list was pushed");
+                info!(tenant, issuer, lines, done, unchanged, still_held, refused, by, principal, %from, "an uploaded list was pushed");
             }
             Err(problem) => {
                 let problem = &*problem.detail;
                 warn!(
                     tenant,
-                    issuer, lines, done, unchanged, still_held, refused, by, %from, problem,
+                    issuer, lines, done, unchanged, still_held, refused, by, principal, %from, problem,
                     "an uploaded list was cut short"
                 );
             }
@@ -174,10 +176,12 @@ impl Upload {
                 return Err(Problem::new(Kind::BadRequest, "the client has gone"));
             }
             let (pushing, configured, totals) = (self.pushing.clone(), self.configured.clone(), Arc::clone(totals));
+            let from = self.from.clone();
             job = Some(spawn_blocking(move || {
                 let certificate = configured.as_ref().map(|configured| &configured.certificate);
                 let mut sum = *totals.lock().unwrap_or_else(PoisonError::into_inner);
-                let pushed = batch::push(&pushing, certificate, &batch, UnixTime::now(), &mut sum)?;
+                let may = |verb: Verb| from.may(verb.action(), Object::Tenant(pushing.ledger().id().tenant()));
+                let pushed = batch::push(&pushing, certificate, &batch, &may, UnixTime::now(), &mut sum)?;
                 *totals.lock().unwrap_or_else(PoisonError::into_inner) = sum;
                 Ok(pushed)
             }));

@@ -30,8 +30,20 @@ use crate::{
 };
 
 /// The sections and keys at the root of a file that are of one machine.
-const OF_MACHINE: [&str; 11] =
-    ["version", "state_dir", "admin", "cache", "feed", "journal", "relay", "http", "tls", "log", "time_stamping"];
+const OF_MACHINE: [&str; 12] = [
+    "version",
+    "state_dir",
+    "admin",
+    "cache",
+    "feed",
+    "journal",
+    "relay",
+    "purge",
+    "http",
+    "tls",
+    "log",
+    "time_stamping",
+];
 /// The keys of an issuer that say what is read and how.
 const OF_SOURCES: [&str; 10] = [
     "index",
@@ -45,6 +57,8 @@ const OF_SOURCES: [&str; 10] = [
     "pushes",
     "sql",
 ];
+/// By what a client of an authority is known, which travels and is not shown.
+const KEY_OF_CLIENT: &str = "token_sha256";
 /// What a file's name begins with in what is published: its SHA-256 follows.
 const FILE: &str = "published:";
 
@@ -80,7 +94,8 @@ impl Published {
         let dir = document.path().parent().unwrap_or(Path::new("/"));
         let mut files = Files { dir, read: BTreeMap::new() };
         for (tenant, config) in tenants.iter_mut().filter_map(Value::as_table_mut).zip(&config.tenants) {
-            tenant.remove("tls_ca");
+            // Where records were kept before is of interest to books alone.
+            ["tls_ca", "formerly"].iter().for_each(|key| drop(tenant.remove(*key)));
             files.take(tenant, "request_anchors")?;
             for (issuer, read) in tables(tenant, "issuer").zip(&config.issuers) {
                 OF_SOURCES.iter().for_each(|key| drop(issuer.remove(*key)));
@@ -132,9 +147,17 @@ impl Published {
         Ok(Self { tables, files })
     }
 
-    /// As people read it: TOML, with the SHA-256 of each file in place of its name.
+    /// As people read it: TOML, with the SHA-256 of each file in place of its name, and without the hashes of clients' keys.
     pub fn text(&self) -> String {
-        self.tables.to_string()
+        let mut shown = self.tables.clone();
+        for tenant in tables(&mut shown, "tenant") {
+            for tsa in tables(tenant, "tsa") {
+                for client in tables(tsa, "client").filter(|client| client.contains_key(KEY_OF_CLIENT)) {
+                    client.insert(KEY_OF_CLIENT.into(), "not shown".into());
+                }
+            }
+        }
+        shown.to_string()
     }
 
     /// How many files travel with it.
@@ -291,6 +314,7 @@ token_file = "secret.token"
 name = "acme"
 validity = "2d"
 tls_ca = "ca-of-web.pem"
+formerly = "acme-old"
 [[tenant.issuer]]
 name = "one"
 certificate = "ca.pem"
@@ -300,6 +324,7 @@ ca_revoked_since = 2026-01-01T00:00:00Z
 signer = { certificate = "ocsp.pem", key = "ocsp.key", renew = { command = ["x"] } }
 [[tenant.tsa]]
 policy = "1.2.3"
+client = [{ name = "c", token_sha256 = "8d969eef" }]
 signer = { certificate = "tsa.pem", key = "pkcs11:token=tsa" }
 "#;
 
@@ -318,7 +343,18 @@ signer = { certificate = "tsa.pem", key = "pkcs11:token=tsa" }
         let dir = tempfile::tempdir().unwrap();
         let published = published(dir.path(), FILE_OF_WRITER).unwrap();
         let text = published.text();
-        for never in ["/var/lib", "w.key", "token_file", "index.txt", "postgresql", "ca-of-web", "command", "feed"] {
+        for never in [
+            "/var/lib",
+            "w.key",
+            "token_file",
+            "index.txt",
+            "postgresql",
+            "ca-of-web",
+            "command",
+            "feed",
+            "acme-old",
+            "8d969eef",
+        ] {
             assert!(!text.contains(never), "{never}: {text}");
         }
         assert!(text.contains("2026-01-01T00:00:00Z") && text.contains("unlisted = \"unauthorized\""), "{text}");
@@ -327,6 +363,7 @@ signer = { certificate = "tsa.pem", key = "pkcs11:token=tsa" }
         let there = dir.path().join("7");
         published.unpack(&there).unwrap();
         let with = published.tenants(&there, true);
+        assert!(with.contains("8d969eef"), "{with}");
         assert!(with.contains("key = \"ocsp.key\"") && with.contains("pkcs11:token=tsa"), "{with}");
         let table: Table = with.parse().unwrap();
         let ca = table["tenant"][0]["issuer"][0]["certificate"].as_str().unwrap();

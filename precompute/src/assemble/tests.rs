@@ -140,6 +140,82 @@ fn a_policy_that_cannot_be_is_told() {
 }
 
 #[test]
+fn what_is_wrong_with_a_cache_is_told_with_the_remedy() {
+    let ca = Ca::new("Caches", KEYS[1]);
+    let secret = |name: &str, mode: u32, text: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::write(ca.path(name), text).unwrap();
+        fs::set_permissions(ca.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    secret("token", 0o600, "vendors-token-7391\n");
+    secret("open", 0o644, "vendors-token-7391\n");
+    secret("two", 0o600, "vendors-token-7391\nand another\n");
+    secret("edgerc", 0o600, "client_token = 7391\n");
+    let config = |caches: &str| format!("version = 1\n[[issuer]]\n{ISSUER}{caches}");
+    let fastly = "driver = \"fastly\"\nurl = \"https://api.fastly.com/service/a/purge\"\n";
+    let varnish = "driver = \"varnish-ban\"\nurl = \"http://a/\"\n";
+    let template = "driver = \"template\"\nurl = \"https://a/\"\n";
+    for (lines, problems) in [
+        (String::new(), &["purge.driver: is missing; it is one of `varnish-ban`", "purge.url: is missing"][..]),
+        ("driver = \"varnish\"\nurl = \"http://a/\"\n".into(), &["purge.driver: is `varnish`; expected one of"]),
+        ("driver = \"varnish-ban\"\nurl = \"a:6081\"\n".into(), &["purge.url: is `a:6081`, which does not begin with"]),
+        (
+            "driver = \"varnish-ban\"\nurl = \"http://u:7391@a/\"\n".into(),
+            &["purge.url: has a password or another secret in it"],
+        ),
+        (fastly.into(), &["purge.credentials_file: is missing; name a file with the API token"]),
+        (
+            "driver = \"cloudflare\"\nurl = \"https://a/\"\ncredentials_file = \"token\"\n".into(),
+            &["purge.url: is `https://a/`; expected https://api.cloudflare.com/client/v4/zones/ZONE/purge_cache"],
+        ),
+        (format!("{fastly}credentials_file = \"absent\"\n"), &["purge.credentials_file: "]),
+        (format!("{fastly}credentials_file = \"open\"\n"), &["has mode 0644, which lets others use it"]),
+        (format!("{fastly}credentials_file = \"two\"\n"), &["holds something else than one token"]),
+        (
+            format!("{fastly}credentials_file = \"0123456789abcdef0123456789abcdef7391\"\n"),
+            &["purge.credentials_file: may be the token itself"],
+        ),
+        (
+            "driver = \"akamai\"\nurl = \"https://a/ccu/v3/invalidate/tag/production\"\ncredentials_file = \"edgerc\"\n".into(),
+            &["edgerc: has no line `client_secret = …` in its first section"],
+        ),
+        (format!("{varnish}credentials_file = \"token\"\n"), &["is of no use for Varnish"]),
+        (format!("{varnish}soft = true\n"), &["purge.soft: is known of `varnish-xkey` and `fastly` alone"]),
+        (format!("{varnish}batch = 65\n"), &["purge.batch: is 65; expected a whole number from 1 to 64"]),
+        (format!("{varnish}per_minute = 0\n"), &["purge.per_minute: "]),
+        (format!("{varnish}again_after = \"0s\"\n"), &["purge.again_after: "]),
+        (format!("{varnish}body = \"x\"\n"), &["purge.body: belongs to the driver `template`"]),
+        (format!("{varnish}tenants = [\"other\"]\n"), &["purge.tenants: has `other`, and there is no tenant of that name"]),
+        (format!("{varnish}[[purge]]\n{varnish}"), &["purge: has two caches called `a`; give each a `name` of its own"]),
+        (template.into(), &["purge.body: has none of `{keys}`"]),
+        (
+            format!("{template}method = \"a b\"\nheaders = [\"{{keys}}\"]\nbody = \"{{credentials}}\"\n"),
+            &["purge.method: ", "purge.headers: has to be a list of headers", "purge.body: has `{credentials}`"],
+        ),
+        (
+            format!("{template}headers = [\"X: {{keys}} {{credentials}}\"]\n"),
+            &["purge.headers: have `{credentials}`, and there is no `credentials_file`"],
+        ),
+        (format!("{varnish}tls_ca = \"absent.pem\"\n"), &["absent.pem: "]),
+    ] {
+        let text = config(&format!("[[purge]]\n{lines}"));
+        let error = read(&ca, &text).expect_err(problems[0]);
+        for problem in problems {
+            assert!(error.contains(problem), "expected `{problem}` in:\n{error}");
+        }
+        assert_eq!(error.lines().count(), problems.len(), "{error}");
+        assert!(!error.contains("7391"), "{error}");
+    }
+    let fine = config(&format!(
+        "[[purge]]\n{fastly}credentials_file = \"token\"\n[[purge]]\n{varnish}tenants = [\"default\"]\n"
+    ));
+    let targets = read(&ca, &fine).unwrap().purge;
+    assert_eq!(targets.iter().map(|target| &*target.name).collect::<Vec<_>>(), ["api.fastly.com", "a"]);
+    assert!(targets.iter().all(|target| target.keeps("default")) && !targets[1].keeps("other"));
+    assert!(!format!("{targets:?}").contains("7391"));
+}
+
+#[test]
 fn what_is_missing_is_told_with_the_remedy() {
     let ca = Ca::new("Missing", KEYS[1]);
     refuses(&ca, "", &["version: is missing; write `version = 1`", "issuer: is missing; add [[issuer]]"]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{AssembledTenant, Assembler, key::Wanted, renewed::Whose};
 use crate::{
-    config::{At, TsaConfig, shown_path},
+    config::{At, ClientsConfig, TsaConfig, shown_path},
     limits,
     pki::{Certificate, is_same_general_name, is_same_name},
     renew::{Renewing, Signs},
@@ -25,6 +25,8 @@ pub struct AssembledTsa {
     pub policy: TsaPolicy,
     /// The signer of its tokens.
     pub signer: Arc<TsaSigner>,
+    /// Who may ask it.
+    pub clients: ClientsConfig,
     /// What renews the signer, if anything does.
     pub renewing: Option<Renewing>,
     /// Whether another tenant's authority may have the same key.
@@ -74,6 +76,7 @@ impl<'a> Assembler<'a> {
             path: config.path.clone(),
             policy: config.policy.clone(),
             signer,
+            clients: config.clients.clone(),
             renewing,
             shared_key: config.shared_key,
         })

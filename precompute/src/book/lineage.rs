@@ -49,14 +49,27 @@ impl Lineage {
         self.successions.iter().map(|(former, successor)| (former, successor)).filter_map(of).collect()
     }
 
+    /// The issuers that nobody has succeeded.
+    pub fn issuers(&self) -> Vec<IssuerId> {
+        let of_ca = |(ca, issuers): (&[u8; 32], &Vec<(u32, String)>)| {
+            let standing = issuers.iter().filter(|(number, _)| !self.has_left(*number));
+            standing.map(|(_, tenant)| IssuerId::new(tenant, *ca)).collect::<Vec<_>>()
+        };
+        self.of_ca.iter().flat_map(of_ca).collect()
+    }
+
+    /// Whether it has a successor.
+    fn has_left(&self, number: u32) -> bool {
+        self.successions.range((number, 0)..=(number, u32::MAX)).next().is_some()
+    }
+
     /// The possible predecessors of this issuer, which are under other tenants with the same CA. If the book knows the
     /// issuer: only those that have succeeded it, since it may come back. Otherwise: those that have no successor.
     pub fn predecessors(&self, issuer: &IssuerId) -> Vec<IssuerId> {
         let own = self.numbers.get(issuer.fingerprint()).copied();
-        let has_left = |number| self.successions.range((number, 0)..=(number, u32::MAX)).next().is_some();
         let had_the_place = |number| match own {
             Some(own) => self.successions.contains(&(own, number)),
-            None => !has_left(number),
+            None => !self.has_left(number),
         };
         let same_ca = self.of_ca.get(issuer.ca()).into_iter().flatten();
         let others = same_ca.filter(|(number, _)| Some(*number) != own && had_the_place(*number));

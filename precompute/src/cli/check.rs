@@ -18,12 +18,12 @@ use tracing::warn;
 use self::facts::Facts;
 use super::run as writer;
 use crate::{
-    assemble::{Tokens, assemble},
+    assemble::{Assembly, Tokens, assemble},
     config::Document,
     journal::{self, trail},
     log,
     pki::UnixTime,
-    state_dir,
+    purge, state_dir,
 };
 
 /// The error for warnings with `--strict`.
@@ -47,6 +47,15 @@ fn counted(warnings: usize) -> String {
 pub(super) fn run(path: &Path, how: HowToTell) -> Result<(), Box<dyn Error>> {
     let (warnings, checked) = gathering(|| check(path, UnixTime::now()));
     how.tell("ostia-precompute", path, warnings, checked)
+}
+
+/// Has each cache forget what it cannot have: warns if that does not work. A start does not fail by it.
+pub fn try_caches(assembly: &Assembly) {
+    for target in &assembly.purge {
+        if let Err(problem) = purge::try_out(target) {
+            warn!(cache = target.name, url = %target.url, "the cache {problem}; until that is mended, it gives out old answers until their max-age is over");
+        }
+    }
 }
 
 /// What a check finds, and its warnings. What is wrong with the environment is an error like any other.
@@ -78,6 +87,7 @@ fn check(path: &Path, now: UnixTime) -> Result<Facts, Box<dyn Error>> {
     if let Some((doubt, _)) = config.journal.as_ref().and_then(|options| journal::doubt(options, &config.state_dir)) {
         warn!("{doubt}");
     }
+    try_caches(&assembly);
     let surveys = surveys(&assembly, now)?;
     let issuers = assembly.issuers().zip(&surveys);
     let issuers = issuers.map(|((tenant, issuer), survey)| IssuerFacts::of(tenant, issuer, Some(survey)));

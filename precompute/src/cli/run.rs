@@ -18,6 +18,7 @@ use tracing::{error, info};
 use crate::{
     admin::{
         self, Status,
+        gate::Gate,
         listener::{self, Bounds},
     },
     answers::Answers,
@@ -31,9 +32,11 @@ use crate::{
     },
     journal::{Identity, trail::Trail},
     pki::UnixTime,
+    purge::Target,
     renew::Renewing,
     service::{
-        Control, Handle, Opens, Publishing, Reloads, Renewer, Service, ServiceState, Signals, Tenants, Threads,
+        Control, Handle, Opens, Publishing, Purging, Reloads, Renewer, Service, ServiceState, Signals, Tenants,
+        Threads,
         configurations::{Announcer, KeptVersions, Tried},
         notify,
         registry::{Facts, Membership, Registry, keys_of},
@@ -125,10 +128,12 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let read = Service::read(&assembly, owned)?;
     // The service has the parts that it uses; those of time-stamping end here.
     let api_settings = ApiSettings::of(&assembly);
+    let gate = Gate::new(std::mem::take(&mut assembly.admin));
     // Those of time-stamping are renewed by who makes time-stamps.
     let renewer = Arc::new(Renewer::new(false));
     let renewing = renewer.of(&assembly);
     let feed = assembly.feed.take();
+    let targets = std::mem::take(&mut assembly.purge);
     let files = feed.as_ref().map(FeedFiles::of);
     let of_feed = feed.as_ref().map(AssembledFeed::of_its_reader);
     let membership = feed.as_ref().map(|feed| Membership::of(feed, &config.state_dir));
@@ -140,6 +145,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     status.renews(&renewer);
     status.keeps(trail.as_ref().map(Trail::journal));
     let publishing = service.publishing().cloned();
+    let last = threads.last_words("what has caches told");
+    let purging = Arc::new(Purging::start(service.tenants(), service.ledgers(), publishing.clone(), last)?);
+    status.purges_by(&purging);
     if let Some(publishing) = &publishing {
         status.publishes(publishing);
         publishing
@@ -168,8 +176,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::server(server),
         admin::build(),
         admin::issuers(&status),
-        admin::certificates(&status),
+        admin::certificates(&status, &gate),
         admin::renewals(&status),
+        admin::purges(&status),
         admin::journal(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
@@ -186,8 +195,22 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());
-    let running =
-        Running { opener, config, files, service: &service, status, api, router, threads, started, renewer, renewing };
+    let running = Running {
+        opener,
+        config,
+        files,
+        service: &service,
+        status,
+        api,
+        gate,
+        router,
+        threads,
+        started,
+        renewer,
+        renewing,
+        purging,
+        targets,
+    };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     registry.iter().for_each(Registry::end);
     service.end();
@@ -236,25 +259,43 @@ struct Running<'s> {
     status: Arc<Status>,
     /// Takes pushes.
     api: Arc<Api>,
+    /// Knows who asks.
+    gate: Arc<Gate>,
     router: Router,
     threads: Threads,
     started: Instant,
     renewer: Arc<Renewer>,
     renewing: Vec<Renewing>,
+    purging: Arc<Purging>,
+    targets: Vec<Target>,
 }
 
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, files, service, status, api, router, mut threads, started, renewer, renewing } =
-            self;
+        let Self {
+            opener,
+            config,
+            files,
+            service,
+            status,
+            api,
+            gate,
+            router,
+            mut threads,
+            started,
+            renewer,
+            renewing,
+            purging,
+            targets,
+        } = self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(listener::serve(listener, router, Bounds::default()));
+        gate.serve(listener, router, &mut tasks);
         if let Some(publishing) = service.publishing()
             && let Some(listen) = publishing.listen()
         {
@@ -272,7 +313,9 @@ impl Running<'_> {
             service: service.handle().clone(),
             status: Arc::clone(&status),
             api,
+            gate,
             renewer: Arc::clone(&renewer),
+            purging: Arc::clone(&purging),
         });
         // A writer takes no version of others.
         let published = Arc::default();
@@ -281,6 +324,7 @@ impl Running<'_> {
             async move { reload.run(opens).await }
         });
         renewer.change(renewing);
+        purging.change(targets);
         info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
         notify(ServiceState::Ready);
         // Its own threads work for as long as sources, disks and tokens take.
@@ -308,13 +352,15 @@ struct Reload {
     service: Handle,
     status: Arc<Status>,
     api: Arc<Api>,
+    gate: Arc<Gate>,
     renewer: Arc<Renewer>,
+    purging: Arc<Purging>,
 }
 
 impl Reload {
     /// Reads the file, or opens what is in use anew, and changes to it.
     async fn run(&self, opens: Opens) -> Verdict {
-        self.status.reopen_journal();
+        self.status.reopen_journals();
         let outcome = self.change(opens).await;
         if opens == Opens::WhatIsInUse {
             outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));
@@ -333,19 +379,23 @@ impl Reload {
         // Keys are opened and tried, which takes time.
         let open = move || if opens == Opens::TheFile { opener.read() } else { opener.reopen() };
         let read = spawn_blocking(open).await.map_err(|error| error.to_string())?;
-        let (config, assembly) = read.map_err(|error| error.to_string())?;
+        let (config, mut assembly) = read.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&keys::KEYS, &self.started_with, &config));
         if let Some((in_use, feed)) = self.files.as_ref().zip(assembly.feed.as_ref()) {
             warnings.extend(in_use.warn_of_changes(&FeedFiles::of(feed)));
         }
+        let admin = std::mem::take(&mut assembly.admin);
         let (api_settings, renewing) = (ApiSettings::of(&assembly), self.renewer.of(&assembly));
+        let targets = assembly.purge.clone();
         let change = self.service.prepare(Arc::new(assembly)).await?;
         self.service.adopt(change).await?;
         self.api.change(api_settings);
+        self.gate.change(admin);
         if opens == Opens::TheFile {
             self.opener.in_use.taken().iter().for_each(Change::tell);
         }
         self.renewer.change(renewing);
+        self.purging.change(targets);
         warnings.extend(self.service.source_faults());
         Ok(warnings)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{Config, Feed, in_words, quoted};
+use super::{AdminTls, Config, Feed, in_words, quoted};
 
 /// A key that does not belong to a tenant; `C`: the configuration it is part of.
 #[derive(Debug)]
@@ -36,11 +36,16 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 37] = [
+pub const KEYS: [ConfigKey<Config>; 45] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
     ConfigKey::at_once("admin.token_file", |config| Some(quoted(&config.admin.token_file.as_ref()?.written))),
+    ConfigKey::at_once("admin.certificate", |config| text(Some(of_tls(config)?.certificate.display()))),
+    ConfigKey::at_once("admin.key", |config| text(Some(&of_tls(config)?.key.written))),
+    ConfigKey::at_once("admin.client_ca", |config| text(Some(of_tls(config)?.client_ca.as_ref()?.display()))),
+    ConfigKey::at_once("admin.hosts", |config| Some(list(config.admin.hosts.as_ref()?))),
+    ConfigKey::at_once("admin.open_metrics", |config| Some(config.admin.open_metrics?.to_string())),
     ConfigKey::at_start("cache.answers_octets", |config| Some(config.cache.answers_octets.to_string())),
     ConfigKey::at_start("cache.octets", |config| Some(config.cache.octets.to_string())),
     ConfigKey::at_start("feed.cluster", |config| of_feed(config, |feed| text(Some(&feed.cluster)))),
@@ -90,7 +95,14 @@ pub const KEYS: [ConfigKey<Config>; 37] = [
     ConfigKey::at_start("journal.rotate_size", |config| Some(config.journal.as_ref()?.rotate_octets.to_string())),
     ConfigKey::at_start("journal.rotate_age", |config| length(config.journal.as_ref()?.rotate_age)),
     ConfigKey::at_start("journal.keep", |config| Some(config.journal.as_ref()?.keep?.to_string())),
+    ConfigKey::at_start("journal.ocsp", |config| Some(config.transactions.as_ref()?.is_on.to_string())),
+    ConfigKey::at_start("journal.ocsp_path", |config| text(Some(config.transactions.as_ref()?.options.path.display()))),
+    ConfigKey::at_start("journal.ocsp_keep", |config| Some(config.transactions.as_ref()?.options.keep?.to_string())),
 ];
+
+fn of_tls(config: &Config) -> Option<&AdminTls> {
+    config.admin.tls.as_ref()
+}
 
 fn of_feed(config: &Config, written: fn(&Feed) -> Option<String>) -> Option<String> {
     config.feed.as_ref().and_then(written)

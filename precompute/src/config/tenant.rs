@@ -3,6 +3,7 @@
 //!
 //! No file is opened here. It does not know certificates or keys.
 
+mod client;
 mod issuer;
 mod policy;
 mod presign;
@@ -13,6 +14,7 @@ mod sql;
 mod tsa;
 mod unlisted;
 
+pub use client::{ClientConfig, ClientsConfig, Quota};
 use issuer::Around;
 pub use issuer::{Fetched, IssuerConfig, ListingFile, Sources};
 pub use publish::Publish;
@@ -22,12 +24,16 @@ pub use tsa::TsaConfig;
 pub(crate) use tsa::shown_path;
 
 use std::{
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{Place, Section, TlsTrust, in_words};
-use crate::ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted};
+use crate::{
+    limits,
+    ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted},
+};
 
 /// A customer: issuers, keys and policies, separate from those of other tenants.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,12 +42,18 @@ pub struct TenantConfig {
     pub place: Place,
     /// Its name in metrics, logs and the book.
     pub name: String,
+    /// The name that it had before, whose records it takes along.
+    pub formerly: Option<String>,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
     /// How it answers, except for unlisted serials; its issuers may differ.
     pub policy: Policy,
+    /// How many OCSP answers may be signed in a second while clients wait; `None`: any number.
+    pub signatures_per_second: Option<NonZeroU32>,
+    /// How many time-stamps may be made in a second.
+    pub time_stamps_per_second: Option<NonZeroU32>,
     /// Its own setting for unlisted serials, if any.
     pub unlisted: Option<Unlisted>,
     /// A file with the CAs of clients that may sign requests.
@@ -98,6 +110,7 @@ pub(super) fn read_all(
     }
     if bare.is_some() {
         let tenants = vec![read_tenant(root, Some(BARE), of_feed, state_dir)];
+        check_former_names(root, &tenants);
         tsa::check_reachable(root, &tenants);
         return tenants;
     }
@@ -117,6 +130,15 @@ pub(super) fn read_all(
             if tenant.name == other.name {
                 root.problem("tenant", format_args!("two tenants have the name `{}`; each needs its own", tenant.name));
             }
+            if tenant.formerly.is_some() && tenant.formerly == other.formerly {
+                let (one, two) = (&other.name, &tenant.name);
+                root.problem(
+                    "tenant",
+                    format_args!(
+                        "`{one}` and `{two}` have the same `formerly`; the records of a former name go to one tenant"
+                    ),
+                );
+            }
             let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
                 || tenant.hosts.iter().any(|host| other.hosts.contains(host));
             if tenant.path == other.path && share_host && !other.name.is_empty() {
@@ -130,8 +152,25 @@ pub(super) fn read_all(
             }
         }
     }
+    check_former_names(root, &tenants);
     tsa::check_reachable(root, &tenants);
     tenants
+}
+
+/// A former name is nobody's present one.
+fn check_former_names(root: &Section<'_>, tenants: &[TenantConfig]) {
+    for (tenant, former) in tenants.iter().filter_map(|tenant| Some((tenant, tenant.formerly.as_ref()?))) {
+        if let Some(present) = tenants.iter().find(|other| other.name == *former) {
+            root.problem(
+                "tenant",
+                format_args!(
+                    "`{}` was formerly `{former}`, which is the name of {} now; remove `formerly`, or one of them",
+                    tenant.name,
+                    if present.name == tenant.name { "itself" } else { "another tenant" }
+                ),
+            );
+        }
+    }
 }
 
 /// What a feed means for a tenant.
@@ -149,8 +188,9 @@ const BARE: &str = "default";
 fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFeed, state_dir: &Path) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),
-        None => read_name(section),
+        None => read_name(section, "name"),
     };
+    let formerly = if section.has("formerly") { read_name(section, "formerly") } else { None };
     let hosts: Vec<_> = section
         .strings("hosts")
         .unwrap_or_default()
@@ -178,6 +218,12 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
     let tls_ca = TlsTrust::read(section, "tls_ca");
+    let mut per_second = |key| {
+        let number = section.integer(key, 1..=i64::from(limits::QUOTA_PER_SECOND_MAX));
+        number.and_then(|number| NonZeroU32::new(number as u32))
+    };
+    let (signatures_per_second, time_stamps_per_second) =
+        (per_second("signatures_per_second"), per_second("time_stamps_per_second"));
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     section.sections("issuer", |section| {
         let around = Around { above: &policy, given: &issuers, of_feed, state_dir, tls_ca: tls_ca.as_ref() };
@@ -189,9 +235,12 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
     TenantConfig {
         place: section.place(),
         name: name.unwrap_or_default(),
+        formerly,
         hosts,
         path,
         policy,
+        signatures_per_second,
+        time_stamps_per_second,
         unlisted,
         request_anchors,
         form,
@@ -216,15 +265,15 @@ fn has_port(host: &str) -> bool {
 }
 
 /// Names occur in metrics and paths: letters, digits, `-`, `_` and `.`.
-fn read_name(section: &mut Section<'_>) -> Option<String> {
-    if !section.has("name") {
-        section.problem("name", "is missing; give it a short name for logs and metrics");
+fn read_name(section: &mut Section<'_>, key: &'static str) -> Option<String> {
+    if !section.has(key) {
+        section.problem(key, "is missing; give it a short name for logs and metrics");
     }
-    let name = section.string("name")?;
+    let name = section.string(key)?;
     let valid = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if !valid {
-        section.problem("name", format_args!("is `{name}`; expected 1 to 64 letters, digits, `-`, `_` or `.`"));
+        section.problem(key, format_args!("is `{name}`; expected 1 to 64 letters, digits, `-`, `_` or `.`"));
     }
     valid.then_some(name)
 }

@@ -17,6 +17,8 @@ use crate::{
         Share, SignedRequests, Together, Unlisted,
     },
     pki::Algorithm,
+    principals::{Mark, Proof, TokenHash},
+    purge::Pace,
     sign::{
         Verify,
         pkcs11::{ModuleWanted, Uri},
@@ -304,7 +306,29 @@ fn any_tsa(dice: &mut Dice, number: u64) -> TsaConfig {
         signer: any_signer(dice, true),
         validity_left: dice.length(Duration::ZERO, 3650 * DAY),
         shared_key: dice.coin(),
+        clients: any_clients(dice),
     }
+}
+
+fn any_clients(dice: &mut Dice) -> ClientsConfig {
+    let count = dice.below(3);
+    let clients = (0..count).map(|number| {
+        let has_key = dice.coin();
+        let networks = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"].map(|text| text.parse().unwrap());
+        ClientConfig {
+            place: Place::default(),
+            name: format!("client-{number}"),
+            networks: dice.some_of(&networks, usize::from(!has_key)),
+            keys: if has_key { vec![[number as u8; 32]] } else { Vec::new() },
+            quota: Quota {
+                per_second: dice.maybe(|dice| 1 + dice.below(1000) as u32),
+                per_day: dice.maybe(|dice| 1 + dice.below(1000)),
+                per_month: dice.maybe(|dice| 1 + dice.below(1000)),
+            },
+        }
+    });
+    let clients: Vec<_> = clients.collect();
+    ClientsConfig { is_open: clients.is_empty() || dice.coin(), clients }
 }
 
 fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
@@ -322,10 +346,13 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
     };
     TenantConfig {
         place: Place::default(),
+        formerly: dice.coin().then(|| format!("{name}-before")),
         name,
         hosts: dice.some_of(&["ocsp.example".to_owned(), "[::1]".into()], 0),
         path,
         policy,
+        signatures_per_second: dice.maybe(|dice| std::num::NonZeroU32::new(1 + dice.below(1000) as u32).unwrap()),
+        time_stamps_per_second: dice.maybe(|dice| std::num::NonZeroU32::new(1 + dice.below(1000) as u32).unwrap()),
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         request_anchors: (policy.signed_requests != SignedRequests::Ignore).then(|| dice.path()),
         form: ResponseForm {
@@ -342,6 +369,66 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
     }
 }
 
+fn any_cache(dice: &mut Dice, number: u64) -> PurgeConfig {
+    let (is_soft, secret) = (dice.coin(), SecretFile::from(&*dice.path()));
+    let (driver, url, most, burst, credentials_file) = match dice.below(6) {
+        0 => (DriverConfig::VarnishBan, "http://[::1]:6081/", 64, 100, None),
+        1 => (DriverConfig::VarnishXkey { is_soft }, "http://a/", 64, 100, None),
+        2 => (DriverConfig::Fastly { is_soft }, "https://api.fastly.com/service/a/purge", 256, 30, Some(secret)),
+        3 => (DriverConfig::Cloudflare, "https://a/client/v4/zones/b/purge_cache", 100, 25, Some(secret)),
+        4 => (DriverConfig::Akamai, "https://a/ccu/v3/delete/tag/staging", 100, 50, Some(secret)),
+        _ => {
+            let headers = dice.some_of(&["X-A: {keys}".to_owned(), "Y: \\ \"".into()], 0);
+            let (method, body) = (dice.of(&["POST", "PURGE"]).to_owned(), dice.word() + "{keys_as_json}");
+            (DriverConfig::Template { method, headers, body }, "https://a/?b", 1000, 10, dice.maybe(|_| secret))
+        }
+    };
+    let per_minute = 1 + dice.below(60_000) as u32;
+    let pace = Pace {
+        batch: 1 + dice.below(most) as usize,
+        per_minute,
+        burst: (per_minute / 6).max(burst),
+        again_after: dice.length(Duration::from_millis(100), Duration::from_secs(600)),
+    };
+    PurgeConfig {
+        place: Place::default(),
+        name: format!("cache {number}"),
+        driver,
+        url: url.parse().unwrap(),
+        credentials_file,
+        tls: dice.maybe(|dice| if dice.coin() { TlsTrust::System } else { TlsTrust::File(dice.path()) }),
+        tenants: dice.maybe(|dice| dice.some_of(&["default".to_owned(), "tenant.0".into()], 0)),
+        pace,
+    }
+}
+
+fn write_cache(text: &mut String, cache: &PurgeConfig) {
+    let PurgeConfig { place: _, name, driver, url, credentials_file, tls, tenants, pace } = cache;
+    *text += "[[purge]]\n";
+    key(text, "name", quoted(name));
+    key(text, "driver", quoted(driver.written()));
+    key(text, "url", quoted(&url.without_secrets().unwrap()));
+    maybe(text, "credentials_file", credentials_file.as_ref().map(|file| quoted(&file.written)));
+    let trust = |trust: &TlsTrust| match trust {
+        TlsTrust::System => quoted("system"),
+        TlsTrust::File(file) => path(file),
+    };
+    maybe(text, "tls_ca", tls.as_ref().map(trust));
+    maybe(text, "tenants", tenants.clone().map(list));
+    key(text, "batch", pace.batch);
+    key(text, "per_minute", pace.per_minute);
+    key(text, "again_after", quoted(&in_words(pace.again_after)));
+    match driver {
+        DriverConfig::VarnishXkey { is_soft } | DriverConfig::Fastly { is_soft } => key(text, "soft", is_soft),
+        DriverConfig::Template { method, headers, body } => {
+            key(text, "method", quoted(method));
+            key(text, "headers", list(headers.clone()));
+            key(text, "body", quoted(body));
+        }
+        DriverConfig::VarnishBan | DriverConfig::Cloudflare | DriverConfig::Akamai => {}
+    }
+}
+
 fn any_config(dice: &mut Dice) -> Config {
     let octets = limits::CACHE_OCTETS_MAX as u64 - limits::CACHE_OCTETS_MIN as u64;
     let mut octets = || limits::CACHE_OCTETS_MIN as u64 + dice.below(octets + 1);
@@ -349,7 +436,18 @@ fn any_config(dice: &mut Dice) -> Config {
     let state_dir = dice.path();
     let listen = (std::net::Ipv4Addr::LOCALHOST, dice.below(1 << 16) as u16).into();
     let token_file = dice.maybe(|dice| SecretFile::from(&*dice.path()));
-    let admin = Admin { place: Place::default(), listen, ready_without_signers: dice.below(2) == 0, token_file };
+    let tls = dice.maybe(|dice| AdminTls {
+        certificate: dice.path(),
+        key: SecretFile::from(&*dice.path()),
+        client_ca: dice.maybe(Dice::path),
+    });
+    let hosts = dice.maybe(|_| vec!["writer.example".to_owned(), "192.0.2.7".to_owned()]);
+    let open_metrics = dice.maybe(Dice::coin);
+    let has_ca = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let principals = (0..dice.below(3)).map(|number| any_principal(dice, number, has_ca)).collect();
+    let ready_without_signers = dice.below(2) == 0;
+    let place = Place::default();
+    let admin = Admin { place, listen, ready_without_signers, token_file, tls, hosts, open_metrics, principals };
     let feed = dice.maybe(any_feed);
     let mut tenants = match dice.below(4) {
         0 => vec![any_tenant(dice, "default".into(), String::new())],
@@ -362,7 +460,32 @@ fn any_config(dice: &mut Dice) -> Config {
         // A feed carries no CRLs.
         tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| issuer.publish.crls = false);
     }
-    Config { place: Place::default(), state_dir, cache, admin, feed, journal: None, tenants }
+    let is_of_replica = feed.as_ref().is_some_and(Feed::is_of_replica);
+    let caches = if is_of_replica { 0 } else { dice.below(4) };
+    let purge = (0..caches).map(|number| any_cache(dice, number)).collect();
+    let place = Place::default();
+    Config { place, state_dir, cache, admin, feed, journal: None, transactions: None, purge, tenants }
+}
+
+fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig {
+    let proof = match has_ca && dice.coin() {
+        true => Proof::Certificate(Mark::Dns(format!("{number}.example"))),
+        false => Proof::Token(TokenHash::of(format!("token {number}").as_bytes())),
+    };
+    let allow = dice.of(&["viewer:*", "operator:tenant.1"]).parse().unwrap();
+    let deny = dice.maybe(|dice| dice.of(&["revoke:tenant.1", "*:tenant.2"]).parse().unwrap());
+    let (place, name) = (Place::default(), format!("somebody-{number}"));
+    PrincipalConfig { place, name, proof, allow: vec![allow], deny: deny.into_iter().collect() }
+}
+
+fn written_principal(principal: &PrincipalConfig) -> String {
+    let PrincipalConfig { place: _, name, proof, allow, deny } = principal;
+    let proof = match proof {
+        Proof::Token(hash) => format!("token_sha256 = \"{}\"", hash.to_hex()),
+        Proof::Certificate(mark) => format!("certificate = \"{mark}\""),
+    };
+    let deny = deny.iter().map(|denial| format!("\"{denial}\"")).collect::<Vec<_>>().join(", ");
+    format!("{{ name = \"{name}\", {proof}, allow = [\"{}\"], deny = [{deny}] }}", allow[0])
 }
 
 /// A configuration as a file.
@@ -371,12 +494,11 @@ fn written(config: &Config) -> String {
     key(&mut text, "state_dir", path(&config.state_dir));
     let Cache { answers_octets, octets } = config.cache;
     key(&mut text, "cache", format_args!("{{ answers_octets = {answers_octets}, octets = {octets} }}"));
-    let Admin { place: _, listen, ready_without_signers, token_file } = &config.admin;
-    let token_file = token_file.as_ref().map(|file| format!(", token_file = {}", quoted(&file.written)));
-    let token_file = token_file.unwrap_or_default();
-    let admin =
-        format_args!("{{ listen = \"{listen}\", ready_without_signers = {ready_without_signers}{token_file} }}");
-    key(&mut text, "admin", admin);
+    let of_admin = keys::KEYS.iter().filter_map(|key| Some((key.name.strip_prefix("admin.")?, (key.written)(config)?)));
+    let mut of_admin: Vec<_> = of_admin.map(|(name, value)| format!("{name} = {value}")).collect();
+    let principals: Vec<_> = config.admin.principals.iter().map(written_principal).collect();
+    of_admin.extend((!principals.is_empty()).then(|| format!("principal = [{}]", principals.join(", "))));
+    key(&mut text, "admin", format_args!("{{ {} }}", of_admin.join(", ")));
     if config.feed.is_some() {
         let of_feed =
             keys::KEYS.iter().filter_map(|key| Some((key.name.strip_prefix("feed.")?, (key.written)(config)?)));
@@ -391,6 +513,7 @@ fn written(config: &Config) -> String {
         }
         write_tenant(&mut text, tenant, if bare { "" } else { "tenant." });
     }
+    config.purge.iter().for_each(|cache| write_cache(&mut text, cache));
     text
 }
 
@@ -455,6 +578,9 @@ fn write_times(text: &mut String, policy: &Policy) {
 
 fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
     let TenantConfig { hosts, policy, form, .. } = tenant;
+    maybe(text, "signatures_per_second", tenant.signatures_per_second);
+    maybe(text, "time_stamps_per_second", tenant.time_stamps_per_second);
+    maybe(text, "formerly", tenant.formerly.as_deref().map(quoted));
     key(text, "hosts", list(hosts.clone()));
     key(text, "path", quoted(if tenant.path.is_empty() { "/" } else { &tenant.path }));
     write_unlisted(text, tenant.unlisted);
@@ -528,6 +654,17 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         key(text, "validity_left", quoted(&in_words(tsa.validity_left)));
         maybe(text, "key_usage_end", tsa.key_usage_end.map(|end| quoted(&end.to_string())));
         write_signer(text, &tsa.signer);
+        for client in &tsa.clients.clients {
+            writeln!(text, "[[{above}tsa.client]]").unwrap();
+            key(text, "name", quoted(&client.name));
+            let networks = client.networks.iter().map(ToString::to_string);
+            maybe(text, "networks", (!client.networks.is_empty()).then(|| list(networks)));
+            let keys = client.keys.iter().map(|key| crate::pki::hex::text(key));
+            maybe(text, "token_sha256", (!client.keys.is_empty()).then(|| list(keys)));
+            maybe(text, "per_second", client.quota.per_second);
+            maybe(text, "per_day", client.quota.per_day);
+            maybe(text, "per_month", client.quota.per_month);
+        }
     }
 }
 
@@ -560,6 +697,7 @@ fn write_tsa(text: &mut String, tsa: &TsaConfig) {
     let policy = &tsa.policy;
     key(text, "name", quoted(&tsa.name));
     key(text, "path", quoted(tsa.shown_path()));
+    maybe(text, "open", (!tsa.clients.clients.is_empty()).then_some(tsa.clients.is_open));
     key(text, "policy", list(policy.policies.iter().map(Oid::to_string)));
     key(text, "hashes", list(policy.hashes.iter().map(|hash| hash.name().to_owned())));
     key(text, "accuracy", quoted(&in_words(policy.accuracy.duration())));
@@ -729,6 +867,47 @@ fn a_token_is_named_by_its_file_and_only_where_nobody_can_listen_to_it() {
         assert_eq!(error.is_some(), words.is_some(), "{admin}: {error:?}");
         let error = error.unwrap_or_default();
         assert!(error.contains(words.unwrap_or_default()) && !error.contains(token), "{admin}: {error}");
+    }
+}
+
+#[test]
+fn a_principal_has_a_name_a_proof_and_something_to_do_or_is_told_what_is_missing() {
+    let issuer = "[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"i\"\nsigner = { key = \"k\" }\n";
+    let text = |keys: &str| format!("version = 1\n[admin]\n{keys}\n{issuer}");
+    let hash = TokenHash::of(b"a token").to_hex();
+    let of = |token: &str| TokenHash::of(token.as_bytes()).to_hex();
+    let good = format!("name = \"a\"\ntoken_sha256 = \"{hash}\"\nallow = [\"operator:acme\"]\n");
+    let one = |keys: &str| format!("[[admin.principal]]\n{keys}");
+    let over_tls = "listen = \"0.0.0.0:9090\"\ncertificate = \"a.pem\"\nkey = \"a.key\"\n";
+    let admin = read(&text(&format!("{over_tls}client_ca = \"c.pem\"\n{}", one(&good)))).unwrap().admin;
+    assert_eq!(admin.principals[0].allow[0].to_string(), "operator:acme");
+    let by_certificate = one("name = \"b\"\ncertificate = \"dns:b.example\"\nallow = \"viewer:*\"\n");
+    for (keys, words) in [
+        (one(&good), None),
+        (format!("{over_tls}{}", one(&good)), None),
+        (format!("listen = \"0.0.0.0:9090\"\n{}", one(&good)), Some("needs `listen` on a loopback address")),
+        (format!("{over_tls}{by_certificate}"), Some("client_ca: is missing, and a principal is recognised")),
+        ("client_ca = \"c.pem\"".into(), Some("needs `certificate` and `key`")),
+        ("certificate = \"c.pem\"".into(), Some("admin.key: is missing beside `certificate`")),
+        ("key = \"c.key\"".into(), Some("admin.certificate: is missing beside `key`")),
+        ("hosts = [\"a:1\"]".into(), Some("expected names or addresses without a port")),
+        (one(&good) + &one(&good.replace("\"a\"", "\"b\"")), Some("is that of `a` too")),
+        (one(&good) + &one(&good.replace(&hash, &of("b"))), Some("is `a`, as another principal's")),
+        (one(&good.replace("\"a\"", "\"token_file\"")), Some("choose another")),
+        (one(&good.replace("\"a\"", "\"a b\"")), Some("is `a b`; expected 1 to 64 letters")),
+        (one(&good.replace("name = \"a\"\n", "")), Some("name: is missing")),
+        (one(&good.replace(&hash, &hash[1..])), Some("is no SHA-256 hash of a token, and is not shown")),
+        (one(&(good.clone() + "certificate = \"dns:a\"\n")), Some("stands beside `token_sha256`")),
+        (one("name = \"a\"\nallow = [\"viewer:*\"]\n"), Some("is missing, and so is `certificate`")),
+        (one(&good.replace("operator:acme", "boss:acme")), Some("names the role `boss`")),
+        (one(&good.replace("[\"operator:acme\"]", "[]")), Some("names nothing that the principal may do")),
+        (one(&(good.clone() + "deny = [\"erase:acme\"]\n")), Some("names `erase`; expected `*`")),
+        (one(&(good.clone() + "alow = []\n")), Some("did you mean `allow`?")),
+    ] {
+        let error = read(&text(&keys)).err();
+        assert_eq!(error.is_some(), words.is_some(), "{keys}: {error:?}");
+        let error = error.unwrap_or_default();
+        assert!(error.contains(words.unwrap_or_default()) && !error.contains(&hash[1..]), "{keys}: {error}");
     }
 }
 

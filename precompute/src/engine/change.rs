@@ -12,8 +12,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Engine, EngineError, FollowedIssuer, Forgotten, Predecessor, SourceReader, States, followed,
+    Engine, EngineError, FollowedIssuer, Forgotten, Predecessor, SourceReader, States,
+    departed::Departure,
+    followed,
     follower::{self, Follower, Terms},
+    let_go::LetGo,
 };
 use crate::{assemble::Assembly, issuer_id::IssuerId, ledger::Ledger, limits, pki::Serial};
 
@@ -25,6 +28,7 @@ pub struct Prepared {
     /// The followers that are new. They end when they are dropped.
     fresh: Vec<Follower>,
     states: States,
+    departure: Departure,
     /// The value of [`Engine::adopted`] when it was prepared.
     beside: u64,
 }
@@ -45,6 +49,7 @@ impl Engine {
 
     pub(super) fn prepare_for(&mut self, issuers: Vec<FollowedIssuer>) -> Result<Prepared, EngineError> {
         let configured: HashSet<IssuerId> = issuers.iter().map(|issuer| issuer.id.clone()).collect();
+        let departure = self.departure(configured.clone(), false)?;
         let lineage = self.book.lock().lineage()?;
         let running: HashMap<_, _> = self.followers.iter().map(|follower| (&follower.issuer.id, follower)).collect();
         let (mut fresh, mut states) = (Vec::new(), Vec::new());
@@ -73,7 +78,7 @@ impl Engine {
         if self.leads {
             follower::start(&mut fresh, &self.notifier, terms, |_, _| ())?;
         }
-        Ok(Prepared { issuers, fresh, states: states.into_iter().collect(), beside: self.adopted })
+        Ok(Prepared { issuers, fresh, states: states.into_iter().collect(), departure, beside: self.adopted })
     }
 
     /// Another reader for a ledger that has one, or had one.
@@ -89,15 +94,21 @@ impl Engine {
         let leaving = || self.followers.iter().filter(|follower| !configured.contains(&follower.issuer.id));
         leaving().for_each(|gone| gone.ledger.leave());
         leaving().for_each(|gone| gone.ledger.wait_for_pushes());
+        let stay = || leaving().for_each(|stays| stays.ledger.serve(&stays.issuer.name));
+        self.unsaid_of(leaving(), &configured).inspect_err(|_| stay())?;
+        let let_go = LetGo::read(&self.state_dir).inspect_err(|_| stay())?;
         let is_running = |id: &IssuerId| self.followers.iter().any(|running| running.issuer.id == *id);
         for follower in fresh.iter().filter(|follower| !is_running(&follower.issuer.id)) {
             let mut predecessors = Vec::new();
-            leaving().for_each(|gone| {
+            leaving().filter(|gone| !let_go.has(&gone.issuer.id)).for_each(|gone| {
                 Predecessor::add_running(&mut predecessors, gone, &follower.issuer.id, &configured);
             });
             let is_kept = |serial: &Serial, former| follower.handover.keeps(serial, former);
             if let Some(forgotten) = Forgotten::of(&predecessors, is_kept) {
-                leaving().for_each(|stays| stays.ledger.serve(&stays.issuer.name));
+                stay();
+                if forgotten.tenants.iter().all(|tenant| follower.issuer.was_of(tenant)) {
+                    return Err(EngineError::Overtaken);
+                }
                 return Err(EngineError::Forgotten(follower.issuer.to_string(), forgotten));
             }
         }
@@ -108,7 +119,7 @@ impl Engine {
     /// for holds that they release, which end with the next read. It is an error, and nothing changes, if another configuration was
     /// adopted since this one was prepared, or something was pushed that would be forgotten.
     pub fn adopt(&mut self, prepared: Prepared) -> Result<(), EngineError> {
-        let Prepared { issuers, fresh, beside, .. } = prepared;
+        let Prepared { issuers, fresh, departure, beside, .. } = prepared;
         if beside != self.adopted {
             return Err(EngineError::Overtaken);
         }
@@ -135,6 +146,7 @@ impl Engine {
         drop(former);
         self.followers = followers;
         self.follow_ledgers();
+        self.depart(departure);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    assemble::{AssembledIssuer, Assembly},
+    assemble::{AssembledIssuer, AssembledTenant, Assembly},
     config::Sources,
     feeder::Spec,
     issuer_id::IssuerId,
@@ -19,6 +19,8 @@ pub(super) struct FollowedIssuer {
     pub(super) id: IssuerId,
     /// For logs.
     pub(super) name: String,
+    /// The former name of its tenant, whose records it takes along.
+    pub(super) formerly: Option<String>,
     pub(super) certificate: Certificate,
     pub(super) sources: Sources,
     /// Those who sign its CRLs beside it.
@@ -32,10 +34,11 @@ pub(super) struct FollowedIssuer {
 }
 
 impl FollowedIssuer {
-    pub(super) fn new(config: &AssembledIssuer) -> Self {
+    pub(super) fn new(tenant: &AssembledTenant, config: &AssembledIssuer) -> Self {
         Self {
             id: config.id.clone(),
             name: config.name.clone(),
+            formerly: tenant.formerly.clone(),
             certificate: config.certificate.clone(),
             sources: config.sources.clone(),
             crl_issuers: config.crl_issuers.clone(),
@@ -51,6 +54,7 @@ impl FollowedIssuer {
         Self {
             id: IssuerId::of(tenant, certificate),
             name: name.to_owned(),
+            formerly: None,
             certificate: certificate.clone(),
             sources,
             crl_issuers: Vec::new(),
@@ -87,6 +91,11 @@ impl FollowedIssuer {
         SourceError { problem, ..fault }
     }
 
+    /// Whether this was its tenant's name.
+    pub(super) fn was_of(&self, tenant: &str) -> bool {
+        self.formerly.as_deref() == Some(tenant)
+    }
+
     /// The name of its tenant, for logs.
     pub(super) fn tenant(&self) -> &str {
         self.id.tenant()
@@ -107,7 +116,7 @@ pub(super) fn followed(config: &Assembly) -> Result<Vec<FollowedIssuer>, StateEr
             "name its `index` or `crl`, or write `pushes = true`; a replica is started anew by `ostia-responder serve`",
         ));
     }
-    Ok(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect())
+    Ok(config.issuers().map(|(tenant, issuer)| FollowedIssuer::new(tenant, issuer)).collect())
 }
 
 /// `tenant/name`.

@@ -151,10 +151,15 @@ impl Handover {
         }
         let Stage::Held(waiting, _) = &*self.stage() else { return false };
         waiting.iter().any(|findings| {
-            let said = &findings.difference.said;
+            let Difference { said, carried, .. } = &findings.difference;
             let at = said.binary_search_by_key(serial, |change| change.serial);
             let record = at.ok().and_then(|at| said[at].record());
+            let at = carried.binary_search_by_key(serial, |change| change.serial);
+            let along = at.ok().map(|at| carried[at]);
             record.is_some_and(|record| keeps(Known { record, origin: Origin::SOURCE }, former))
+                || along
+                    .and_then(|along| Some(Known { record: along.record?, origin: along.origin }))
+                    .is_some_and(|along| keeps(along, former))
         })
     }
 

@@ -5,18 +5,16 @@
 //! that was prepared before is not adopted: what it has read was for another role. An order to lead that comes when this
 //! process stands by again is too late, and does nothing. It does not know who leads.
 
-use std::collections::HashSet;
-
 use super::{
     Engine, EngineError, Pass, Predecessor,
     follower::{self, Follower, Terms},
     reader::SourceReader,
 };
-use crate::issuer_id::IssuerId;
 
 impl Engine {
     /// Stands by from the start: no source is read until [`Self::lead`]. What changes from then on is owed to the feed.
     pub fn join(&mut self) -> Result<(), EngineError> {
+        let departure = self.departure(self.configured(), false)?;
         self.leads = false;
         self.book.owe(true);
         self.book.stand_by();
@@ -24,6 +22,7 @@ impl Engine {
         // What is fetched is there when it begins to lead.
         self.feed()?;
         self.followers.iter().for_each(|follower| follower.ledger.serve(&follower.issuer.name));
+        self.depart(departure);
         Ok(())
     }
 
@@ -53,7 +52,7 @@ impl Engine {
 
     /// Replaces every follower by one that has read nothing and is not started.
     fn anew(&mut self) -> Result<(), EngineError> {
-        let configured: HashSet<IssuerId> = self.followers.iter().map(|follower| follower.issuer.id.clone()).collect();
+        let configured = self.configured();
         let lineage = self.book.lock().lineage()?;
         let anew = |former: &Follower| {
             let predecessors =

@@ -11,7 +11,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Accepted, EngineError, Pass, follower::Follower, handover::Findings, reader::SourceReader};
+use super::{
+    Accepted, EngineError, FollowedIssuer, Pass, follower::Follower, handover::Findings, reader::SourceReader,
+};
 use crate::{
     book::{BookReader, Lineage},
     issuer_id::IssuerId,
@@ -120,7 +122,10 @@ pub struct Forgotten {
 impl Forgotten {
     /// What `predecessors` keep and their successor would not, if anything; `is_kept`: whether it has no less of a serial
     /// than this.
-    pub(super) fn of(predecessors: &[Predecessor], is_kept: impl Fn(&Serial, Known) -> bool) -> Option<Self> {
+    pub(super) fn of<'p>(
+        predecessors: impl IntoIterator<Item = &'p Predecessor>,
+        is_kept: impl Fn(&Serial, Known) -> bool,
+    ) -> Option<Self> {
         let (mut tenants, mut serials) = (Vec::new(), BTreeSet::new());
         for predecessor in predecessors {
             let forgotten = predecessor.forgotten(&is_kept);
@@ -149,17 +154,27 @@ impl fmt::Display for Forgotten {
         write!(
             f,
             "the book has this issuer under the {what} {names}, which no longer has it in the configuration; {count} of its revocations and pushes, {example} among them, are in no source of the issuer now and would be \
-             forgotten: give the tenant that has it its former name again; or stop the service and run "
+             forgotten: give the tenant that has it its former name again"
         )?;
         if self.is_ambiguous() {
             return f.write_str(
-                "`ostia-precompute sync --accept-forgotten --config FILE` once to forget them; to keep them, rename one tenant at a time",
+                "; or stop the service and run `ostia-precompute sync --accept-forgotten --config FILE` once to forget them; to keep them, rename one tenant at a time",
             );
         }
-        f.write_str(
-            "`ostia-precompute sync --carry-over --config FILE` once to keep them, or the same with `--accept-forgotten` to forget them",
+        let [tenant] = &tenants[..] else { return Ok(()) };
+        write!(
+            f,
+            ", or write `formerly = \"{tenant}\"` under its new one, which keeps them; or stop the service and run `ostia-precompute sync --carry-over --config FILE` once to keep them, or the same with `--accept-forgotten` to forget them",
         )
     }
+}
+
+/// Those under a former name that the configuration states, which are taken along, and all others.
+pub(super) fn split<'p>(
+    predecessors: &'p [Predecessor],
+    issuer: &FollowedIssuer,
+) -> (Vec<&'p Predecessor>, Vec<&'p Predecessor>) {
+    predecessors.iter().partition(|predecessor| issuer.was_of(predecessor.id.tenant()))
 }
 
 impl SourceReader {
@@ -168,18 +183,22 @@ impl SourceReader {
         let predecessors = std::mem::take(&mut self.predecessors);
         let handover = Arc::clone(&self.handover);
         let is_kept = |serial: &Serial, former| handover.keeps(serial, former);
-        let mut carried = Vec::new();
-        if let Some(forgotten) = Forgotten::of(&predecessors, is_kept) {
+        let (along, others) = split(&predecessors, &self.issuer);
+        let mut carried: Vec<_> = along.iter().flat_map(|predecessor| predecessor.forgotten(is_kept)).collect();
+        if let Some(forgotten) = Forgotten::of(others.iter().copied(), is_kept) {
             let taken_along = accept.carry_over && !forgotten.is_ambiguous();
             if !taken_along && !accept.forgotten {
                 self.predecessors = predecessors;
                 return Err(EngineError::Forgotten(self.issuer.to_string(), forgotten));
             }
             if taken_along {
-                carried = predecessors.iter().flat_map(|predecessor| predecessor.forgotten(is_kept)).collect();
-                pass.changed += carried.len() as u64;
+                carried.extend(others.iter().flat_map(|predecessor| predecessor.forgotten(is_kept)));
+                // One name of a tenant is stated, and another one was accepted.
+                carried.sort_by_key(|change| change.serial);
+                carried.dedup_by_key(|change| change.serial);
             }
         }
+        pass.changed += carried.len() as u64;
         let succeeds = predecessors.into_iter().map(|predecessor| predecessor.id).collect();
         self.handover.give(Findings {
             difference: Difference { carried, succeeds, ..Difference::default() },

@@ -19,7 +19,7 @@ use self::known::{Known, Look};
 use super::{
     EngineError, Faults, FollowedIssuer,
     compare::{self, Comparison},
-    predecessor::Forgotten,
+    predecessor::{self, Forgotten},
     progress::Progress,
 };
 use crate::{
@@ -53,9 +53,10 @@ pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<S
     let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let cas = config.issuers().filter_map(|(_, issuer)| issuer.certificate.serial()).collect();
     let mut look = Look::at(&config.state_dir, configured, cas);
-    let mut trials = try_all(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer).named()).collect(), now);
+    let mut trials =
+        try_all(config.issuers().map(|(tenant, issuer)| FollowedIssuer::new(tenant, issuer).named()).collect(), now);
     let mut survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
-        let mut followed = FollowedIssuer::new(issuer);
+        let mut followed = FollowedIssuer::new(tenant, issuer);
         let tried = trials.pop_front().unwrap_or_default();
         let outcome = look.known(&issuer.id).map_err(EngineError::Book).and_then(|known| {
             // The files are there for as long as they are looked at.
@@ -167,7 +168,8 @@ fn survey_one(
     let is_kept = |serial: &Serial, former: reconcile::Known| {
         strictness(former.record.status) < FINAL || revoked.contains(serial) || known.revoked.contains(serial)
     };
-    match Forgotten::of(&known.predecessors, is_kept) {
+    let (_, others) = predecessor::split(&known.predecessors, followed);
+    match Forgotten::of(others, is_kept) {
         Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten)),
         None => Ok(Survey {
             listed: comparison.listed,

@@ -108,18 +108,24 @@ impl SourceUrl {
     }
 
     /// Whether it takes TLS to ask there.
-    pub(super) fn is_over_tls(&self) -> bool {
+    pub(crate) fn is_over_tls(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
 
     /// Host and port.
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.uri.authority().map(ToString::to_string).unwrap_or_default()
     }
 
     /// What is asked; never shown, since it may have secrets behind a question mark.
-    pub(super) fn asked(&self) -> String {
+    pub(crate) fn asked(&self) -> String {
         self.uri.to_string()
+    }
+
+    /// Scheme, host with its port, and path with its query, as a request names them; never shown.
+    pub(crate) fn parts(&self) -> (&str, String, String) {
+        let path = self.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        (self.uri.scheme_str().unwrap_or_default(), self.host(), path)
     }
 
     /// All of it, if it has no secret.

@@ -44,11 +44,11 @@ impl Position {
     /// Behind this line.
     pub(super) fn behind(self, line: &str) -> Self {
         let hash = digest::digest(&digest::SHA256, line.as_bytes());
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(&self.link);
-        context.update(hash.as_ref());
+        let mut both = [0; 64];
+        both[..32].copy_from_slice(&self.link);
+        both[32..].copy_from_slice(hash.as_ref());
         let mut link = [0; 32];
-        link.copy_from_slice(context.finish().as_ref());
+        link.copy_from_slice(digest::digest(&digest::SHA256, &both).as_ref());
         Self { seq: self.seq + 1, link }
     }
 }
@@ -119,15 +119,17 @@ impl Chain {
 
     /// Appends a line with these members. One that would be too long is made one that says so.
     pub(super) fn push(&mut self, lines: &mut String, at: &str, members: &str) {
-        let salt = self.salt();
+        let mut digits = [0; 2 * SALT];
+        let salt = self.salt(&mut digits);
         if members.len() > limits::LINE_OCTETS_MAX - 1024 {
             let members = format!("\"type\":\"lost\",\"count\":1,\"octets\":{}", members.len());
-            return self.line(lines, at, &salt, &members);
+            return self.line(lines, at, salt, &members);
         }
-        self.line(lines, at, &salt, members);
+        self.line(lines, at, salt, members);
     }
 
-    fn salt(&mut self) -> String {
+    /// The digits of the next salt.
+    fn salt<'d>(&mut self, digits: &'d mut [u8; 2 * SALT]) -> &'d str {
         if self.salts_used == SALTS {
             // Where the system has no random numbers, nothing can be signed either.
             let _ = rand::fill(&mut self.salts);
@@ -135,7 +137,7 @@ impl Chain {
         }
         let salt = &self.salts[self.salts_used..][..SALT];
         self.salts_used += SALT;
-        hex::text(salt)
+        std::str::from_utf8(hex::write(salt, digits)).unwrap_or_default()
     }
 
     /// The parts one by one: `fmt` would take four times as long as the hashes.
@@ -169,8 +171,9 @@ impl Chain {
 
     /// Appends a head.
     pub(super) fn push_head(&mut self, lines: &mut String, at: &str) {
-        let salt = self.salt();
-        self.begin(at, &salt);
+        let mut digits = [0; 2 * SALT];
+        let salt = self.salt(&mut digits);
+        self.begin(at, salt);
         self.line.push_str(HEAD);
         let signature = self.identity.key.sign(&[HEAD_PREFIX, self.line.as_bytes()].concat());
         let _ = write!(self.line, "{SIGNATURE}{}\"", Hex(&signature));

@@ -22,11 +22,13 @@ impl Time {
     }
 
     fn seconds(self, into: &mut impl fmt::Write) -> fmt::Result {
-        let text = UnixTime(self.0 / 1_000_000_000).generalized();
-        let text = std::str::from_utf8(&text).unwrap_or_default();
-        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
-        let (year, month, day) = (part(0, 4), part(4, 6), part(6, 8));
-        write!(into, "{year}-{month}-{day}T{}:{}:{}", part(8, 10), part(10, 12), part(12, 14))
+        let given = UnixTime(self.0 / 1_000_000_000).generalized();
+        let mut text = *b"0000-00-00T00:00:00";
+        // Where each part of the one stands in the other.
+        for (from, to, length) in [(0, 0, 4), (4, 5, 2), (6, 8, 2), (8, 11, 2), (10, 14, 2), (12, 17, 2)] {
+            text[to..to + length].copy_from_slice(&given[from..from + length]);
+        }
+        into.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -35,8 +37,12 @@ impl fmt::Display for Time {
         self.seconds(f)?;
         let fraction = self.0 % 1_000_000_000;
         if fraction != 0 {
-            let digits = format!("{fraction:09}");
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+            let (mut digits, mut rest) = (*b".000000000", fraction);
+            for digit in digits[1..].iter_mut().rev() {
+                *digit += (rest % 10) as u8;
+                rest /= 10;
+            }
+            f.write_str(std::str::from_utf8(&digits).unwrap_or_default().trim_end_matches('0'))?;
         }
         f.write_str("Z")
     }
@@ -62,20 +68,44 @@ pub struct Text<'a>(pub &'a str);
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        for character in self.0.chars() {
+        let is_escaped = |character: char| matches!(character, '"' | '\\' | '\0'..='\x1F');
+        let mut left = self.0;
+        while let Some((plain, character, rest)) = parted(left, is_escaped) {
+            f.write_str(plain)?;
             match character {
                 '"' | '\\' => write!(f, "\\{character}")?,
-                '\0'..='\x1F' => write!(f, "\\u{:04x}", u32::from(character))?,
-                _ => f.write_char(character)?,
+                _ => write!(f, "\\u{:04x}", u32::from(character))?,
             }
+            left = rest;
         }
+        f.write_str(left)?;
         f.write_char('"')
     }
+}
+
+/// What stands before the first such character, it, and what stands behind it.
+fn parted(text: &str, is_it: impl Fn(char) -> bool) -> Option<(&str, char, &str)> {
+    let (place, character) = text.char_indices().find(|(_, character)| is_it(*character))?;
+    let (plain, rest) = text.split_at_checked(place)?;
+    Some((plain, character, rest.get(character.len_utf8()..)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_escaped_where_json_wants_it_and_nowhere_else() {
+        for (text, written) in [
+            ("", r#""""#),
+            ("plain äöü \u{7f}", "\"plain äöü \u{7f}\""),
+            ("\"a\\\n\0", r#""\"a\\\u000a\u0000""#),
+            ("ü\"ü", r#""ü\"ü""#),
+        ] {
+            assert_eq!(Text(text).to_string(), written);
+            assert_eq!(serde_json::from_str::<String>(written).unwrap(), text);
+        }
+    }
 
     #[test]
     fn times_have_the_digits_that_they_need() {

@@ -47,10 +47,12 @@ pub struct Hex<'a>(pub &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| {
-            let [high, low] = digits(*byte);
-            fmt::Write::write_char(f, high.into())?;
-            fmt::Write::write_char(f, low.into())
+        // In pieces: a call for each digit costs more than the digits.
+        let mut piece = [0; 64];
+        self.0.chunks(piece.len() / 2).try_for_each(|bytes| {
+            let written = write(bytes, &mut piece);
+            // Digits are ASCII.
+            f.write_str(std::str::from_utf8(written).unwrap_or_default())
         })
     }
 }

@@ -77,7 +77,10 @@ impl Serial {
 /// Upper-case hexadecimal with an even number of digits, as `openssl ca` writes serials.
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.magnitude().iter().try_for_each(|b| write!(f, "{b:02X}"))
+        let mut digits = [0; 2 * Self::MAX_OCTETS];
+        let count = hex::write(self.magnitude(), &mut digits).len();
+        digits.make_ascii_uppercase();
+        f.write_str(std::str::from_utf8(&digits[..count]).unwrap_or_default())
     }
 }
 

@@ -23,6 +23,11 @@ pub struct Denial {
 }
 
 impl Denial {
+    /// The tenant that it names.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// Whether it is against this. What shows or copies the whole service shows each of its tenants.
     pub(super) fn meets(&self, action: Action, object: Object<'_>) -> bool {
         let is_of_all = object == Object::Service && self.tenant.is_some();
@@ -36,7 +41,7 @@ impl Denial {
 
 /// Why a text is no grant or denial, with what would be.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Malformed(String);
+pub struct Malformed(pub(super) String);
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,9 +5,9 @@
 
 use std::{
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -19,13 +19,11 @@ use super::standing::{Chain, age};
 use crate::{
     limits::renew as limits,
     pki::{Certificate, UnixTime, certificates, hex},
-    state_dir,
+    state_dir::write_whole,
 };
 
 /// The directory in the state directory.
 pub const DIRECTORY: &str = "renewed";
-/// The end of the name of a file that is being written.
-const DRAFT: &str = ".new";
 
 /// Names a signer by its tenant, what it signs, its CA and its key, all of which stay when it is renewed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -104,7 +102,7 @@ impl Kept {
                 .map_err(|error| io::Error::other(error.to_string()))?;
         }
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
-        write(&self.file(leaf), text.as_bytes(), 0o600)?;
+        write_whole(&self.file(leaf), text.as_bytes(), 0o600)?;
         self.tidy(now);
         Ok(())
     }
@@ -120,18 +118,4 @@ impl Kept {
             let _ = fs::remove_file(path);
         }
     }
-}
-
-/// Writes a file as a whole, so that nobody finds half of it.
-pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let draft = state_dir::behind(path, DRAFT);
-    let _ = fs::remove_file(&draft);
-    let written = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    };
-    written().inspect_err(|_| drop(fs::remove_file(&draft)))
 }

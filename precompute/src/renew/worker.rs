@@ -16,7 +16,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
-    Ask, Renewing, asking, begins, command, ends, is_late, kept,
+    Ask, Renewing, asking, begins, command, ends, is_late,
     plan::{Told, pause},
     post::Post,
     standing::{Chain, age, standing},
@@ -26,6 +26,7 @@ use crate::{
     config::RenewBy,
     limits::renew as limits,
     pki::{Certificate, UnixTime, certificates, certificates_in},
+    state_dir::write_whole,
 };
 
 /// What kind of failure it is: the log hears of another one at once.
@@ -233,7 +234,7 @@ impl Worker {
             RenewBy::Request(file) => {
                 let request = asking::request_unless_in(&self.post, signer, file).map_err(of_request)?;
                 if let Some(request) = request {
-                    let written = kept::write(file, request.as_bytes(), 0o644);
+                    let written = write_whole(file, request.as_bytes(), 0o644);
                     written.map_err(|error| {
                         (Kind::Request, format!("the request {} cannot be written: {error}", file.display()))
                     })?;

@@ -23,6 +23,6 @@ mod taking;
 
 pub use self::{
     kept::{Kept, KeptVersions},
-    publishing::{Announcer, Candidate, Tried},
+    publishing::{Announcer, By, Candidate, Tried},
     taking::Taken,
 };

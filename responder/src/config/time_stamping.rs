@@ -68,14 +68,17 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
 
 /// Checks that the record has a file of its own, and that a clock can keep the promise of each authority.
 pub(super) fn check(root: &Section<'_>, own: &TimeStamping, common: &Common) {
-    if let (Some(record), Some(journal)) = (&own.record, &common.journal)
-        && record.path == journal.path
-    {
-        let path = journal.path.display();
-        root.problem(
-            "journal",
-            format_args!("has the file of `time_stamping.record`, {path}, as its `path`; give it one of its own"),
-        );
+    let journals = [("path", common.journal.as_ref()), ("ocsp_path", common.kept_transactions())];
+    for (key, journal) in journals {
+        if let (Some(record), Some(journal)) = (&own.record, journal)
+            && record.path == journal.path
+        {
+            let path = journal.path.display();
+            root.problem(
+                "journal",
+                format_args!("has the file of `time_stamping.record`, {path}, as its `{key}`; give it one of its own"),
+            );
+        }
     }
     for (tenant, tsa) in common.tsas() {
         if let Err(problem) = Clocks::promise(own.lease, &tsa.policy).check() {

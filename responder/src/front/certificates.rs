@@ -2,15 +2,20 @@
 //!
 //! Invariant: a hit waits for nothing and allocates nothing. It does not know how an answer is decided.
 
-use std::{pin::pin, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use monoio::time::timeout;
 use precompute::{
-    ocsp::OcspError,
+    ocsp::{CertStatus, OcspError},
     pki::{Serial, UnixTime},
 };
 
-use super::{reply::Reply, route::CertificatesRoute};
+use super::{quota::Quota, reply::Reply, route::CertificatesRoute};
 use crate::{
     access::{self, Line},
     desk::{CertificateBuffers, Desk},
@@ -26,6 +31,8 @@ use crate::{
         get,
         miss::{Miss, Outcome},
         sign_request::SignRequest,
+        store::Answer,
+        transactions::{self, Asked, Recorder, Transaction},
     },
     site::Issuer,
 };
@@ -40,8 +47,15 @@ enum Next {
     OutputFirst,
 }
 
-/// What is known about a request after its bytes are gone: the issuer, and the serial if it is about one certificate.
-type Known<'t> = (Option<&'t Arc<Issuer>>, Option<Serial>);
+/// What is known about a request after its bytes are gone. Beside the issuer that is gathered only if it is told.
+#[derive(Clone, Copy, Default)]
+struct Known<'t> {
+    issuer: Option<&'t Arc<Issuer>>,
+    /// If it is about one certificate.
+    serial: Option<Serial>,
+    /// What a kept answer says.
+    status: Option<CertStatus>,
+}
 
 /// Writes the response.
 pub(super) async fn respond(
@@ -51,29 +65,44 @@ pub(super) async fn respond(
     out: &mut Vec<u8>,
 ) -> Responded {
     desk.turns.note_others();
-    let (before, is_told) = (out.len(), desk.access.draws());
+    let (before, is_logged) = (out.len(), desk.access.draws());
+    let is_told = is_logged || desk.transactions.is_some();
     let begun = is_told.then(Instant::now);
     let reply = Reply { request, policy: &route.tenant.policy };
-    let ((issuer, serial), next) = at_once(desk, route, reply, is_told, out);
+    let (known, next) = at_once(desk, route, reply, is_told, out);
+    let (Known { issuer, serial, .. }, mut signing) = (known, None);
     let result = match next {
         Next::Count(result) => result,
         Next::Sign { request, on_budget } => {
             let begin = on_budget.then(Instant::now);
-            let signed = sign(desk, reply, &request, out).await;
+            let mut answer = None;
+            let quota = Quota::of(route.tenant);
+            let signed = sign(desk, reply, (&request, &quota), &mut answer, out).await;
             if let Some(begin) = begin {
                 Budget::spend_from(&desk.budget, begin.elapsed());
             }
-            signed.unwrap_or_else(|error| reply.error(error, out))
+            signing = is_told.then_some((request, answer));
+            signed.unwrap_or_else(|error| {
+                let result = reply.error(error, out);
+                if quota.is_used_up() { RequestResult::OverQuota } else { result }
+            })
         }
         Next::OutputFirst => return Responded::OutputFirst,
     };
     let tenant = route.tenant;
     issuer.map_or(&tenant.requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
     if let Some(begun) = begun {
-        let about = access::About::Certificates { issuer: issuer.map(Arc::clone), serial, result };
-        let (client, tenant, method) = (request.client.address(), Arc::clone(&tenant.name), Some(route.method));
-        let (path, status, took) = (access::path(request.head.path), status_written(&out[before..]), begun.elapsed());
-        desk.tell(Line { client, tenant, about, method, path, status, octets: out.len() - before, took });
+        let (client, took) = (request.client.address(), begun.elapsed());
+        if let Some(recorder) = &desk.transactions {
+            let told = Told { client, tenant: &tenant.name, result, took };
+            told.record(recorder, &known, signing.as_ref());
+        }
+        if is_logged {
+            let about = access::About::Certificates { issuer: issuer.map(Arc::clone), serial, result };
+            let (tenant, method, octets) = (Arc::clone(&tenant.name), Some(route.method), out.len() - before);
+            let (path, status) = (access::path(request.head.path), status_written(&out[before..]));
+            desk.tell(Line { client, tenant, about, method, path, status, octets, took });
+        }
     }
     if result == RequestResult::Signed { Responded::Signed } else { Responded::Kept }
 }
@@ -86,7 +115,7 @@ fn at_once<'t>(
     is_told: bool,
     out: &mut Vec<u8>,
 ) -> (Known<'t>, Next) {
-    let unknown = (None, None);
+    let unknown = Known::default();
     if let Some(refusal) = route.refusal {
         return (unknown, Next::Count(reply.refuse(refusal, out)));
     }
@@ -111,6 +140,11 @@ fn at_once<'t>(
         may_wait: out.is_empty(),
     };
     let (about, decision) = exchange.decide(der, packed);
+    let mut known = Known { issuer: about.issuer, ..unknown };
+    if is_told {
+        known.serial = about.serial();
+        known.status = kept_status(&decision);
+    }
     let next = match decision {
         Decision::Refuse(error) => Next::Count(reply.error(error, out)),
         Decision::Serve { inquiry, answer, is_due } => {
@@ -134,21 +168,69 @@ fn at_once<'t>(
         Decision::SignOnce { request, on_budget } => Next::Sign { request, on_budget },
         Decision::OutputFirst => Next::OutputFirst,
     };
-    ((about.issuer, if is_told { about.serial() } else { None }), next)
+    (known, next)
 }
 
-/// Has an answer signed, and writes it. It says what the records say at the moment of writing.
+/// What a kept answer says, if one is served.
+fn kept_status(decision: &Decision<'_, '_>) -> Option<CertStatus> {
+    match decision {
+        Decision::Serve { answer: KeptAnswer::Compact(kept), .. } => Some(kept.statement.status),
+        Decision::Serve { answer: KeptAnswer::Whole(answer), .. } => Some(answer.kept()?.statement.status),
+        _ => None,
+    }
+}
+
+/// A request that was answered, for the record of transactions.
+struct Told<'t> {
+    client: IpAddr,
+    tenant: &'t Arc<str>,
+    result: RequestResult,
+    took: Duration,
+}
+
+impl Told<'_> {
+    /// Records each certificate that was asked for. `signing`: what was to be signed, and the answer that was served.
+    fn record(&self, recorder: &Recorder, known: &Known<'_>, signing: Option<&(SignRequest, Option<Arc<Answer>>)>) {
+        let Some((request, answer)) = signing else {
+            // A page for people is no transaction.
+            if self.result != RequestResult::Page {
+                let Known { issuer, serial, status } = *known;
+                self.record_one(recorder, Asked { issuer: issuer.map(Arc::clone), serial, status });
+            }
+            return;
+        };
+        for (place, (issuer, serial)) in request.asked().enumerate() {
+            let statement = answer.as_ref().and_then(|answer| answer.statements.get(place));
+            let (issuer, status) = (Some(Arc::clone(issuer)), statement.map(|statement| statement.status));
+            self.record_one(recorder, Asked { issuer, serial, status });
+        }
+    }
+
+    fn record_one(&self, recorder: &Recorder, asked: Asked) {
+        let Self { client, tenant, result, took } = *self;
+        let (unix_nanos, tenant) = (transactions::now(), Arc::clone(tenant));
+        // What finds no room is counted by the record.
+        recorder.record(Transaction { unix_nanos, client, tenant, asked, result: result.label(), took });
+    }
+}
+
+/// Has an answer signed, and writes it. It says what the records say at the moment of writing. `served`: gets it.
 async fn sign(
     desk: &Desk,
     reply: Reply<'_>,
-    request: &SignRequest,
+    (request, quota): (&SignRequest, &Quota<'_>),
+    served: &mut Option<Arc<Answer>>,
     out: &mut Vec<u8>,
 ) -> Result<RequestResult, OcspError> {
     for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-        let answer = signed(desk, request.clone()).await?;
+        let answer = signed(desk, request.clone(), quota).await?;
         let now = UnixTime::now();
         match after_signing(request, &answer, now) {
-            AfterSigning::Serve => return Ok(reply.whole(request.only(), &answer, RequestResult::Signed, now, out)),
+            AfterSigning::Serve => {
+                let result = reply.whole(request.only(), &answer, RequestResult::Signed, now, out);
+                *served = Some(answer);
+                return Ok(result);
+            }
             AfterSigning::SignAgain => {}
             AfterSigning::Refuse(error) => return Err(error),
         }
@@ -157,8 +239,8 @@ async fn sign(
 }
 
 /// Has an answer signed, here or elsewhere.
-async fn signed(desk: &Desk, request: SignRequest) -> Outcome {
-    match desk.misses.answer(request) {
+async fn signed(desk: &Desk, request: SignRequest, quota: &Quota<'_>) -> Outcome {
+    match desk.misses.answer(request, || quota.allows()) {
         Miss::Ended(outcome) => outcome,
         Miss::Waiting(receiver) => match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
             Ok(Ok(outcome)) => outcome,

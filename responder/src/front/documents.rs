@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use precompute::{pki::UnixTime, publication::Document};
+use precompute::{ocsp::IssuerKey, pki::UnixTime, publication::Document};
 
 use super::route::PublishedRoute;
 use crate::{
@@ -139,11 +139,11 @@ fn write(
     out: &mut Vec<u8>,
 ) -> (RequestResult, Option<Bytes>) {
     let kind = if media_type == CRL { &b"-crl"[..] } else { b"-ca" };
-    let mut key = [0; Issuer::SURROGATE_BYTES + 4];
-    key[..Issuer::SURROGATE_BYTES].copy_from_slice(issuer.surrogate());
-    let key = &mut key[..Issuer::SURROGATE_BYTES + kind.len()];
-    key[Issuer::SURROGATE_BYTES..].copy_from_slice(kind);
-    let surrogate_keys = issuer.policy.surrogate_keys.then_some([issuer.surrogate(), &*key]);
+    let mut key = [0; IssuerKey::BYTES + 4];
+    key[..IssuerKey::BYTES].copy_from_slice(issuer.cache_key().as_bytes());
+    let key = &mut key[..IssuerKey::BYTES + kind.len()];
+    key[IssuerKey::BYTES..].copy_from_slice(kind);
+    let surrogate_keys = issuer.policy.surrogate_keys.then_some([issuer.cache_key().as_bytes(), &*key]);
     let max_age = issuer.policy.max_age;
     let served = Served { document, media_type, max_age, may_be_transformed: false, surrogate_keys };
     let (status, rest) = served.write(request, now, out);

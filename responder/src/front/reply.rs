@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use precompute::{
     ocsp::{
-        Carried, Carrying, CertId, Content, HashAlgorithm, OcspError, Policy, Single, error_response,
+        Carried, Carrying, CertId, Content, HashAlgorithm, IssuerKey, OcspError, Policy, Single, error_response,
         profile::{Kept, Statement, Times, single},
     },
-    pki::{Serial, UnixTime, hex},
+    pki::{Serial, UnixTime},
 };
 
 use crate::{
@@ -39,7 +39,7 @@ pub(super) struct Reply<'a> {
 
 /// The cache key of one certificate's answer: the issuer's key, and `-<serial in hexadecimal digits>`.
 struct SurrogateKey {
-    text: [u8; Issuer::SURROGATE_BYTES + 1 + 2 * Serial::MAX_OCTETS],
+    text: [u8; IssuerKey::WITH_SERIAL_MAX],
     length: usize,
 }
 
@@ -49,11 +49,9 @@ impl SurrogateKey {
         if !issuer.policy.surrogate_keys {
             return None;
         }
-        let mut text = [b'-'; Issuer::SURROGATE_BYTES + 1 + 2 * Serial::MAX_OCTETS];
-        text[..Issuer::SURROGATE_BYTES].copy_from_slice(issuer.surrogate());
-        let begin = Issuer::SURROGATE_BYTES + 1;
-        let digits = hex::write(serial.magnitude(), &mut text[begin..]).len();
-        Some(Self { text, length: begin + digits })
+        let mut text = [0; IssuerKey::WITH_SERIAL_MAX];
+        let length = issuer.cache_key().write_with_serial(serial, &mut text);
+        Some(Self { text, length })
     }
 }
 
@@ -191,6 +189,6 @@ fn representation<'a>(
         // Date + max-age.
         expires: Some(now.after(max_age)),
         may_be_transformed: false,
-        surrogate_keys: surrogate.map(|key| [issuer.surrogate(), &key.text[..key.length]]),
+        surrogate_keys: surrogate.map(|key| [issuer.cache_key().as_bytes(), &key.text[..key.length]]),
     }
 }

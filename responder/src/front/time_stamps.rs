@@ -10,8 +10,10 @@ use precompute::{
     pki::UnixTime,
     publication::Document,
     sign::{Job, Priority, SignError},
+    usage::Begun,
 };
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::{
     documents::Served,
@@ -22,11 +24,16 @@ use crate::{
     desk::{Desk, TokenBuffers},
     limits,
     net::{
-        http::{response::Context, status::Status},
+        http::{
+            response::{Context, Reason, Refusal},
+            status::Status,
+        },
         service::{Request as Framed, Responded},
     },
+    site::Tenant,
     tsa::{
         authority::{Authority, Checked, Prepared},
+        clients::{Asking, Client, Credential, Denied},
         counters::Outcome,
         exchange::{Decision, Exchange, Signed},
         failure::{Failure, Rejection},
@@ -67,24 +74,17 @@ pub(super) async fn respond(
     } else {
         let exchange = Exchange { authorities: route.target.authorities, may_wait: out.is_empty() };
         let (by, decision) = exchange.decide(request.body);
-        let made = match (decision, by) {
-            (Decision::OutputFirst, _) => return Responded::OutputFirst,
-            (Decision::Grant { request, checked, signed }, Some(by)) => {
-                let granting = Granting { desk, authority: by, request, checked, context };
-                match signed {
-                    Signed::Here => granting.grant_here(out).await,
-                    Signed::Elsewhere => granting.grant_elsewhere(out).await,
-                }
+        if decision == Decision::OutputFirst {
+            return Responded::OutputFirst;
+        }
+        match by.map(|by| (by, by.clients.admit(&asking(request)))) {
+            Some((by, Err(denied))) => {
+                Written { by: Some(by), outcome: Outcome::Denied, status: context.refuse(out, refusal_of(denied)) }
             }
-            (Decision::Grant { .. }, None) => Err(Failure::SystemFailure.into()),
-            (Decision::Reject(rejection), _) => Err(rejection),
-        };
-        match made {
-            Ok(status) => Written { by, outcome: Outcome::Granted, status },
-            Err(rejection) => {
-                let status = context.uncacheable(out, TIME_STAMP_REPLY, rejection.length(), |out| rejection.write(out));
-                Written { by, outcome: Outcome::Rejected(rejection.failure), status }
+            Some((by, Ok(client))) => {
+                Asked { desk, tenant: route.tenant, by, client, context }.answer(decision, out).await
             }
+            None => reject(context, by, Failure::SystemFailure.into(), out),
         }
     };
     let Written { by, outcome, status } = written;
@@ -110,6 +110,91 @@ pub(super) async fn respond(
     }
 }
 
+/// Who asks.
+fn asking<'r>(request: &Framed<'r>) -> Asking<'r> {
+    let authorization = request.head.authorization;
+    let authorization = match authorization.only() {
+        Some(value) => Credential::Value(value),
+        None if authorization.is_empty() => Credential::None,
+        None => Credential::Ambiguous,
+    };
+    Asking { address: request.client.address(), authorization }
+}
+
+const KEY_NEEDED: Refusal = Refusal {
+    reason: Reason::Unauthorized {
+        challenge: "Basic realm=\"time-stamping\", charset=\"UTF-8\", Bearer realm=\"time-stamping\"",
+    },
+    explanation: "This time-stamping authority answers clients that send their key: as a bearer token, or as the password of HTTP Basic. No key came, or one that is not known.\n",
+};
+
+const FORBIDDEN: Refusal = Refusal {
+    reason: Reason::Forbidden,
+    explanation: "This time-stamping authority answers certain clients, and you are none of them.\n",
+};
+
+fn refusal_of(denied: Denied) -> &'static Refusal {
+    match denied {
+        Denied::KeyNeeded => &KEY_NEEDED,
+        Denied::Forbidden => &FORBIDDEN,
+    }
+}
+
+/// Writes a rejection.
+fn reject<'t>(
+    context: Context,
+    by: Option<&'t Arc<Authority>>,
+    rejection: Rejection,
+    out: &mut Vec<u8>,
+) -> Written<'t> {
+    let status = context.uncacheable(out, TIME_STAMP_REPLY, rejection.length(), |out| rejection.write(out));
+    let outcome = if rejection.is_of_quota() { Outcome::OverQuota } else { Outcome::Rejected(rejection.failure) };
+    Written { by, outcome, status }
+}
+
+/// A query of somebody who may ask.
+struct Asked<'t, 'd> {
+    desk: &'d Desk,
+    tenant: &'t Tenant,
+    by: &'t Arc<Authority>,
+    client: &'t Arc<Client>,
+    context: Context,
+}
+
+impl<'t> Asked<'t, '_> {
+    /// Begins a token, if the quotas of the client and of the tenant allow one.
+    fn begin(&self) -> Result<Begun, Rejection> {
+        let (now, tenant) = (Instant::now(), &*self.tenant.name);
+        let begun = self.client.begin(now)?;
+        let tell = || warn!(tenant, "the quota of time-stamps is used up; requests are rejected");
+        let has_one = self.tenant.time_stamps.as_ref().is_none_or(|bound| bound.take(now, tell));
+        if has_one { Ok(begun) } else { Err(Rejection::QUOTA_OF_TENANT) }
+    }
+
+    async fn answer(self, decision: Decision<'_>, out: &mut Vec<u8>) -> Written<'t> {
+        let Self { desk, by, client, context, .. } = self;
+        let made = match decision {
+            Decision::Grant { request, checked, signed } => match self.begin() {
+                Ok(begun) => {
+                    let granting = Granting { desk, authority: by, client, request, checked, context };
+                    let made = match signed {
+                        Signed::Here => granting.grant_here(out).await,
+                        Signed::Elsewhere => granting.grant_elsewhere(out).await,
+                    };
+                    made.inspect(|_| begun.granted())
+                }
+                Err(rejection) => Err(rejection),
+            },
+            Decision::Reject(rejection) => Err(rejection),
+            Decision::OutputFirst => Err(Failure::SystemFailure.into()),
+        };
+        match made {
+            Ok(status) => Written { by: Some(by), outcome: Outcome::Granted, status },
+            Err(rejection) => reject(context, Some(by), rejection, out),
+        }
+    }
+}
+
 /// The chain of certificates as it is served.
 fn served(chain: &Document) -> Served<'_> {
     Served {
@@ -125,6 +210,7 @@ fn served(chain: &Document) -> Served<'_> {
 struct Granting<'a> {
     desk: &'a Desk,
     authority: &'a Arc<Authority>,
+    client: &'a Client,
     request: Request<'a>,
     checked: Checked,
     context: Context,
@@ -199,7 +285,7 @@ impl Granting<'_> {
         let layout = self.authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
         let status = self.context.uncacheable(out, TIME_STAMP_REPLY, layout.length(), |out| layout.write(out));
         if let Some(recorder) = &self.desk.recorder {
-            recorder.record(prepared.recorded());
+            recorder.record(prepared.recorded(self.client.name.as_ref()));
         }
         Ok(status)
     }

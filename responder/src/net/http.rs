@@ -14,7 +14,7 @@ pub mod ranges;
 pub mod response;
 pub mod status;
 
-use std::{borrow::Cow, mem::MaybeUninit};
+use std::{borrow::Cow, fmt, mem::MaybeUninit};
 
 use memchr::memchr;
 
@@ -131,8 +131,32 @@ pub struct Head<'b> {
     pub if_range: List<'b>,
     /// X-Forwarded-For.
     pub forwarded_for: List<'b>,
+    /// Authorization; it is a secret.
+    pub authorization: Secret<'b>,
     /// Bytes of the header section.
     pub length: usize,
+}
+
+/// The value of a field that nobody but who it is for may see.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Secret<'b>(List<'b>);
+
+impl<'b> Secret<'b> {
+    /// Whether there is no such field.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of a field that must occur once; `None` also if it occurs more than once.
+    pub fn only(&self) -> Option<&'b [u8]> {
+        self.0.only()
+    }
+}
+
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "nothing" } else { "a secret" })
+    }
 }
 
 /// The fields of a conditional request, RFC 9110 section 13.1.
@@ -234,6 +258,7 @@ fn head_within<'b>(
         range: List::default(),
         if_range: List::default(),
         forwarded_for: List::default(),
+        authorization: Secret::default(),
         length,
     };
     fields(request.headers, octets, &mut head)?;
@@ -362,8 +387,14 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
 fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut Head<'b>) {
     // Most fields are none of these, as their first letter shows.
     let name = header.name.as_bytes();
-    if !matches!(name, [b'i' | b'I', b'f' | b'F', b'-', ..] | [b'x' | b'X', b'-', ..] | [b'r' | b'R', b'a' | b'A', ..])
-    {
+    let is_one = matches!(
+        name,
+        [b'i' | b'I', b'f' | b'F', b'-', ..]
+            | [b'x' | b'X', b'-', ..]
+            | [b'r' | b'R', b'a' | b'A', ..]
+            | [b'a' | b'A', b'u' | b'U', ..]
+    );
+    if !is_one {
         return;
     }
     for (name, list) in [
@@ -374,6 +405,7 @@ fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut H
         ("range", &mut head.range),
         ("if-range", &mut head.if_range),
         ("x-forwarded-for", &mut head.forwarded_for),
+        ("authorization", &mut head.authorization.0),
     ] {
         if header.name.eq_ignore_ascii_case(name) {
             list.add(name, header, octets);

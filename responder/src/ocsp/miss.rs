@@ -115,17 +115,26 @@ impl Misses {
         self.lock().len()
     }
 
-    /// The requested answer; it is kept if possible.
-    pub fn answer(self: &Arc<Self>, request: SignRequest) -> Miss {
+    /// The requested answer; it is kept if possible. `may_sign` is asked once if that takes a signature of its own, and
+    /// without one the answer is `tryLater`.
+    pub fn answer(self: &Arc<Self>, request: SignRequest, may_sign: impl Fn() -> bool) -> Miss {
         if request.signer.signs_here() {
-            return Miss::Ended(self.sign_here(&request));
+            return Miss::Ended(if may_sign() { self.sign_here(&request) } else { Err(OcspError::TryLater) });
         }
         let (sender, receiver) = oneshot::channel();
         match request.key {
-            None => self.submit(request, Priority::Once, limits::SIGN_ATTEMPTS_MAX, Recipients::One(sender)),
+            None if may_sign() => {
+                self.submit(request, Priority::Once, limits::SIGN_ATTEMPTS_MAX, Recipients::One(sender));
+            }
+            None => return Miss::Ended(Err(OcspError::TryLater)),
             Some(key) => {
                 if let Some(ticket) = self.join(key, Priority::Live, Some(sender)) {
-                    self.obtain(request, Priority::Live, Recipients::Pending(key, ticket));
+                    let recipients = Recipients::Pending(key, ticket);
+                    if may_sign() {
+                        self.obtain(request, Priority::Live, recipients);
+                    } else {
+                        self.tell(recipients, Err(OcspError::TryLater));
+                    }
                 }
             }
         }

@@ -11,7 +11,7 @@ use precompute::{
         Carried, Carries, Carrying, CertId, Content, HashAlgorithm, OcspError, Policy, Single,
         profile::{Statement, Times, single, statement},
     },
-    pki::UnixTime,
+    pki::{Serial, UnixTime},
     signers::OcspSigner,
 };
 
@@ -205,6 +205,11 @@ impl SignRequest {
     /// The certificate of an answer that can be kept.
     pub fn only(&self) -> Option<(&Arc<Issuer>, CertId<'_>)> {
         self.ids.first().filter(|_| self.key.is_some()).map(|id| (&id.issuer, id.cert_id()))
+    }
+
+    /// The certificates, in order: the issuer, and the serial number if certificates can have it.
+    pub fn asked(&self) -> impl Iterator<Item = (&Arc<Issuer>, Option<Serial>)> {
+        self.ids.iter().map(|id| (&id.issuer, id.cert_id().serial().ok()))
     }
 
     /// Content bytes of the first serialNumber.

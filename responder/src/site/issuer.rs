@@ -11,8 +11,8 @@ use std::{
 
 use precompute::{
     issuer::ActiveIssuer,
-    ocsp::{HashAlgorithm, OcspError},
-    pki::{UnixTime, hex},
+    ocsp::{IssuerKey, OcspError},
+    pki::UnixTime,
     sign::Algorithm,
     signers::{OcspSigner, Signers},
 };
@@ -28,7 +28,7 @@ pub struct Issuer {
     pub requests: Arc<Requests>,
     /// Whether the log already says that the signer's certificate has expired.
     expiry_told: AtomicBool,
-    surrogate: [u8; Issuer::SURROGATE_BYTES],
+    cache_key: IssuerKey,
 }
 
 impl Deref for Issuer {
@@ -43,10 +43,9 @@ impl Deref for Issuer {
 impl Issuer {
     /// An issuer whose records have been read.
     pub fn new(active: Arc<ActiveIssuer>, workers: usize) -> Self {
-        let mut surrogate = [0; Self::SURROGATE_BYTES];
-        hex::write(active.hashes.get(HashAlgorithm::Sha256).1, &mut surrogate);
+        let cache_key = IssuerKey::of(&active.hashes);
         let requests = Arc::new(Requests::new(workers));
-        Self { active, requests, expiry_told: AtomicBool::new(false), surrogate }
+        Self { active, requests, expiry_told: AtomicBool::new(false), cache_key }
     }
 
     /// The signer of an answer `now` for a client with these preferences, and its place among the signers.
@@ -98,11 +97,8 @@ impl Issuer {
         self.number() == other.number()
     }
 
-    /// Bytes of [`Issuer::surrogate`].
-    pub const SURROGATE_BYTES: usize = 16;
-
-    /// The issuer's key in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.
-    pub fn surrogate(&self) -> &[u8] {
-        &self.surrogate
+    /// What caches call its answers.
+    pub fn cache_key(&self) -> &IssuerKey {
+        &self.cache_key
     }
 }

@@ -116,7 +116,8 @@ impl World {
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, &state_dir, Arc::new(|_| ()));
         let (of_tenants, of_site) = former.map(|(tenants, site)| (tenants, site)).unzip();
         let tenants = Tenants::new(&self.assembly.common, &states.into_iter().collect(), of_tenants)?;
-        let site = Site::new(&self.assembly.common, &tenants, &clocks, 1, of_site).unwrap();
+        let usage = Usage::open(&state_dir, "s", UnixTime::now()).unwrap();
+        let site = Site::new(&self.assembly.common, &tenants, (&clocks, &usage), 1, of_site).unwrap();
         Ok((tenants, site))
     }
 

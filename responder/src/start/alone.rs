@@ -10,7 +10,7 @@ use precompute::{
     admin::{self as common, Status},
     api::{Api, ApiSettings},
     assemble::Assembly,
-    service::{Service, Signals},
+    service::{Purging, Service, Signals},
     state_dir::{Owned, ServerId},
 };
 use tokio::task::JoinSet;
@@ -29,18 +29,21 @@ pub(super) struct Alone {
     status: Arc<Status>,
     /// Takes pushes.
     api: Arc<Api>,
+    /// Has caches told.
+    purging: Arc<Purging>,
     server: ServerId,
 }
 
 impl Alone {
     /// Reads everything, and returns when all workers accept. Not earlier: a refused client goes to another replica, but an
     /// accepted one would wait for the rest of the start.
-    pub(super) fn start(plan: Plan, assembly: Assembly, owned: Owned) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn start(plan: Plan, mut assembly: Assembly, owned: Owned) -> Result<Self, Box<dyn Error>> {
         let server = owned.server_id();
         let read = Service::read(&assembly, owned)?;
         let serving = plan.serve(&assembly, &read.tenants())?;
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
         let api_settings = ApiSettings::of(&assembly);
+        let targets = std::mem::take(&mut assembly.purge);
         drop(assembly);
         let config = &serving.config.common;
         let service = read.start(config, serving.misses.store().answers(), &serving.workers.watched, None)?;
@@ -48,17 +51,21 @@ impl Alone {
         status.may_be_drained(&config.state_dir);
         let api = Api::new(service.ledgers(), service.tenants(), None);
         api.change(api_settings);
-        Ok(Self { serving, service, status, api, server })
+        let last = serving.workers.watched.last_words("what has caches told");
+        let purging = Arc::new(Purging::start(service.tenants(), service.ledgers(), None, last)?);
+        status.purges_by(&purging);
+        purging.change(targets);
+        Ok(Self { serving, service, status, api, purging, server })
     }
 
     /// Answers until a signal ends it, or a thread is lost.
     pub(super) async fn run(&mut self, signals: Signals, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
-        let Self { serving, service, status, api, server } = self;
+        let Self { serving, service, status, api, purging, server } = self;
         let mut tasks = JoinSet::new();
         service.spawn_tasks(&mut tasks);
         let ahead = common::presigning(service.progress());
         let admin = admin::router(serving.status(status, *server), ahead).merge(Arc::clone(api).router());
-        let knowledge = Knowledge::Sources(service.handle().clone(), Arc::clone(api));
+        let knowledge = Knowledge::Sources(service.handle().clone(), Arc::clone(api), Arc::clone(purging));
         let reload = serving.reload(knowledge, status);
         let parts = Parts { status: Arc::clone(status), admin, tasks, reload };
         serving.run(signals, parts, at_once(()), ready).await
@@ -66,7 +73,7 @@ impl Alone {
 
     /// Ends the remaining threads: everything issued, signed and read is then on disk.
     pub(super) fn end(self) {
-        drop((self.serving, self.status, self.api));
+        drop((self.serving, self.status, self.api, self.purging));
         self.service.end();
         info!("stopped");
     }

@@ -7,11 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::Router;
 use precompute::{
-    admin::listener::{Bounds, serve},
-    limits::SIGNER_LOOK,
+    limits::{SIGNER_LOOK, USAGE_SAVED_EVERY},
     pki::{FileError, UnixTime},
+    tls::{self, Certificates},
 };
 use tokio::{
     sync::watch,
@@ -19,38 +18,29 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{limits, net::tls::Certificates, site::Site, tsa::clocks::Clocks};
+use super::time_stamps::TimeStamps;
+use crate::{limits, site::Site, tsa::clocks::Clocks};
 
 /// Starts them beside a role's own `tasks`; dropping those ends all.
 pub(super) fn start(
-    clocks: &Arc<Clocks>,
+    time_stamps: &TimeStamps,
     sites: watch::Receiver<Arc<Site>>,
     certificates: Option<&Arc<Certificates>>,
-    (admin, router): (TcpListener, Router),
     tasks: &mut JoinSet<()>,
-) -> std::io::Result<()> {
-    tasks.spawn(serve(into_tokio(admin)?, router, Bounds::default()));
-    tasks.spawn(keep_notes(clocks));
+) {
+    tasks.spawn(keep_notes(&time_stamps.clocks));
+    let usage = Arc::clone(&time_stamps.usage);
+    tasks.spawn(note_every(USAGE_SAVED_EVERY, move || usage.save(UnixTime::now())));
     tasks.spawn(watch_time_stamps(sites));
     if let Some(certificates) = certificates {
-        tasks.spawn(follow_certificates(Arc::clone(certificates)));
+        tasks.spawn(tls::follow(Arc::clone(certificates)));
     }
-    Ok(())
 }
 
 /// A listener for the runtime of this thread.
 pub(super) fn into_tokio(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
     listener.set_nonblocking(true)?;
     tokio::net::TcpListener::from_std(listener)
-}
-
-/// Checks the files of the TLS certificate.
-async fn follow_certificates(certificates: Arc<Certificates>) {
-    loop {
-        tokio::time::sleep(limits::TLS_LOOK).await;
-        let certificates = Arc::clone(&certificates);
-        let _ = spawn_blocking(move || certificates.follow()).await;
-    }
 }
 
 /// Logs when an authority makes no more tokens because of its certificate, and when it does again: health shows it, but
@@ -90,8 +80,7 @@ fn keep_notes(clocks: &Arc<Clocks>) -> impl Future<Output = ()> + use<> {
     async move { _ = tokio::join!(promises, clock) }
 }
 
-/// Notes repeatedly. If that fails, the next start waits longer than necessary; this is logged once until it works
-/// again.
+/// Notes repeatedly. If that fails, it is logged once until it works again.
 async fn note_every(interval: Duration, note: impl Fn() -> Result<(), FileError> + Clone + Send + 'static) {
     let mut told = false;
     loop {

@@ -9,6 +9,7 @@ use std::{
     future::pending,
     io,
     net::TcpListener,
+    path::Path,
     sync::{Arc, mpsc::SyncSender},
     thread,
     time::Instant,
@@ -16,7 +17,7 @@ use std::{
 
 use axum::Router;
 use precompute::{
-    admin::Status,
+    admin::{Status, gate::Gate},
     assemble::Assembly as Common,
     journal::{Identity, Journal},
     renew::Renewing,
@@ -25,6 +26,7 @@ use precompute::{
         watchdog,
     },
     state_dir::ServerId,
+    tls::Certificates,
 };
 use rustls::ServerConfig;
 use tokio::{sync::watch, task::JoinSet};
@@ -40,8 +42,7 @@ use crate::{
     access, admin,
     assemble::Opener,
     config::Config,
-    net::tls::Certificates,
-    ocsp::{miss::Misses, store::Store},
+    ocsp::{miss::Misses, store::Store, transactions},
     reload::{Knowledge, Reload},
     site::Site,
 };
@@ -77,10 +78,13 @@ pub(super) struct Serving {
     pub(super) sites: watch::Sender<Arc<Site>>,
     pub(super) misses: Arc<Misses>,
     pub(super) time_stamps: TimeStamps,
+    /// Of OCSP, if they are kept.
+    transactions: Option<Arc<Journal>>,
     journal: Option<Arc<Journal>>,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
     renewer: Arc<Renewer>,
+    gate: Arc<Gate>,
     /// What is renewed once it serves.
     renewing: Vec<Renewing>,
 }
@@ -118,18 +122,21 @@ impl Plan {
         let Self { opener, config, started, bound, certificates, tls, kept } = self;
         let running = bound.running().clone();
         let (time_stamps, recorders) = TimeStamps::open(&config, opener.path(), &kept.identity)?;
-        let site = Site::new(assembly, tenants, &time_stamps.clocks, config.workers, None)?;
+        let (transactions, kept_by) = open_transactions(&config, opener.path(), &kept.identity)?;
+        let shared = (&*time_stamps.clocks, &*time_stamps.usage);
+        let site = Site::new(assembly, tenants, shared, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
         let lines = write_access_log()?;
         let Listening { workers: listeners, admin } = bound.listen()?;
         let access = (config.access_sample, &lines);
-        let workers =
-            Workers::start(listeners, &config.connection_policy, tls.as_ref(), &site, &misses, access, recorders)?;
+        let (policy, recorders) = (&config.connection_policy, (recorders, kept_by));
+        let workers = Workers::start(listeners, policy, tls.as_ref(), &site, &misses, access, recorders)?;
         let admin = Some(admin);
         let renewer = Arc::new(Renewer::new(true));
         let renewing = renewer.of(assembly);
+        let gate = Gate::new(assembly.admin.clone());
         Ok(Serving {
             opener,
             started,
@@ -140,9 +147,11 @@ impl Plan {
             sites,
             misses,
             time_stamps,
+            transactions,
             journal: kept.journal,
             certificates,
             renewer,
+            gate,
             renewing,
         })
     }
@@ -161,7 +170,8 @@ impl Serving {
         let Signals { hangup, mut end } = signals;
         let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let sites = self.sites.subscribe();
-        background::start(&self.time_stamps.clocks, sites, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
+        background::start(&self.time_stamps, sites, self.certificates.as_ref(), &mut tasks);
+        self.gate.serve(background::into_tokio(listener)?, admin, &mut tasks);
         let asked = reload_socket::listen(&self.config.common.state_dir, self.opener.path(), &mut tasks);
         let reload = Arc::new(reload);
         let published = self.opener.taken().map(Taken::asked).unwrap_or_default();
@@ -188,6 +198,7 @@ impl Serving {
         };
         reloads.stop();
         self.drain(&status, &mut end).await;
+        self.time_stamps.end();
         outcome
     }
 
@@ -215,11 +226,13 @@ impl Serving {
             started_with: self.config.clone(),
             tls: self.certificates.clone(),
             clocks: Arc::clone(&self.time_stamps.clocks),
+            usage: Arc::clone(&self.time_stamps.usage),
             knowledge,
             sites: self.sites.clone(),
             status: Arc::clone(status),
             record: self.time_stamps.record.clone(),
             renewer: Arc::clone(&self.renewer),
+            gate: Arc::clone(&self.gate),
         }
     }
 
@@ -227,6 +240,7 @@ impl Serving {
     pub(super) fn status(&self, common: &Arc<Status>, server: ServerId) -> admin::Status {
         common.renews(&self.renewer);
         common.keeps(self.journal.as_ref());
+        common.keeps_transactions(self.transactions.as_ref());
         admin::Status {
             common: Arc::clone(common),
             site: self.sites.subscribe(),
@@ -234,9 +248,21 @@ impl Serving {
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
             tls: self.certificates.clone(),
+            gate: Arc::clone(&self.gate),
             server,
         }
     }
+}
+
+/// The record of OCSP transactions, if there is one, and what takes those of each serving thread.
+type Recording = (Option<Arc<Journal>>, Vec<transactions::Recorder>);
+
+/// Opens the record of OCSP transactions, if there is one, with a recorder for each serving thread.
+fn open_transactions(config: &Config, path: &Path, identity: &Identity) -> Result<Recording, Box<dyn Error>> {
+    let Some(options) = config.common.kept_transactions().cloned() else { return Ok((None, Vec::new())) };
+    let opened = transactions::start(identity, options, config.workers);
+    let (record, recorders) = opened.map_err(|error| format!("{}: journal.ocsp_path: {error}", path.display()))?;
+    Ok((Some(Arc::new(record)), recorders))
 }
 
 /// Starts the thread that writes the access log. It ends when the last worker has dropped its end of the channel.

@@ -1,8 +1,13 @@
-//! What all time-stamping authorities share: their clocks, and the record of tokens. It does not know requests.
+//! What all time-stamping authorities share: their clocks, the record of tokens, and the usage. It does not know requests.
 
 use std::{error::Error, path::Path, sync::Arc};
 
-use precompute::journal::{Identity, Journal};
+use precompute::{
+    journal::{Identity, Journal},
+    pki::UnixTime,
+    usage::Usage,
+};
+use tracing::warn;
 
 use crate::{
     config::{Config, TimeStamping},
@@ -13,10 +18,12 @@ use crate::{
     },
 };
 
-/// The clocks for tokens, and the writer of the record.
+/// The clocks for tokens, the writer of the record, and what clients have had.
 pub(super) struct TimeStamps {
     pub(super) clocks: Arc<Clocks>,
     pub(super) record: Option<Arc<Journal>>,
+    /// What clients have had.
+    pub(super) usage: Arc<Usage>,
 }
 
 impl TimeStamps {
@@ -37,6 +44,14 @@ impl TimeStamps {
             record::tell(transition);
         };
         let clocks = Arc::new(Clocks::new(*clock, *lease, &config.common.state_dir, Arc::new(note)));
-        Ok((Self { clocks, record }, recorders))
+        let usage = Usage::open(&config.common.state_dir, identity.server, UnixTime::now())?;
+        Ok((Self { clocks, record, usage }, recorders))
+    }
+
+    /// Nothing more is counted.
+    pub(super) fn end(&self) {
+        if let Err(problem) = self.usage.save(UnixTime::now()) {
+            warn!("{problem}");
+        }
     }
 }

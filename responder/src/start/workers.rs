@@ -24,7 +24,7 @@ use crate::{
         policy::ConnectionPolicy,
         run::{self, run},
     },
-    ocsp::miss::Misses,
+    ocsp::{miss::Misses, transactions},
     site::Site,
     tsa::record::Recorder,
 };
@@ -47,9 +47,9 @@ impl Workers {
         site: &watch::Receiver<Arc<Site>>,
         misses: &Arc<Misses>,
         (access_sample, lines): (u32, &SyncSender<access::Line>),
-        recorders: Vec<Recorder>,
+        (recorders, transactions): (Vec<Recorder>, Vec<transactions::Recorder>),
     ) -> io::Result<Self> {
-        let mut recorders = recorders.into_iter();
+        let (mut recorders, mut transactions) = (recorders.into_iter(), transactions.into_iter());
         let (stop, _) = watch::channel(false);
         let (ready, accepting) = std::sync::mpsc::channel();
         let mut workers = Self { counters: Vec::new(), stop, watched: Threads::default(), threads: Vec::new() };
@@ -63,6 +63,7 @@ impl Workers {
                 sites: site.clone(),
                 misses: Arc::clone(misses),
                 recorder: recorders.next(),
+                transactions: transactions.next(),
                 access: Sampler::new(access_sample, number as u32, lines.clone()),
                 counters: Arc::clone(&counters.desk),
             };

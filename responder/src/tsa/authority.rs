@@ -18,10 +18,12 @@ use precompute::{
     pki::{Certificate, UnixTime, Verifier, VerifyError, hex, is_same_general_name},
     signers::{TsaSigner, UseOfKey},
     tsp::{ImprintHash, Oid, Precision, TsaPolicy},
+    usage::Usage,
 };
 use tracing::error;
 
 use super::{
+    clients::Clients,
     clock::{Clock, Reading},
     counters::Outcomes,
     failure::{Failure, Rejection},
@@ -46,6 +48,8 @@ pub struct Authority {
     pub signer: Arc<TsaSigner>,
     /// The source of their time.
     pub clock: Arc<Clock>,
+    /// Who may ask it.
+    pub clients: Clients,
     /// The outcomes of requests.
     pub outcomes: Arc<Outcomes>,
     /// Tokens since this signer began, by worker.
@@ -100,14 +104,15 @@ pub struct Prepared<'a> {
 const KEY_NAME_OCTETS: usize = 16;
 
 impl Prepared<'_> {
-    /// The token in the record.
-    pub fn recorded(&self) -> Token {
+    /// The token in the record; `client`: who has it.
+    pub fn recorded(&self, client: Option<&Arc<str>>) -> Token {
         let Reading { offset_nanos, uncertainty_nanos, checked, .. } = self.reading;
         Token {
             serial: self.serial,
             unix_nanos: self.gen_time.unix_nanos(),
             imprint: Imprint::new(self.hash.name(), self.digest),
             origin: Arc::clone(self.origin),
+            client: client.map(Arc::clone),
             clock: checked.then_some((offset_nanos, uncertainty_nanos)),
         }
     }
@@ -119,7 +124,7 @@ impl Authority {
     pub fn new(
         tenant: &str,
         config: &AssembledTsa,
-        clock: Arc<Clock>,
+        (clock, usage): (Arc<Clock>, &Usage),
         former: Option<&Self>,
         former_accuracy: impl FnOnce(&Name) -> Duration,
         workers: usize,
@@ -148,6 +153,7 @@ impl Authority {
             policy: policy.clone(),
             signer: Arc::clone(signer),
             clock,
+            clients: Clients::new(tenant, name, &config.clients, usage, Instant::now()),
             outcomes,
             signed: Tally::new(workers),
             template: Template::new(signer, policy),
@@ -162,6 +168,7 @@ impl Authority {
         self.name == config.name
             && self.path == config.path
             && self.policy == config.policy
+            && self.clients.are_as(&config.clients)
             && self.signer.signing().setting() == config.signer.signing().setting()
             && self.signer.algorithm() == config.signer.algorithm()
             && self.signer.certificates().map(Certificate::der).eq(config.signer.certificates().map(Certificate::der))

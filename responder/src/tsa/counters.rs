@@ -15,15 +15,19 @@ pub enum Outcome {
     Refused,
     /// The chain was fetched.
     Chain,
+    /// Rejected, because a quota is used up.
+    OverQuota,
+    /// Refused by HTTP: it is none of the clients.
+    Denied,
 }
 
-const COUNT: usize = Failure::ALL.len() + 3;
+const COUNT: usize = Failure::ALL.len() + 5;
 
 impl Outcome {
     /// Every outcome.
     pub fn all() -> impl Iterator<Item = Self> {
         let rejected = Failure::ALL.into_iter().map(Self::Rejected);
-        [Self::Granted, Self::Refused, Self::Chain].into_iter().chain(rejected)
+        [Self::Granted, Self::Refused, Self::Chain, Self::OverQuota, Self::Denied].into_iter().chain(rejected)
     }
 
     /// Its label.
@@ -33,6 +37,8 @@ impl Outcome {
             Self::Rejected(failure) => failure.name(),
             Self::Refused => "refused",
             Self::Chain => "chain",
+            Self::OverQuota => "over_quota",
+            Self::Denied => "denied",
         }
     }
 
@@ -41,7 +47,9 @@ impl Outcome {
             Self::Granted => 0,
             Self::Refused => 1,
             Self::Chain => 2,
-            Self::Rejected(failure) => 3 + Failure::ALL.iter().position(|other| *other == failure).unwrap_or_default(),
+            Self::OverQuota => 3,
+            Self::Denied => 4,
+            Self::Rejected(failure) => 5 + Failure::ALL.iter().position(|other| *other == failure).unwrap_or_default(),
         }
     }
 }

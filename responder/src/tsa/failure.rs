@@ -120,6 +120,32 @@ impl Rejection {
         ),
     };
 
+    /// A client has had what its quota allows in a second,
+    pub const QUOTA_OF_SECOND: Self = Self {
+        failure: Failure::BadRequest,
+        text: Text::Fixed("this client's quota of time-stamps in a second is used up; ask again in a second"),
+    };
+    /// in a day,
+    pub const QUOTA_OF_DAY: Self = Self {
+        failure: Failure::BadRequest,
+        text: Text::Fixed("this client's quota of time-stamps for this day (UTC) is used up"),
+    };
+    /// or in a month.
+    pub const QUOTA_OF_MONTH: Self = Self {
+        failure: Failure::BadRequest,
+        text: Text::Fixed("this client's quota of time-stamps for this month (UTC) is used up"),
+    };
+    /// A tenant has had what its quota allows in a second.
+    pub const QUOTA_OF_TENANT: Self = Self {
+        failure: Failure::BadRequest,
+        text: Text::Fixed("the quota of time-stamps in a second is used up; ask again in a second"),
+    };
+
+    /// Whether it is because of a quota.
+    pub fn is_of_quota(self) -> bool {
+        [Self::QUOTA_OF_SECOND, Self::QUOTA_OF_DAY, Self::QUOTA_OF_MONTH, Self::QUOTA_OF_TENANT].contains(&self)
+    }
+
     /// No time is given for this long, though it is known: see `ordering`.
     pub fn withheld(left: Duration) -> Self {
         let seconds = left.as_secs().saturating_add((left.subsec_nanos() > 0).into());
@@ -177,6 +203,10 @@ mod tests {
         let rejections = Failure::ALL.into_iter().map(Rejection::from).chain([
             Rejection::CERTIFICATE_NOT_VALID,
             Rejection::KEY_OUT_OF_USE,
+            Rejection::QUOTA_OF_SECOND,
+            Rejection::QUOTA_OF_DAY,
+            Rejection::QUOTA_OF_MONTH,
+            Rejection::QUOTA_OF_TENANT,
             Rejection::withheld(Duration::ZERO),
             Rejection::withheld(Duration::MAX),
         ]);

@@ -6,11 +6,12 @@
 //! The members of its lines behind those of the journal (times are UTC, bytes hexadecimal, nanoseconds signed):
 //!
 //! ```text
-//! "type":"token","time":"2026-11-21T16:10:31.123Z","serial":"4f…","imprint":"sha256:2c…","tenant":"a","policy":"1.3.6.1.4.1.4146.2.3","key":"9a…","offset_ns":-1200,"uncertainty_ns":450000
+//! "type":"token","time":"2026-11-21T16:10:31.123Z","serial":"4f…","imprint":"sha256:2c…","tenant":"a","policy":"1.3.6.1.4.1.4146.2.3","key":"9a…","client":"build","offset_ns":-1200,"uncertainty_ns":450000
 //! "type":"clock","time":"…","source":"kernel","accuracy_ms":1000,"from":"trusted","to":"silent","offset_ns":null,"uncertainty_ns":null,"problem":"…"
 //! ```
 //!
-//! `time` of a token is its genTime; `offset_ns` and `uncertainty_ns` are null for a clock that is not checked.
+//! `time` of a token is its genTime; `offset_ns` and `uncertainty_ns` are null for a clock that is not checked,
+//! and `client` for one that is not configured.
 
 mod line;
 
@@ -52,6 +53,8 @@ pub struct Token {
     pub imprint: Imprint,
     /// The authority and policy.
     pub origin: Arc<Origin>,
+    /// The client that has it, if it is one that is configured.
+    pub client: Option<Arc<str>>,
     /// The condition of the clock: how far it was ahead of UTC, and how wrong that may be; nanoseconds.
     pub clock: Option<(i64, u64)>,
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ostia_tests::{
-    Ca, Delegate, KeyKind, Launched, Responder, Site, Tenant, Tsa, TsaCertificate, free_port, http,
+    Ca, Delegate, KeyKind, Launched, Recorder, Responder, Said, Site, Tenant, Tsa, TsaCertificate, free_port, http,
     promtool::{NOW, Scrapes, fire},
     until,
 };
@@ -44,8 +44,11 @@ impl Alone {
         let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
         let tenant = Tenant::new("alone").issuer("ca", &ca, &sources, &(signer.lines() + "\nrenew = {}")).tsa(&tsa);
         let site = Site::new(&[tenant.presigned()]);
+        let cache = Recorder::start(Said::This(200, "", ""));
+        let purge = format!("[[purge]]\ndriver = \"varnish-ban\"\nurl = \"http://{}/\"\n", cache.address());
+        site.edit_config(|text| text + &purge);
         site.edit_config(|text| {
-            text.replacen("[time_stamping]\n", "[journal]\n[time_stamping]\nrecord = \"tokens\"\n", 1)
+            text.replacen("[time_stamping]\n", "[journal]\nocsp = true\n[time_stamping]\nrecord = \"tokens\"\n", 1)
         });
         let responder = site.start();
         until("it was signed ahead", SOON, || {
@@ -153,6 +156,7 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaClockLeaseEndsSoon", "ostia_tsa_clock_lease_seconds", "lease", "60"),
         set("OstiaTokensNotRecorded", "ostia_tsa_record_faulty", alone, "1"),
         set("OstiaJournalFaulty", "ostia_journal_faulty", alone, "1"),
+        set("OstiaTransactionsNotRecorded", "ostia_ocsp_record_faulty", alone, "1"),
         set("OstiaReplicaStale", "ostia_feed_freshness", "state=\"stale\"", "1"),
         set("OstiaReplicaLags", "ostia_feed_lag_seconds", "replicas-0", "9"),
         set("OstiaReplicaEmpty", "ostia_feed_filled", "replicas-0", "0"),
@@ -166,6 +170,7 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaFeedStrangers", "ostia_feed_strangers", "replicas-0", "1"),
         set("OstiaFewReplicas", "ostia_feed_replicas_live", "writers-0", "0"),
         set("OstiaServerAtOdds", "ostia_feed_server_faults", "replicas-0", "1"),
+        set("OstiaCacheNotTold", "ostia_purge_oldest_seconds", alone, "300"),
         set("OstiaRelayStopped", "ostia_relay_connected", "side=\"to\"", "0"),
     ]
 }

@@ -1,5 +1,7 @@
 //! The journal of the service: what was done, and to whom it can be proven.
 
+mod transactions;
+
 use std::{
     fs,
     path::{Path, PathBuf},

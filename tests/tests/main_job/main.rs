@@ -8,7 +8,8 @@
 //! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, how their certificates are renewed in `renewal`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, what doubtful one in `checks`, and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what is pushed in `pushes`, to issuers without files in `pushes_alone`, what is told of a certificate in `status`, how soon it is answered in `lag`, and while something goes wrong in `ledger`, what large sources keep from nobody in `busy_sources`,
-//! what a changed configuration does in `reload`, what is answered from a feed in `replica`,
+//! what caches are told in `caches`,
+//! what a changed configuration does in `reload`, and what it leaves behind in `leaving`, what is answered from a feed in `replica`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what runs without serving and whose a state directory is in `service`, which server in `server`,
 //! what `check` says of a feed and how a writer's key is made in `feed`,
@@ -21,6 +22,7 @@ mod backup;
 mod bad_input;
 mod book;
 mod busy_sources;
+mod caches;
 mod carried;
 mod check_json;
 mod checks;
@@ -41,6 +43,7 @@ mod issued;
 mod journal;
 mod keys;
 mod lag;
+mod leaving;
 mod ledger;
 mod listeners;
 mod manual;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ostia_tests::{
-    Ask, Ca, Delegate, KeyKind, Launched, Responder, Site, Status, Tenant, bash, free_port,
+    Ask, Ca, Delegate, KeyKind, Launched, Responder, Site, Status, Tenant, Varnish, bash, free_port,
     http::{self, get, ocsp_target},
     python_module, run, until,
 };
@@ -142,18 +142,8 @@ fn varnish_keeps_answers_and_is_told_of_a_revocation() {
     let ca = Ca::new("CA");
     let (leaf, other) = (ca.issue(), ca.issue());
     let responder = following(&ca, &ca.index());
-    let dir = tempfile::tempdir().unwrap();
-    // Varnish works as a user of its own.
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let front = free_port([127, 0, 0, 1].into());
-    let (ip, port) = (responder.http().ip(), responder.http().port());
-    let vcl = fs::read_to_string(file("varnish.vcl")).unwrap();
-    let vcl = vcl.replace("\"127.0.0.1\"", &format!("\"{ip}\"")).replace("\"8080\"", &format!("\"{port}\""));
-    fs::write(dir.path().join("ostia.vcl"), vcl).unwrap();
-    let mut command = Command::new("varnishd");
-    command.arg("-F").arg("-n").arg(dir.path().join("work")).arg("-f").arg(dir.path().join("ostia.vcl"));
-    command.args(["-a", &front.to_string(), "-s", "malloc,16m"]);
-    let _varnish = Launched::start(command, &dir.path().join("log"));
+    let _varnish = Varnish::start("varnish.vcl", front, responder.http());
     let [about, about_other] = [&leaf, &other].map(|leaf| Ask::about(&ca, leaf));
     let ask = |about: &Ask| get(front, &ocsp_target("/", &about.request()));
     until("varnish answers", PATIENCE, || {

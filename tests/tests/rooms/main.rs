@@ -26,6 +26,7 @@ const PRECOMPUTE: Rooms = &[
     ("state_dir", "files that are this program's own, whatever is in them"),
     ("journal", "files that are proof: chained, signed, rotated"),
     ("audit", "verifies those, and shares no code with who writes them"),
+    ("usage", "how many time-stamps each client has had, on disk"),
     ("principals", "who may do what, and with whose objects; pure"),
     ("issuer_id", "what an issuer is called wherever it is kept"),
     ("records", "what is known of each certificate: serials, statuses and times alone"),
@@ -39,7 +40,9 @@ const PRECOMPUTE: Rooms = &[
     ("backup", "the book in one file, and back"),
     ("feed", "what one writer tells readers: formats and machines, pure; Redis, and files over HTTP, at the rim"),
     ("feeder", "makes files of sources that are elsewhere"),
+    ("purge", "tells caches what is old"),
     ("sign", "keys, whatever they sign"),
+    ("tls", "a server's certificate and key, and whose clients count"),
     ("config", "the file as a plain value"),
     ("signers", "a key with a certificate and what it may sign"),
     ("renew", "gets the next certificate of a key"),
@@ -51,6 +54,7 @@ const PRECOMPUTE: Rooms = &[
     ("service", "sources, book, signers and signing ahead at work, for every program"),
     ("admin", "tells operators how it fares"),
     ("api", "pushes and look-ups over HTTP: asks ledgers, decides nothing"),
+    ("console", "pages for people: asks the API as its other clients do"),
     ("relay", "copies a feed to another site's Redis"),
     ("cli", "the command line: composes all of it"),
 ];
@@ -59,6 +63,7 @@ const RESPONDER: Rooms = &[
     ("limits", "bounds are numbers"),
     ("net", "sockets, TLS and HTTP for whatever service there is"),
     ("metrics", "counts what is served"),
+    ("quota", "bounds what somebody gets in a second; pure"),
     ("page", "the page for people"),
     ("tsa", "time-stamps: decides, and has them signed"),
     ("site", "whose request it is: tenants, issuers, authorities"),
@@ -79,14 +84,8 @@ const RESPONDER: Rooms = &[
 /// Imports between rooms against the order, `crate: room -> room`, and until when.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
-/// What `net` may know of `precompute`: time, and how keys and certificates for TLS are read.
-const KNOWN_TO_NET: [&[&str]; 5] = [
-    &["pki", "UnixTime"],
-    &["pki", "FileError"],
-    &["pki", "pem"],
-    &["pki", "read_bounded"],
-    &["sign", "read_private_key"],
-];
+/// What `net` may know of `precompute`: time.
+const KNOWN_TO_NET: [&[&str]; 1] = [&["pki", "UnixTime"]];
 
 /// Files outside of `net/http` that know a status code, and why.
 const STATUS_CODES: &[(&str, &str)] = &[("net/connection.rs", "100 Continue comes before there is a response")];

@@ -3,9 +3,10 @@
 //! What HTTP promises is in `http`, what comes through TLS and proxies in `front`, what tokens say and who verifies them in
 //! `tokens`, which of them are in order in `order`, how authorities are kept apart in `several`, what the service refuses
 //! to start with in `refusals` and `chains`, what comes while nobody signs in `outage`, what is kept of tokens in `record`, and what
-//! operators see in `operators`. In `clients` are the programs that people stamp with, as they are shipped. Queries are
+//! operators see in `operators`. Who may ask, and how much each gets, is in `admitted`. In `clients` are the programs that people stamp with, as they are shipped. Queries are
 //! written by hand or by clients, and each kind of key is judged by verifiers that are not ours.
 
+mod admitted;
 mod chains;
 mod clients;
 mod front;

@@ -6,7 +6,7 @@ use tracing::warn;
 
 use crate::{
     assemble::{AssembledIssuer, Assembly},
-    engine::{EngineError, IssuerState, States, Survey, survey},
+    engine::{self, EngineError, IssuerState, States, Survey, Unsaid, survey},
     issuer::ca_revoked_since,
     output::{Finding, Severity, Where},
     pki::{Record, Serial, Status, UnixTime},
@@ -27,7 +27,8 @@ impl fmt::Display for Refusals {
 
 impl Error for Refusals {}
 
-/// What the sources of each issuer say, with their doubts as warnings; an error names every source that is refused.
+/// What the sources of each issuer say, with their doubts as warnings; an error names every source that is refused, and the
+/// issuers that may not leave.
 pub fn surveys(assembly: &Assembly, now: UnixTime) -> Result<Vec<Survey>, Refusals> {
     let (mut surveys, mut refused) = (Vec::new(), Vec::new());
     for (tenant, issuer, outcome) in survey(assembly, now) {
@@ -50,11 +51,27 @@ pub fn surveys(assembly: &Assembly, now: UnixTime) -> Result<Vec<Survey>, Refusa
             }
         }
     }
+    refused.extend(departed(assembly));
     if !refused.is_empty() {
         return Err(Refusals(refused));
     }
     warn_of_revoked_cas(assembly, &surveys);
     Ok(surveys)
+}
+
+/// Issuers that are no longer configured, and may not leave yet.
+fn departed(assembly: &Assembly) -> Option<Finding> {
+    let configured = assembly.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
+    let left = match engine::departed(&assembly.state_dir, &configured) {
+        Ok(left) => left,
+        Err(error) => return Some(Finding::error(error.to_string())),
+    };
+    let unsaid = left.into_iter().filter(|(left, may_leave)| left.records > 0 && !may_leave);
+    let unsaid: Vec<_> = unsaid.map(|(left, _)| left).collect();
+    let tenant = unsaid.first()?.issuer.tenant().to_owned();
+    let text = Unsaid(unsaid).to_string();
+    let place = Where { tenant: Some(tenant), ..Where::default() };
+    Some(Finding::new(Severity::Error, place, &text, text.clone()))
 }
 
 /// Warns of issuers whose certificates would all be answered as revoked. `surveys`: in the order of the issuers.

@@ -373,7 +373,7 @@ pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfi
             "is missing; name the CA's database (`index = \"index.txt\"`), a list of what it has issued (`issued = \"issued.txt\"`) or a directory of that (`issued = \"certs/\"`) or its CRL (`crl = \"ca.crl\"`), or write `pushes = true` if every certificate is pushed",
         );
     }
-    let name = if section.has("name") { read_name(section) } else { None };
+    let name = if section.has("name") { read_name(section, "name") } else { None };
     // Names are unique within a tenant, because metrics and logs distinguish issuers by name.
     if let Some(name) = name.as_ref().filter(|name| given.iter().any(|other| other.name.as_ref() == Some(name))) {
         let remedy =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     super::Place,
-    DAY, Section, TenantConfig, read_name,
+    ClientsConfig, DAY, Section, TenantConfig, client, read_name,
     signer::{self, SignerConfig},
 };
 use crate::{
@@ -33,6 +33,8 @@ pub struct TsaConfig {
     pub key_usage_end: Option<UnixTime>,
     /// Whether another tenant's authority may have the same key.
     pub shared_key: bool,
+    /// Who may ask it.
+    pub clients: ClientsConfig,
 }
 
 impl TsaConfig {
@@ -94,7 +96,7 @@ pub(super) fn check_reachable(root: &Section<'_>, tenants: &[TenantConfig]) {
 }
 
 fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
-    let name = if section.has("name") { read_name(section) } else { Some("tsa".to_owned()) };
+    let name = if section.has("name") { read_name(section, "name") } else { Some("tsa".to_owned()) };
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     let given = path;
@@ -122,6 +124,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");
     }
     let shared_key = section.boolean("shared_key").unwrap_or(false);
+    let clients = client::read_all(section);
     TsaConfig {
         place: section.place(),
         name: name.unwrap_or_default(),
@@ -131,6 +134,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         validity_left,
         key_usage_end,
         shared_key,
+        clients,
     }
 }
 

@@ -137,7 +137,7 @@ impl KeptVersions {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&unfinished)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
             give(&self.state_dir, &unfinished, &file);
             file.write_all(content)?;
             file.sync_all()?;

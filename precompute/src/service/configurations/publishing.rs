@@ -17,7 +17,7 @@ use super::{
 use crate::{
     assemble::{AssembledFeed, Published},
     feed::{Cluster, WriterKey, configuration::Version, redis::Stream, writer::Role},
-    journal::trail,
+    journal::trail::{self, Event},
     limits::configuration as limits,
     pki::UnixTime,
     service::{Publishing, registry::Registry},
@@ -25,6 +25,9 @@ use crate::{
 
 /// What the writer's own file would publish now, tried as `check` does if that is asked for; the error says why it cannot.
 pub type Candidate = Box<dyn Fn(Tried) -> Result<Published, String> + Send + Sync>;
+
+/// Adds to the journal's line who asks.
+pub type By = dyn Fn(Event) -> Event + Send;
 
 /// How a file is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,13 +132,13 @@ impl Announcer {
     }
 
     /// Publishes what this writer runs with. Gives the version and what differs from the one before.
-    pub fn publish(&self, from: &str) -> Result<(Kept, Vec<String>), String> {
-        self.journaled("publish", None, from, || self.tell(&(self.shared.candidate)(Tried::Whole)?))
+    pub fn publish(&self, by: &By) -> Result<(Kept, Vec<String>), String> {
+        self.journaled("publish", None, by, || self.tell(&(self.shared.candidate)(Tried::Whole)?))
     }
 
     /// Publishes once more what the version of this number says.
-    pub fn roll_back(&self, number: u64, from: &str) -> Result<(Kept, Vec<String>), String> {
-        self.journaled("rollback", Some(number), from, || self.tell(&self.version(number)?.published))
+    pub fn roll_back(&self, number: u64, by: &By) -> Result<(Kept, Vec<String>), String> {
+        self.journaled("rollback", Some(number), by, || self.tell(&self.version(number)?.published))
     }
 
     /// The version of this number; the error is for the user.
@@ -183,12 +186,12 @@ impl Announcer {
         &self,
         what: &str,
         of: Option<u64>,
-        from: &str,
+        by: &By,
         publish: impl FnOnce() -> Result<(Kept, Vec<String>), String>,
     ) -> Result<(Kept, Vec<String>), String> {
         let outcome = publish();
         trail::tell("configuration", |event| {
-            let event = event.text("asked", what).optional("of", of).text("from", from);
+            let event = by(event.text("asked", what).optional("of", of));
             match &outcome {
                 Ok((kept, changed)) => {
                     let event = event.text("outcome", "done").number("version", kept.number);
@@ -198,8 +201,8 @@ impl Announcer {
             }
         });
         match &outcome {
-            Ok((kept, _)) => info!(version = kept.number, digest = kept.digest, %from, "a configuration was published"),
-            Err(problem) => warn!(%from, "no configuration was published: {problem}"),
+            Ok((kept, _)) => info!(version = kept.number, digest = kept.digest, "a configuration was published"),
+            Err(problem) => warn!("no configuration was published: {problem}"),
         }
         outcome
     }

@@ -46,6 +46,11 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("admin.listen", "\"127.0.0.1:9090\"", "\"127.0.0.1:9091\""),
     ("admin.ready_without_signers", "true", "false"),
     ("admin.token_file", "\"api.token\"", "\"other.token\""),
+    ("admin.certificate", "\"/etc/ostia/admin.pem\"", "\"/etc/ostia/new.pem\""),
+    ("admin.key", "\"admin.key\"", "\"other.key\""),
+    ("admin.client_ca", "\"/etc/ostia/clients.pem\"", "\"/etc/ostia/others.pem\""),
+    ("admin.hosts", "[\"writer-1.example\"]", "[]"),
+    ("admin.open_metrics", "true", "false"),
     ("cache.answers_octets", "16777216", "16777217"),
     ("cache.octets", "16777216", "16777217"),
     ("feed.cluster", "\"a\"", "\"b\""),
@@ -75,6 +80,9 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("journal.rotate_size", "65536", "65537"),
     ("journal.rotate_age", "\"1d\"", "\"2d\""),
     ("journal.keep", "7", "8"),
+    ("journal.ocsp", "true", "false"),
+    ("journal.ocsp_path", "\"/var/lib/ostia/ocsp.jsonl\"", "\"/srv/ocsp.jsonl\""),
+    ("journal.ocsp_keep", "7", "8"),
     ("http.listen", "[\"127.0.0.1:80\"]", "[\"127.0.0.1:80\", \"systemd\"]"),
     ("http.workers", "2", "3"),
     ("http.idle_deadline", "\"20s\"", "\"21s\""),
@@ -110,7 +118,17 @@ fn each_is_told_that_waits(values: &[(&'static str, &str, &str)]) {
         let told = waiting(&started_with, &read(&file(changed)));
         let (in_use, in_file) = (in_use_value.to_owned(), in_file_value.to_owned());
         let expected = Waiting { key: name, in_use, in_file };
-        let at_once = ["tls.certificate", "tls.key", "admin.token_file"].contains(&name);
+        let at_once = [
+            "tls.certificate",
+            "tls.key",
+            "admin.token_file",
+            "admin.certificate",
+            "admin.key",
+            "admin.client_ca",
+            "admin.hosts",
+            "admin.open_metrics",
+        ];
+        let at_once = at_once.contains(&name);
         assert_eq!(told, if at_once { vec![] } else { vec![expected] });
     }
 }
@@ -162,6 +180,7 @@ proptest! {
         ],
         lease in length(limits::CLOCK_LEASE_RANGE),
         journal in option::of(("/[a-z]{1,9}", 1u64 << 16..=i64::MAX as u64, 60u64..366 * 86_400, option::of(1usize..=1_000_000))),
+        transactions in ("/t/[a-z]{1,9}", option::of(1usize..=1_000_000), any::<bool>()),
         record in option::of(("/[a-z]{1,9}", 1u64 << 16..=i64::MAX as u64, 60u64..366 * 86_400, option::of(1usize..=1_000_000))),
     ) {
         // The simplest, and then all that can be said.
@@ -195,6 +214,12 @@ proptest! {
         };
         config.time_stamping.record = record.map(options);
         config.common.journal = journal.map(options);
+        // Rotated as the journal is.
+        let (path, keep, is_on) = transactions;
+        config.common.transactions = config.common.journal.clone().map(|journal| {
+            let options = crate::tsa::record::Options { path: path.into(), keep, ..journal };
+            precompute::config::Transactions { is_on, options }
+        });
         let text = file(written(&config).into_iter().filter_map(|(name, value)| Some((name, value?))));
         // The authority of the file promises less than some clocks keep.
         let text = text.replace("policy = ", "accuracy = \"60s\"\npolicy = ");

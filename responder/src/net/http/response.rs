@@ -60,6 +60,13 @@ pub struct Refusal {
 pub enum Reason {
     /// Nothing is served at this path.
     NotFound,
+    /// The client has to say who it is.
+    Unauthorized {
+        /// Field value.
+        challenge: &'static str,
+    },
+    /// The client may not have it.
+    Forbidden,
     /// The path is served, with these methods only.
     MethodNotAllowed {
         /// Field value.
@@ -167,6 +174,8 @@ impl Context {
     /// Refuses a request because of its header section.
     pub fn refuse(&self, out: &mut Vec<u8>, refusal: &Refusal) -> Status {
         let (status, name, value) = match refusal.reason {
+            Reason::Unauthorized { challenge } => (Status::Unauthorized, "WWW-Authenticate: ", challenge),
+            Reason::Forbidden => (Status::Forbidden, "", ""),
             Reason::NotFound => (Status::NotFound, "", ""),
             Reason::MethodNotAllowed { allow } => (Status::MethodNotAllowed, "Allow: ", allow),
             Reason::UnsupportedMediaType { accept } => (Status::UnsupportedMediaType, "Accept: ", accept),
@@ -314,6 +323,8 @@ mod tests {
             Rejection::VersionNotSupported,
         ];
         let reasons = [
+            Reason::Unauthorized { challenge: "Basic realm=\"a\"" },
+            Reason::Forbidden,
             Reason::NotFound,
             Reason::MethodNotAllowed { allow: "GET" },
             Reason::UnsupportedMediaType { accept: "a/b" },
@@ -331,7 +342,7 @@ mod tests {
             all.push(written(|out| CONTEXT.cacheable(out, &head, &representation(), |out| out.push(b'x'))));
         }
         let codes: Vec<_> = all.iter().map(|(code, _)| *code).collect();
-        assert_eq!(codes, [400, 413, 414, 417, 431, 505, 404, 405, 415, 200, 200, 503, 200, 304, 412]);
+        assert_eq!(codes, [400, 413, 414, 417, 431, 505, 401, 403, 404, 405, 415, 200, 200, 503, 200, 304, 412]);
         for (code, text) in all {
             assert!(text.starts_with(&format!("HTTP/1.1 {code} ")), "{text}");
         }

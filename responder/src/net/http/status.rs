@@ -12,6 +12,10 @@ pub enum Status {
     NotModified = 304,
     /// The end of the request is in doubt.
     BadRequest = 400,
+    /// The client has to say who it is.
+    Unauthorized = 401,
+    /// The client may not have it, whoever it is.
+    Forbidden = 403,
     /// Nothing is served at this path.
     NotFound = 404,
     /// The path is served, but not with this method.
@@ -49,6 +53,8 @@ impl Status {
             Self::PartialContent => "206 Partial Content",
             Self::NotModified => "304 Not Modified",
             Self::BadRequest => "400 Bad Request",
+            Self::Unauthorized => "401 Unauthorized",
+            Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::PreconditionFailed => "412 Precondition Failed",

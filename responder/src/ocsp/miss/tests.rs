@@ -144,7 +144,7 @@ impl World {
     }
 
     fn ask(&self) -> oneshot::Receiver<Outcome> {
-        match self.misses.answer(self.request()) {
+        match self.misses.answer(self.request(), || true) {
             Miss::Waiting(receiver) => receiver,
             Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
         }
@@ -162,11 +162,8 @@ impl World {
     /// For one client alone.
     fn ask_once(&self, nonce: &[u8]) -> oneshot::Receiver<Outcome> {
         let (_, signer) = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
-        match self.misses.answer(SignRequest::once(
-            Arc::clone(signer),
-            std::iter::once((&self.issuer, self.id())),
-            Some(nonce),
-        )) {
+        let ids = std::iter::once((&self.issuer, self.id()));
+        match self.misses.answer(SignRequest::once(Arc::clone(signer), ids, Some(nonce)), || true) {
             Miss::Waiting(receiver) => receiver,
             Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
         }

@@ -6,6 +6,7 @@ use precompute::{
     assemble::AssembledTsa,
     pki::{UnixTime, encode::header},
     tsp::{ImprintHash, Oid},
+    usage::Usage,
 };
 
 use super::*;
@@ -48,10 +49,11 @@ impl World {
         std::fs::write(&path, text).unwrap();
         let (_, assembly) = Opener::new(&path).read(UnixTime::now()).unwrap();
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, dir.path(), Arc::new(|_| ()));
+        let usage = Usage::open(dir.path(), "s", UnixTime::now()).unwrap();
         let tsas = &assembly.common.tenants[0].tsas;
         let authority = |tsa: &AssembledTsa| {
             let clock = clocks.clock(&tsa.policy).unwrap();
-            Arc::new(Authority::new("tests", tsa, clock, None, |_| Default::default(), 1).unwrap())
+            Arc::new(Authority::new("tests", tsa, (clock, &usage), None, |_| Default::default(), 1).unwrap())
         };
         Self { authorities: tsas.iter().map(authority).collect() }
     }

@@ -14,12 +14,13 @@ use super::{Token, Transition};
 
 /// Appends those of a token.
 pub(super) fn push_token(members: &mut String, token: &Token) {
-    let Token { serial, unix_nanos, imprint, origin, clock } = token;
+    let Token { serial, unix_nanos, imprint, origin, client, clock } = token;
+    let client = Nullable(client.as_deref().map(Text));
     let (offset, uncertainty) = (Nullable(clock.map(|clock| clock.0)), Nullable(clock.map(|clock| clock.1)));
     push(
         members,
         format_args!(
-            r#""type":"token","time":"{}","serial":"{}","imprint":"{}:{}","tenant":{},"policy":{},"key":{},"offset_ns":{offset},"uncertainty_ns":{uncertainty}"#,
+            r#""type":"token","time":"{}","serial":"{}","imprint":"{}:{}","tenant":{},"policy":{},"key":{},"client":{client},"offset_ns":{offset},"uncertainty_ns":{uncertainty}"#,
             Time(*unix_nanos),
             Hex(serial),
             imprint.algorithm,
@@ -75,19 +76,21 @@ mod tests {
             (serial, unix_nanos) in (any::<[u8; 20]>(), any::<u64>()),
             hash in proptest::collection::vec(any::<u8>(), 0..=64),
             (tenant, policy, key) in (any::<String>(), any::<String>(), any::<String>()),
+            client: Option<String>,
             clock: Option<(i64, u64)>,
         ) {
             let origin = Arc::new(Origin { tenant, policy, key });
             let imprint = Imprint::new("sha3-512", &hash);
             let mut lines = String::new();
-            let token = Token { serial, unix_nanos, imprint, origin: Arc::clone(&origin), clock };
+            let named = client.as_deref().map(Arc::from);
+            let token = Token { serial, unix_nanos, imprint, origin: Arc::clone(&origin), client: named, clock };
             push_token(&mut lines, &token);
             prop_assert!(!lines.contains('\n'));
             let mut read: Value = serde_json::from_str(&format!("{{{lines}}}")).unwrap();
             let time = read["time"].take();
             prop_assert_eq!(read, json!({
                 "type": "token", "time": null, "serial": hex::text(&serial), "imprint": format!("sha3-512:{}", hex::text(&hash)),
-                "tenant": origin.tenant, "policy": origin.policy, "key": origin.key,
+                "tenant": origin.tenant, "policy": origin.policy, "key": origin.key, "client": client,
                 "offset_ns": clock.map(|clock| clock.0), "uncertainty_ns": clock.map(|clock| clock.1),
             }));
             prop_assert!(time.as_str().is_some_and(|text| text.ends_with('Z') && !text.ends_with("0Z") || unix_nanos % 1_000_000_000 == 0));

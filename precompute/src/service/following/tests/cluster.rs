@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::{
     admin::listener::{Bounds, serve},
     answers::Answers,
-    assemble::{AssembledFeed, AssembledIssuer, AssembledTenant, Assembly, SnapshotPlaces},
+    assemble::{AssembledAdmin, AssembledFeed, AssembledIssuer, AssembledTenant, Assembly, SnapshotPlaces},
     config::Sources,
     feed::{
         Body, Chain, Cluster, Entry, Issuer, Manifest, Position, Trusted, WriterKey,
@@ -217,16 +217,20 @@ fn keyless(certificate: &Certificate, key: &SoftwareKey) -> Signers {
 pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
     let tenant = |issued: &&Issued| AssembledTenant {
         name: issued.id.tenant().to_owned(),
+        formerly: None,
         hosts: Vec::new(),
         path: format!("/{}", issued.id.tenant()),
         policy: Policy::DEFAULT,
+        signatures_per_second: None,
+        time_stamps_per_second: None,
         request_anchors: Arc::new([]),
         presign: vec![HashAlgorithm::Sha1],
         issuers: vec![issued.assembled()],
         tsas: Vec::new(),
     };
     let tenants = issuers.iter().map(tenant).collect();
-    Assembly { state_dir: state_dir.to_owned(), api_token: None, feed: None, tenants }
+    let (admin, purge) = (AssembledAdmin::default(), Vec::new());
+    Assembly { state_dir: state_dir.to_owned(), admin, feed: None, purge, tenants }
 }
 
 /// A writer by hand.

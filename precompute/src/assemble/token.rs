@@ -1,11 +1,7 @@
-//! The token of the API: from a file, for the service as a hash and for its clients as it is.
-//!
-//! Invariant: the service keeps only the hash, and compares in constant time; the token gets into no message. It does not
-//! know HTTP.
+//! A token of the API in a file. Invariant: it gets into no message. It does not know HTTP.
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -13,37 +9,7 @@ use crate::{
     pki::{FileError, read_secret},
 };
 
-/// The hash of a token.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiToken([u8; digest::SHA256_OUTPUT_LEN]);
-
-/// Not even the hash is shown.
-impl fmt::Debug for ApiToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiToken")
-    }
-}
-
-impl ApiToken {
-    /// Reads the file of a token.
-    pub fn load(path: &Path) -> Result<Self, FileError> {
-        Ok(Self::of(read_token(path)?.as_bytes()))
-    }
-
-    /// That of a token.
-    pub(crate) fn of(token: &[u8]) -> Self {
-        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
-        Self(hash)
-    }
-
-    /// Whether this is the token, found out in the same time for every other of its length.
-    pub(crate) fn is(&self, given: &[u8]) -> bool {
-        verify_slices_are_equal(&self.0, &Self::of(given).0).is_ok()
-    }
-}
-
-/// Reads the token itself, for who sends it: one line of token68 (RFC 9110 section 11.2).
+/// Reads the token itself: one line of token68 (RFC 9110 section 11.2).
 pub(crate) fn read_token(path: &Path) -> Result<Zeroizing<String>, FileError> {
     let fail = |problem: String| FileError::new(path, problem);
     let content = read_secret(path, "the token of the API", limits::TOKEN_FILE_OCTETS_MAX)?;
@@ -104,7 +70,6 @@ mod tests {
             match (read_token(&path), expected) {
                 (Ok(token), Ok(expected)) => {
                     assert_eq!(&*token, expected);
-                    assert!(ApiToken::load(&path).unwrap().is(expected.as_bytes()));
                 }
                 (Err(error), Err(expected)) => {
                     let error = error.to_string();

@@ -1,0 +1,150 @@
+//! Who may do what over the API, with every role, verb and tenant; and what nobody learns.
+
+use super::*;
+
+/// Of two tenants, one of which has an issuer by the name that both have.
+fn two_tenants(known: Vec<Entry>) -> Served {
+    let issuers = [("acme", 1, "Root"), ("acme", 2, "Sub"), ("other", 3, "Root"), ("other", 4, "Secret")];
+    served_to(known, &issuers, 2, Duration::from_secs(10))
+}
+
+impl Served {
+    fn id_of(&self, tenant: &str, name: &str) -> String {
+        let all = self.issuers.ledgers.all();
+        let issuer = all.iter().find(|one| one.id().tenant() == tenant && one.name() == name);
+        crate::pki::hex::text(issuer.unwrap().id().fingerprint())
+    }
+
+    fn as_who(&self, token: &str, method: &str, path: &str, body: &str) -> Reply {
+        let media_type = if path.ends_with("/bulk") { NDJSON } else { "application/json" };
+        self.send(&self.head(method, path, media_type, "").replace(TOKEN, token), body.as_bytes())
+    }
+}
+
+/// What is asked of an issuer: a method, a path behind its id, and a body; with the action that it is.
+const ASKED: [(&str, &str, &str, &str); 5] = [
+    ("view", "GET", "/certificates/0A", ""),
+    ("add", "POST", "/add", r#"{"serial":"0A"}"#),
+    ("revoke", "POST", "/revoke", r#"{"serial":"0A","even_unlisted":true,"reason":"certificateHold"}"#),
+    ("release", "POST", "/release", r#"{"serial":"0A"}"#),
+    ("revoke", "POST", "/bulk", "{\"do\":\"revoke\",\"serial\":\"0A\",\"even_unlisted\":true}\n"),
+];
+
+#[test]
+fn each_role_may_do_in_its_tenant_what_the_matrix_says_and_in_another_nothing() {
+    let roles = ["viewer", "auditor", "operator", "administrator"];
+    let mut known: Vec<_> = roles.iter().map(|role| entry(role, &[&format!("{role}:acme")], &[])).collect();
+    known.push(entry("everywhere", &["viewer:*", "operator:acme"], &[]));
+    known.push(entry("no revocations", &["administrator:*"], &["revoke:acme"]));
+    known.push(entry("all but other", &["administrator:*"], &["*:other"]));
+    let served = two_tenants(known);
+    let acts = ["add", "revoke", "release"];
+    for (who, in_acme, in_other) in [
+        ("viewer", &["view"][..], None),
+        ("auditor", &["view"], None),
+        ("operator", &["view", "add", "revoke", "release"], None),
+        ("administrator", &["view", "add", "revoke", "release"], None),
+        ("everywhere", &["view", "add", "revoke", "release"], Some(&["view"][..])),
+        ("no revocations", &["view", "add", "release"], Some(&["view", "add", "revoke", "release"])),
+        ("all but other", &["view", "add", "revoke", "release"], None),
+    ] {
+        for (tenant, may) in [("acme", Some(in_acme)), ("other", in_other)] {
+            let id = served.id_of(tenant, "Root");
+            for (action, method, path, body) in ASKED {
+                let reply = served.as_who(who, method, &format!("/v1/issuers/{id}{path}"), body);
+                let kind = if reply.status == 200 { String::new() } else { reply.json()["type"].to_string() };
+                let case = format!("{who} {tenant} {action} {path}: {} {}", reply.status, reply.body);
+                match may {
+                    None => assert!(reply.status == 404 && kind.contains("unknown-issuer"), "{case}"),
+                    // A list is taken from who may do something; each of its lines is looked at.
+                    Some(may) if path == "/bulk" && acts.iter().any(|act| may.contains(act)) => {
+                        let is_refused = reply.body.contains("urn:ostia:problem:forbidden");
+                        assert_eq!((reply.status, is_refused), (200, !may.contains(&action)), "{case}");
+                    }
+                    // A push may be refused for what it is.
+                    Some(may) if may.contains(&action) => assert!(!kind.contains("forbidden"), "{case}"),
+                    Some(_) => {
+                        assert!(reply.status == 403 && kind.contains("forbidden"), "{case}");
+                        assert_eq!(reply.json()["action"], action, "{case}");
+                        assert_eq!(reply.json()["tenant"], tenant, "{case}");
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(served.as_who("viewer", "GET", "/v1/servers", "").status, 403, "it sees one tenant");
+    for (who, status) in
+        [("viewer", 403), ("administrator", 403), ("everywhere", 403), ("all but other", 403), ("no revocations", 200)]
+    {
+        let head = served.head("GET", "/v1/snapshot", "text/plain", "").replace(TOKEN, who);
+        let mut begin = [0; 12];
+        served.begin(&head, 0).read_exact(&mut begin).unwrap();
+        assert_eq!(begin, *format!("HTTP/1.1 {status}").as_bytes(), "{who}");
+        let reply = served.as_who(who, "POST", "/v1/feed/promote", "");
+        assert_eq!(reply.status, if status == 200 { 404 } else { 403 }, "{who}: there is no feed, which is not told");
+        for (method, path) in [
+            ("POST", "/v1/servers/0a1b2c3d/decommission"),
+            ("GET", "/v1/configurations"),
+            ("POST", "/v1/configurations"),
+            ("GET", "/v1/configurations/1"),
+            ("GET", "/v1/configurations/1/difference/2"),
+            ("POST", "/v1/configurations/1/rollback"),
+        ] {
+            let reply = served.as_who(who, method, path, "");
+            assert_eq!(reply.status, if status == 200 { 404 } else { 403 }, "{who} {method} {path}: {}", reply.body);
+        }
+    }
+}
+
+/// A tenant's credential learns nothing of another.
+#[test]
+fn what_is_of_another_tenant_is_answered_as_what_is_not_there() {
+    let served = two_tenants(vec![entry("acme", &["operator:acme"], &[]), entry(TOKEN, &["administrator:*"], &[])]);
+    let secret = served.id_of("other", "Secret");
+    for name in ["other:Secret", "other:Root"] {
+        let body = r#"{"serial":"BEEF","even_unlisted":true,"reason":"keyCompromise"}"#;
+        assert_eq!(served.post(&format!("/v1/issuers/{name}/revoke"), body).status, 200);
+    }
+    let absent = "f".repeat(64);
+    for (there, not_there) in [
+        (secret.clone(), absent.clone()),
+        (secret[..8].to_owned(), absent[..8].to_owned()),
+        ("Secret".into(), "Sacred".into()),
+        ("other:Secret".into(), "other:Sacred".into()),
+    ] {
+        for (_, method, path, body) in ASKED {
+            for body in [body, "", "[", "{\"serial\":1}"] {
+                let [found, missing] = [&there, &not_there].map(|id| {
+                    let reply = served.as_who("acme", method, &format!("/v1/issuers/{id}{path}"), body);
+                    let head: Vec<_> = reply.head.lines().filter(|line| !line.starts_with("date:")).collect();
+                    (reply.status, head.join("\n"), reply.body.replace(id, "ID"))
+                });
+                assert_eq!(found, missing, "{there} {method} {path} {body}");
+                assert!(!found.2.contains("other") || there.contains("other"), "{}", found.2);
+            }
+        }
+    }
+    // The name that both tenants have means the one that it sees.
+    assert_eq!(served.as_who("acme", "POST", "/v1/issuers/Root/add", r#"{"serial":"0A"}"#).status, 200);
+    let everywhere = [served.as_who("acme", "GET", "/v1/certificates/BEEF", ""), {
+        let reply = served.as_who("acme", "GET", "/v1/certificates/BEE0", "");
+        Reply { body: reply.body.replace("BEE0", "BEEF"), ..reply }
+    }];
+    assert_eq!((everywhere[0].status, &everywhere[0].body), (404, &everywhere[1].body));
+    let listed = served.as_who("acme", "GET", "/v1/issuers", "").body;
+    assert!(listed.contains("acme") && !listed.contains("other") && !listed.contains(&secret), "{listed}");
+    let unknown = served.as_who("acme", "GET", "/v1/issuers/nobody/certificates/0A", "").body;
+    assert!(unknown.contains("acme:Sub") && !unknown.contains("other"), "{unknown}");
+}
+
+#[test]
+fn the_lines_of_a_list_are_refused_one_by_one_by_what_they_do() {
+    let served = two_tenants(vec![entry("acme", &["operator:acme"], &["revoke:acme"])]);
+    let list = "{\"do\":\"add\",\"serial\":\"0A\"}\n{\"do\":\"revoke\",\"serial\":\"0A\"}\n{\"do\":\"add\",\"serial\":\"0B\"}\n";
+    let reply = served.as_who("acme", "POST", "/v1/issuers/Root/bulk", list);
+    let lines = reply.lines();
+    assert_eq!(lines[0]["line"], 2, "{}", reply.body);
+    assert_eq!(lines[0]["problem"]["type"], "urn:ostia:problem:forbidden");
+    assert_eq!(lines[1]["total"]["done"], 2, "{}", reply.body);
+    assert!(served.as_who("acme", "GET", "/v1/certificates/0A", "").body.contains("\"good\""));
+}

@@ -1,0 +1,125 @@
+//! What has changed since the last look, issuer by issuer.
+//!
+//! Invariant: every change since an issuer was first seen here is heard, by serial or as a whole. It does not know what is
+//! done about it.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use super::Bell;
+use crate::{
+    issuer::ActiveIssuer,
+    issuer_id::IssuerId,
+    ledger::{Changed, Listener},
+    limits::purge as limits,
+    ocsp::IssuerKey,
+    pki::UnixTime,
+    purge::Old,
+    records::Records,
+    service::Tenants,
+};
+
+/// Listens to all issuers.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    bell: Arc<Bell>,
+    heard: HashMap<IssuerId, Heard>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    tenant: String,
+    key: IssuerKey,
+    listener: Listener,
+    /// Whose changes those are. The issuer itself is not kept: its signers end with the last who has it.
+    records: Arc<Records>,
+    looks: Looks,
+}
+
+/// What all answers of an issuer depend on beside records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Looks {
+    /// Another one after a change of the policy or of the signers' keys.
+    number: u32,
+    signers: Vec<[u8; 8]>,
+    /// Which of them are revoked.
+    revoked: u64,
+    ca_revoked: Option<UnixTime>,
+}
+
+/// What has changed of an issuer.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) issuer: IssuerId,
+    pub(super) tenant: String,
+    pub(super) key: IssuerKey,
+    pub(super) old: Old,
+    pub(super) since: Instant,
+}
+
+impl Hearing {
+    pub(super) fn new(bell: Arc<Bell>) -> Self {
+        Self { bell, heard: HashMap::new() }
+    }
+
+    /// Listens no longer.
+    pub(super) fn forget(&mut self) {
+        self.heard.clear();
+    }
+
+    /// All issuers, each with its tenant.
+    pub(super) fn issuers(&self) -> Vec<(&str, IssuerKey)> {
+        self.heard.values().map(|heard| (&*heard.tenant, heard.key)).collect()
+    }
+
+    /// Follows these tenants, and says what has changed since the last call. Of an issuer that is new, that is all; not so at
+    /// the first call.
+    pub(super) fn hear(&mut self, tenants: &Tenants) -> Vec<News> {
+        let is_first = self.heard.is_empty();
+        let mut former = std::mem::take(&mut self.heard);
+        let mut news = Vec::new();
+        for (tenant, issuer) in tenants.issuers() {
+            let (id, looks) = (issuer.id(), Looks::of(issuer));
+            let same = former.remove(id).filter(|heard| Arc::ptr_eq(&heard.records, &issuer.state.records));
+            let (mut heard, is_new) = match same {
+                Some(heard) => (heard, false),
+                None => (self.listen(tenant, issuer, looks.clone()), !is_first),
+            };
+            let changed = heard.listener.take();
+            let is_other = is_new || heard.looks != looks;
+            heard.looks = looks;
+            let old = match changed {
+                _ if is_other => Some(Old::All),
+                Changed::Nothing => None,
+                Changed::These(serials) if serials.len() <= limits::SERIALS_TOLD_MAX => Some(Old::These(serials)),
+                Changed::These(_) | Changed::Many => Some(Old::All),
+            };
+            news.extend(old.map(|old| News {
+                issuer: id.clone(),
+                tenant: tenant.to_owned(),
+                key: heard.key,
+                old,
+                since: Instant::now(),
+            }));
+            self.heard.insert(id.clone(), heard);
+        }
+        news
+    }
+
+    fn listen(&self, tenant: &str, issuer: &Arc<ActiveIssuer>, looks: Looks) -> Heard {
+        let bell = Arc::clone(&self.bell);
+        let listener = issuer.state.changes.subscribe(Arc::new(move || bell.ring()));
+        let key = IssuerKey::of(&issuer.hashes);
+        Heard { tenant: tenant.to_owned(), key, listener, records: Arc::clone(&issuer.state.records), looks }
+    }
+}
+
+impl Looks {
+    fn of(issuer: &ActiveIssuer) -> Self {
+        Self {
+            number: issuer.number(),
+            signers: issuer.signers.all().iter().map(|signer| *signer.template().fingerprint()).collect(),
+            revoked: issuer.signers.revoked_places(),
+            ca_revoked: issuer.ca_revoked_since(),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! TLS of servers: a certificate with its key, replaced by newer ones while connections go on.
+//!
+//! Invariant: a pair is taken as a whole, or the old one stays; connections keep the pair they began with. Who shows a
+//! certificate of a client has shown one that a CA among those that count has issued, and that is valid now. It does not
+//! know sockets, or what is served.
+
+use std::{
+    fmt,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::CertificateDer;
+use tracing::{error, info};
+
+use crate::{
+    limits,
+    pki::{Certificate, FileError, pem, read_bounded},
+    sign::read_private_key,
+};
+
+/// Why a pair cannot be used.
+#[derive(Debug)]
+pub struct PairError {
+    /// Whether the fault is in the key, not in the certificate.
+    pub of_key: bool,
+    error: FileError,
+}
+
+impl fmt::Display for PairError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for PairError {}
+
+/// A certificate chain and its key, as last read.
+#[derive(Debug)]
+pub struct Certificates {
+    files: Mutex<Files>,
+    current: ArcSwap<CertifiedKey>,
+}
+
+/// The paths of the two files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// The files at the last look, whether good or bad.
+    seen: Stamps,
+}
+
+impl Files {
+    fn stamps(&self) -> Stamps {
+        [&self.certificate, &self.key].map(|path| stamp(path))
+    }
+}
+
+/// Distinguishes a file from its successor: device, inode, size, and time of change.
+type Stamps = [Option<(u64, u64, u64, i64, i64)>; 2];
+
+impl Certificates {
+    /// Reads both files.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Arc<Self>, PairError> {
+        let seen = [certificate, key].map(stamp);
+        let current = ArcSwap::from_pointee(read(certificate, key)?);
+        let files = Files { certificate: certificate.to_owned(), key: key.to_owned(), seen };
+        Ok(Arc::new(Self { files: Mutex::new(files), current }))
+    }
+
+    /// The server's certificate, DER.
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.current.load().cert.first().cloned()
+    }
+
+    /// Reads both files again if one of them has changed. New connections get the new pair; if something is wrong with
+    /// it, they get the old pair, and the log says why. The two files are seldom written at the same moment, so a pair
+    /// that does not match may match soon: it is checked again when a file changes. Blocks while it reads.
+    pub fn follow(&self) {
+        let before = self.files().clone();
+        let seen = before.stamps();
+        if before.seen == seen {
+            return;
+        }
+        let pair = read(&before.certificate, &before.key);
+        let mut files = self.files();
+        if *files != before {
+            // A reload has named other files in the meantime.
+            return;
+        }
+        files.seen = seen;
+        match pair {
+            Ok(pair) => {
+                self.current.store(Arc::new(pair));
+                info!(certificate = %files.certificate.display(), "the TLS certificate was read again");
+            }
+            Err(error) => error!("{error}; TLS keeps the former certificate"),
+        }
+    }
+
+    /// Takes the files of `other`, and what it has read of them.
+    pub fn go_over_to(&self, other: &Self) {
+        let mut files = self.files();
+        *files = other.files().clone();
+        self.current.store(other.current.load_full());
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration for accepting connections of relying parties.
+    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Clients resume with what they store themselves; the server stores nothing for them.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+
+    /// The same for programs and people who administer. A client may show a certificate of one of `client_cas`, and any other
+    /// is refused. Nothing is resumed, so that each connection shows it anew.
+    pub fn admin_config(self: &Arc<Self>, client_cas: &[Certificate]) -> Result<Arc<ServerConfig>, String> {
+        let of_rustls = |error: rustls::Error| error.to_string();
+        let builder = ServerConfig::builder_with_provider(provider());
+        let builder = builder.with_safe_default_protocol_versions().map_err(of_rustls)?;
+        let builder = if client_cas.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let mut roots = RootCertStore::empty();
+            for ca in client_cas {
+                let ca = roots.add(CertificateDer::from(ca.der().to_vec()));
+                ca.map_err(|error| format!("has a certificate that TLS cannot use as a CA: {error}"))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+            let verifier = verifier.allow_unauthenticated().build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
+        };
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
+        let mut config = builder.with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+}
+
+/// Follows the files of a certificate, as long as it is polled.
+pub async fn follow(certificates: Arc<Certificates>) {
+    loop {
+        tokio::time::sleep(limits::TLS_LOOK).await;
+        look(&certificates).await;
+    }
+}
+
+/// Looks at its files once.
+pub async fn look(certificates: &Arc<Certificates>) {
+    let certificates = Arc::clone(certificates);
+    // Disks may be slow.
+    let _ = tokio::task::spawn_blocking(move || certificates.follow()).await;
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn stamp(path: &Path) -> Option<(u64, u64, u64, i64, i64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
+    let of_certificate = |error| PairError { of_key: false, error };
+    let of_key = |error| PairError { of_key: true, error };
+    let chain = read_chain(certificate).map_err(of_certificate)?;
+    let signing = read_private_key(key, limits::TLS_FILE_OCTETS_MAX).map_err(of_key)?;
+    let load = aws_lc_rs::sign::any_supported_type(&signing);
+    let load =
+        load.map_err(|error| of_key(FileError::new(key, format_args!("holds no key that TLS can use: {error}"))))?;
+    let pair = CertifiedKey::new(chain, load);
+    pair.keys_match().map_err(|error| {
+        let problem =
+            format_args!("does not fit the key in {} ({error}); the server's certificate comes first", key.display());
+        of_certificate(FileError::new(certificate, problem))
+    })?;
+    Ok(pair)
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let fail = |problem: String| FileError::new(path, problem);
+    let file = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
+    let sections = pem::sections(&file).map_err(|damage| fail(damage.to_string()))?;
+    let certificates = sections.iter().filter(|section| section.label == "CERTIFICATE");
+    let chain: Result<Vec<_>, _> =
+        certificates.map(|section| Ok(CertificateDer::from(section.content()?.to_vec()))).collect();
+    let chain = chain.map_err(|damage: pem::PemDamage| fail(damage.to_string()))?;
+    if chain.is_empty() && pem::seems_private(&file) {
+        return Err(fail(
+            "holds no certificate, but a private key; the two may have been named in each other's place".into(),
+        ));
+    }
+    if chain.is_empty() { Err(fail("holds no certificate in PEM".into())) } else { Ok(chain) }
+}
