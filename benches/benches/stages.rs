@@ -41,8 +41,9 @@ use responder::{
         sign_request::SignRequest,
         store::{Answer, Etag, Store},
     },
-    site::{Issuer, Site},
+    site::{Around, Issuer, Site},
     tsa::{clock::ClockSource, clocks::Clocks},
+    upstream::forwarded::Upstreams,
 };
 
 /// Random numbers of a fixed seed (splitmix64): the same keys in each run.
@@ -103,7 +104,8 @@ impl World {
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, state_dir, Arc::new(|_| ()));
         let tenants = Tenants::new(&assembly.common, &engine.states(), None).unwrap();
         let usage = Usage::open(state_dir, "bench", UnixTime::now()).unwrap();
-        let site = Site::new(&assembly.common, &tenants, (&clocks, &usage), 1, None).unwrap();
+        let around = Around { clocks: &clocks, usage: &usage, upstreams: &Upstreams::default() };
+        let site = Site::new(&assembly.common, &tenants, around, 1, None).unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);

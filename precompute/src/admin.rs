@@ -6,6 +6,7 @@
 //! What a program tells is composed of small parts: it names them in the order of the output ([`Part`]), and adds its
 //! own beside those that are here.
 
+mod beside;
 mod certificates;
 mod drained;
 pub mod encode;
@@ -41,7 +42,7 @@ use axum::{
 };
 use tokio::sync::watch;
 
-use self::drained::Drained;
+use self::{beside::Beside, drained::Drained};
 pub use self::{
     certificates::{Ends, Whose, certificates},
     drained::drain,
@@ -90,6 +91,7 @@ pub struct Status {
     journal: OnceLock<Arc<Journal>>,
     /// Where OCSP transactions are kept.
     transactions: OnceLock<Arc<Journal>>,
+    beside: OnceLock<Beside>,
 }
 
 impl Status {
@@ -128,6 +130,7 @@ impl Status {
             purging: OnceLock::new(),
             journal: OnceLock::new(),
             transactions: OnceLock::new(),
+            beside: OnceLock::new(),
         })
     }
 
@@ -173,6 +176,11 @@ impl Status {
 
     fn purges(&self) -> Vec<purge::Report> {
         self.purging.get().and_then(Weak::upgrade).map(|purging| purging.reports()).unwrap_or_default()
+    }
+
+    /// Readiness has these remarks as well, a line each.
+    pub fn remarks_by(&self, add: impl Fn(&mut String) + Send + Sync + 'static) {
+        let _ = self.beside.set(Beside(Box::new(add)));
     }
 
     fn renewals(&self) -> Vec<Report> {
@@ -286,6 +294,7 @@ impl Status {
             }
         }
         self.renewal_remarks(false, now, &mut lines);
+        self.beside.get().into_iter().for_each(|beside| beside.0(&mut lines));
         let abandoned = self.feed.as_ref().map(|feed| feed.report().abandoned).unwrap_or_default();
         for (tenant, issuer) in tenants.issuers() {
             let (name, report) = (&issuer.name, issuer.state.health.report());
@@ -368,16 +377,16 @@ pub fn readyz(status: Arc<Status>) -> Router {
 }
 
 /// What any other path is answered with.
-const NOTHING: &str = "nothing is at this path; health is at /livez, /readyz and /readyz/ocsp, metrics are at /metrics, and pushes and look-ups at /v1\n";
+pub(crate) const NOTHING: &str = "nothing is at this path; health is at /livez, /readyz and /readyz/ocsp, metrics are at /metrics, pushes and look-ups at /v1, and pages for people at /console/\n";
 
-/// What a replica says at the paths of the API.
+/// What a replica says at the paths of the API and of the console.
 pub fn without_api() -> Router {
     let told = async || (StatusCode::NOT_FOUND, WITHOUT_API);
-    Router::new().route("/v1", any(told)).route("/v1/{*path}", any(told))
+    let paths = ["/v1", "/v1/{*path}", "/console", "/console/", "/console/{*path}"];
+    paths.into_iter().fold(Router::new(), |router, path| router.route(path, any(told)))
 }
 
-const WITHOUT_API: &str =
-    "this is a replica, which keeps no book: pushes and look-ups go to the writer, `ostia-precompute run`\n";
+const WITHOUT_API: &str = "this is a replica, which keeps no book: pushes and look-ups go to the writer, `ostia-precompute run`, and so does the console\n";
 
 async fn ready(State(status): State<Arc<Status>>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let fresh = query.is_some_and(|query| query.split('&').any(|pair| pair == "fresh=1"));

@@ -11,6 +11,7 @@
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
 //! - `servers`: who takes part in a feed. `configurations`: what they are configured with.
+//! - `place`: lists and backups under way. `refusals`: what is told of refused requests.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
@@ -21,8 +22,10 @@ mod handlers;
 mod issuers;
 pub(crate) mod lines;
 mod members;
+mod place;
 pub mod problem;
 mod pushing;
+mod refusals;
 mod request;
 mod servers;
 mod snapshot;
@@ -43,7 +46,9 @@ use axum::Router;
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::members::Members;
+use self::refusals::Refusals;
 pub use self::request::Verb;
+pub(crate) use self::request::certificate as certificate_of_text;
 use crate::{
     assemble::Assembly,
     config::Sources,
@@ -69,6 +74,10 @@ pub struct Api {
     announcer: OnceLock<Announcer>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
+    uploads_max: usize,
+    /// Who has those places.
+    held: place::Held,
+    refusals: Refusals,
     idle_max: Duration,
 }
 
@@ -132,6 +141,9 @@ impl Api {
             announcer: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
+            uploads_max: uploads,
+            held: place::Held::default(),
+            refusals: Refusals::new(),
             idle_max,
         })
     }

@@ -7,6 +7,7 @@
 
 mod admin;
 mod feed;
+mod forwarded;
 mod issuer;
 mod key;
 mod publication;
@@ -22,12 +23,13 @@ mod tsa;
 pub use admin::{AssembledAdmin, AssembledTls};
 pub(crate) use feed::read_writer_key;
 pub use feed::{AssembledFeed, FeedFiles, SnapshotPlaces, WriterKeyError};
+pub use forwarded::AssembledForwarded;
 pub use issuer::AssembledIssuer;
 pub use published::Published;
 pub use tls::open_pair;
 pub(crate) use token::read_token;
 pub use tokens::Tokens;
-pub use tsa::AssembledTsa;
+pub use tsa::{AssembledTsa, AssembledTsaElsewhere};
 
 use std::{
     fs,
@@ -37,7 +39,7 @@ use std::{
 };
 
 use crate::{
-    config::{At, Config, ConfigError, Place, Problems, Reading, SignerConfig, TenantConfig},
+    config::{At, Config, ConfigError, KeyConfig, Place, Problems, Reading, SignerConfig, TenantConfig, TsaConfig},
     ocsp::{HashAlgorithm, Policy},
     pki::{Certificate, UnixTime, certificates},
     purge::Target,
@@ -88,8 +90,12 @@ pub struct AssembledTenant {
     pub presign: Vec<HashAlgorithm>,
     /// A tenant without issuers only time-stamps.
     pub issuers: Vec<AssembledIssuer>,
+    /// The issuers that other responders answer for.
+    pub forwarded: Vec<AssembledForwarded>,
     /// Its time-stamping authorities.
     pub tsas: Vec<AssembledTsa>,
+    /// Those whose tokens other servers make, on an edge.
+    pub tsas_elsewhere: Vec<AssembledTsaElsewhere>,
 }
 
 impl AssembledTenant {
@@ -125,7 +131,8 @@ impl Assembly {
     /// Whether every part of the configuration was opened.
     fn is_whole(&self, config: &Config) -> bool {
         let issuers = |(assembled, config): (&AssembledTenant, &TenantConfig)| {
-            assembled.tsas.len() == config.tsas.len()
+            assembled.tsas.len() + assembled.tsas_elsewhere.len() == config.tsas.len()
+                && assembled.forwarded.len() == config.forwarded.len()
                 && assembled.issuers.len() == config.issuers.len()
                 && assembled
                     .issuers
@@ -159,8 +166,7 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();
     tsa::check_all(&root, &tenants);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let names: Vec<_> = config.tenants.iter().map(|tenant| &*tenant.name).collect();
-    let admin = AssembledAdmin::open(&config.admin, &names, problems, credentials.as_deref(), now);
+    let admin = AssembledAdmin::open(&config.admin, &config.tenants, problems, credentials.as_deref(), now);
     let feed = config.feed.as_ref();
     let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
     let purge = purge::open(&config.purge, &config.tenants, problems, credentials.as_deref());
@@ -189,6 +195,10 @@ impl<'a> Assembler<'a> {
         let at = self.at(&config.place);
         let anchors = config.request_anchors.as_deref();
         let anchors = anchors.and_then(|path| at.noted("request_anchors", certificates(path)));
+        let issuers = self.issuers(config);
+        let is_elsewhere = |tsa: &&TsaConfig| tsa.signer.key == KeyConfig::Elsewhere;
+        let here = || config.tsas.iter().filter(move |tsa| !is_elsewhere(tsa));
+        let elsewhere = config.tsas.iter().filter(is_elsewhere);
         AssembledTenant {
             name: config.name.clone(),
             formerly: config.formerly.clone(),
@@ -199,8 +209,10 @@ impl<'a> Assembler<'a> {
             time_stamps_per_second: config.time_stamps_per_second,
             request_anchors: anchors.unwrap_or_default().into(),
             presign: config.presign.clone(),
-            issuers: self.issuers(config),
-            tsas: config.tsas.iter().filter_map(|tsa| self.tsa(&config.name, tsa)).collect(),
+            forwarded: self.forwarded(config, &issuers),
+            issuers,
+            tsas: here().filter_map(|tsa| self.tsa(&config.name, tsa)).collect(),
+            tsas_elsewhere: elsewhere.filter_map(|tsa| self.tsa_elsewhere(tsa)).collect(),
         }
     }
 }

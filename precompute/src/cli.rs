@@ -25,6 +25,7 @@ mod server;
 mod snapshot;
 mod source;
 mod status;
+mod token;
 mod usage;
 
 pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys, try_caches};
@@ -49,7 +50,7 @@ use crate::{
 };
 
 /// Sections of the configuration file that only the responder reads.
-const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "log", "time_stamping"];
+const RESPONDER_SECTIONS: [&str; 5] = ["http", "tls", "log", "time_stamping", "edge"];
 
 const SYNC: Purpose = Purpose::askable("ostia-precompute sync");
 const PRESIGN: Purpose = Purpose::askable("ostia-precompute presign");
@@ -141,6 +142,9 @@ enum Command {
     /// Verify journals, or hand out one tenant's part of them.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Make tokens for principals, who may ask the running service for something, or list who there is.
+    #[command(subcommand)]
+    Token(token::Token),
     /// Tell the running service that certificates were issued.
     Add(push::Add),
     /// Revoke certificates at the running service, or put them on hold. Returns when that is durable and answered.
@@ -231,6 +235,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Server(command) => server::run(command),
         Command::Config(command) => configuration::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Token(command) => token::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),
         Command::Presign { config } => {
@@ -258,7 +263,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
                 serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<_, _>>()?;
             if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {
                 let wanted: Vec<_> = wanted.into_iter().map(status::Wanted::from).collect();
-                return status::ask_or_read(&config, None, &wanted);
+                return status::ask_or_read(&client::Reach::default(), &config, None, &wanted);
             }
             show(&read_config(&config)?.1, &wanted)
         }

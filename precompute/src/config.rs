@@ -28,10 +28,11 @@ pub use journal::Transactions;
 pub use purge::{DriverConfig, PurgeConfig};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
+use tenant::Role;
 pub(crate) use tenant::shown_path;
 pub use tenant::{
-    ClientConfig, ClientsConfig, Fetched, IssuerConfig, KeyConfig, ListingFile, Publish, Quota, RenewBy, RenewConfig,
-    SignerConfig, Sources, TenantConfig, TsaConfig,
+    ClientConfig, ClientsConfig, Fetched, ForwardedConfig, IssuerConfig, KeyConfig, ListingFile, Publish, Quota,
+    RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig, TsaConfig, upstreams,
 };
 
 use std::path::{Path, PathBuf};
@@ -76,8 +77,9 @@ impl Config {
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
         let purge = purge::read(root, is_of_replica);
+        let role = Role { is_of_replica, has_feed: root.has("feed"), is_edge: root.has("edge") };
         let tenants_come = feed.as_ref().is_some_and(|feed| feed.is_published);
-        let tenants = tenant::read_all(root, is_of_replica, tenants_come, &state_dir);
+        let tenants = tenant::read_all(root, role, tenants_come, &state_dir);
         Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, purge, tenants }
     }
 

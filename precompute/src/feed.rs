@@ -27,6 +27,7 @@
 pub mod acknowledgement;
 mod ahead;
 pub mod body;
+pub mod carrier;
 mod chain;
 pub mod configuration;
 pub mod entry;
@@ -36,6 +37,7 @@ pub mod ledgers;
 pub mod manifest;
 #[cfg(test)]
 mod over_redis;
+pub mod poll;
 pub mod probe;
 mod pulse;
 pub mod reader;

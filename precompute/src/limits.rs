@@ -264,6 +264,9 @@ pub const SHRINK_ALWAYS_ALLOWED: u64 = 16;
 /// Reads in a row that may find a source changing before that is reported as a fault: five seconds.
 pub const UNSTEADY_READS_MAX: u32 = 25;
 
+/// Upstream responders of one issuer, or of an edge: two sites with two servers each, and as many again while they move.
+pub const UPSTREAMS_MAX: usize = 8;
+
 /// Issuers that one process can number in its life, including those of earlier configurations: if a reload each minute
 /// changes one issuer, they last 31 years.
 pub const ISSUERS_MAX: u32 = 1 << 24;
@@ -582,6 +585,12 @@ pub const PRINCIPALS_MAX: usize = 1000;
 pub const PRINCIPAL_NAME_OCTETS_MAX: usize = 64;
 /// Grants, or denials, of a principal.
 pub const GRANTS_MAX: usize = 1000;
+/// How many requests or pushes a second a configuration may allow: more are not limited by anything.
+pub const RATE_RANGE: std::ops::RangeInclusive<i64> = 1..=1_000_000;
+/// Refused requests that are told at once, in the log and in the journal,
+pub const REFUSALS_TOLD_AT_ONCE: u32 = 20;
+/// and how many a minute after that: a scan fills no disk, and who looks into it sees that it goes on.
+pub const REFUSALS_TOLD_PER_MINUTE: u32 = 12;
 /// Names under which the admin listener may be reached.
 pub const ADMIN_HOSTS_MAX: usize = 64;
 

@@ -5,13 +5,15 @@
 //! concerns the whole service needs a role for every tenant. A tenant in which a principal may not even look does not
 //! exist for it. Pure: it does not know connections, or what is behind a tenant's name.
 //!
-//! `proof` is how a principal proves who it is, [`Known`] are all who can, and `written` is how configurations have it.
+//! `proof` is how a principal proves who it is, [`Known`] are all who can, `written` is how configurations have it, and `pace` how often it may ask.
 
 mod known;
+mod pace;
 mod proof;
 mod written;
 
 pub use known::{Entry, Known};
+pub use pace::{Bucket, Rates};
 pub use proof::{Mark, Proof, TokenHash, dns_names};
 pub use written::{Denial, Grant, Malformed};
 

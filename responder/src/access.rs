@@ -16,12 +16,7 @@ use std::{
 use precompute::pki::Serial;
 use tracing::info;
 
-use crate::{
-    limits,
-    metrics::RequestResult,
-    site::Issuer,
-    tsa::{authority::Authority, counters::Outcome},
-};
+use crate::{limits, metrics::RequestResult, site::Issuer, tsa::counters::Outcome, upstream::forwarded::Forwarded};
 
 /// The content of a line about one request.
 #[derive(Debug)]
@@ -56,6 +51,8 @@ pub enum About {
     Certificates {
         /// The issuer, if the request named one of the tenant's.
         issuer: Option<Arc<Issuer>>,
+        /// The same where another responder answers for it.
+        forwarded: Option<Arc<Forwarded>>,
         /// The serial, if it was about one certificate.
         serial: Option<Serial>,
         /// The outcome.
@@ -64,7 +61,7 @@ pub enum About {
     /// A request for a time-stamp, or for something else at its path.
     TimeStamp {
         /// The authority.
-        tsa: Arc<Authority>,
+        tsa: Box<str>,
         /// The outcome.
         outcome: Outcome,
     },
@@ -119,14 +116,15 @@ pub fn write(lines: &Receiver<Line>) {
         let seconds = took.as_secs_f64();
         let method = method.and_then(|place| crate::metrics::METHODS.get(place)).copied().unwrap_or("other");
         match about {
-            About::Certificates { issuer, serial, result } => {
-                let issuer = issuer.as_ref().map_or("", |issuer| issuer.name.as_str());
+            About::Certificates { issuer, forwarded, serial, result } => {
+                let of_other = forwarded.as_ref().map_or("", |issuer| issuer.name());
+                let issuer = issuer.as_ref().map_or(of_other, |issuer| issuer.name.as_str());
                 let serial = serial.map(|serial| serial.to_string()).unwrap_or_default();
                 let result = result.label();
                 info!(target: "access", %client, %tenant, issuer, serial, method, path, status, result, octets, seconds, "request");
             }
             About::TimeStamp { tsa, outcome } => {
-                let (tsa, result) = (tsa.name.as_str(), outcome.label());
+                let (tsa, result) = (&*tsa, outcome.label());
                 info!(target: "access", %client, %tenant, tsa, method, path, status, result, octets, seconds, "request");
             }
         }
@@ -139,7 +137,7 @@ mod tests {
 
     fn line() -> Line {
         let client = IpAddr::from([127, 0, 0, 1]);
-        let about = About::Certificates { issuer: None, serial: None, result: RequestResult::Page };
+        let about = About::Certificates { issuer: None, forwarded: None, serial: None, result: RequestResult::Page };
         let (path, status, took) = (path(b"/a"), Some(200), Duration::ZERO);
         Line { client, tenant: "a".into(), about, method: Some(0), path, status, octets: 1, took }
     }

@@ -2,8 +2,10 @@
 //!
 //! Like all of it, this reads what others count and decides nothing.
 
+mod console;
 mod serving;
 mod time_stamps;
+mod upstreams;
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +20,13 @@ use precompute::{
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 
-use crate::{metrics::Counters, ocsp::miss::Misses, site::Site};
+pub use self::console::parts as console_parts;
+use crate::{
+    metrics::Counters,
+    ocsp::miss::Misses,
+    site::Site,
+    upstream::{forwarded::Upstreams, group::Group},
+};
 
 /// What the responder's parts are read from.
 #[derive(Debug)]
@@ -31,6 +39,8 @@ pub struct Status {
     pub counters: Vec<Counters>,
     /// The kept answers.
     pub misses: Arc<Misses>,
+    /// What asks other responders.
+    pub upstreams: Upstreams,
     /// The record of tokens, if there is one.
     pub record: Option<Arc<Journal>>,
     /// What TLS shows, if there is TLS.
@@ -49,13 +59,14 @@ impl Status {
 
 /// The admin listener's paths. Metrics come in the order of their families: requests, kept answers, `role`, signers, records;
 /// `role`: what answers that are here before anybody asks come from.
-pub fn router(status: Status, role: Part) -> Router {
-    let status = Arc::new(status);
+pub fn router(status: &Arc<Status>, role: Part) -> Router {
+    let status = Arc::clone(status);
     let common = &status.common;
     let parts = vec![
         part(&status, serving::encode),
         admin::kept_answers(status.misses.store().answers()),
         part(&status, serving::encode_kept),
+        part(&status, upstreams::encode),
         role,
         part(&status, pools),
         part(&status, |encoder, status| time_stamps::encode(encoder, &status.site(), status.record.as_deref())),
@@ -104,6 +115,16 @@ fn certificates(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Re
     ends.encode(encoder)
 }
 
+/// Adds remarks on upstreams that have failed, a line each.
+pub fn remark_upstreams(site: &Site, misses: &Misses, lines: &mut String) {
+    upstreams::remark(groups(site, misses), lines);
+}
+
+/// The upstreams of an edge, and of issuers that others answer for.
+fn groups<'g>(site: &'g Site, misses: &'g Misses) -> impl Iterator<Item = &'g Group> {
+    misses.edge().map(|edge| &*edge.group).into_iter().chain(site.groups())
+}
+
 async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
     admin::readiness(tsa_readiness(&status, UnixTime::now()))
 }
@@ -112,7 +133,7 @@ async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
 async fn ready_all(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let now = UnixTime::now();
     let (mut ready, mut lines) = status.common.ocsp_readiness(now, false);
-    if status.site().authorities().next().is_some() {
+    if status.site().authorities().next().is_some() || status.site().authorities_elsewhere().next().is_some() {
         let (ready_tsa, of_tsa) = tsa_readiness(&status, now);
         ready &= ready_tsa;
         lines += &of_tsa;
@@ -122,6 +143,13 @@ async fn ready_all(State(status): State<Arc<Status>>) -> impl IntoResponse {
 
 fn tsa_readiness(status: &Status, now: UnixTime) -> (bool, String) {
     let leaves = status.common.leaves();
+    if status.site().authorities_elsewhere().next().is_some() {
+        let (mut lines, is_answered) =
+            (String::new(), status.misses.edge().is_some_and(|edge| edge.group.is_answered()));
+        lines += leaves.unwrap_or(if is_answered { "ready\n" } else { "not ready: no upstream answers\n" });
+        remark_upstreams(&status.site(), &status.misses, &mut lines);
+        return (leaves.is_none() && is_answered, lines);
+    }
     let (ready, mut lines) = time_stamps::readiness(&status.site(), status.record.as_deref(), leaves, now);
     status.common.reload_remark(&mut lines);
     status.common.renewal_remarks(true, now, &mut lines);

@@ -10,7 +10,8 @@ use std::{
 
 use precompute::{
     assemble::{self, Assembly as Common, Tokens},
-    config::{Change, ConfigError, Document, InUse, Problems},
+    config::{Change, ConfigError, Document, InUse, Problems, TlsTrust},
+    feed::https,
     journal::{self, trail},
     pki::UnixTime,
     service::configurations::Taken,
@@ -18,9 +19,10 @@ use precompute::{
 };
 
 use crate::{
-    config::Config,
+    config::{Config, Edge},
     ocsp::transactions,
     tsa::{promised::Promised, record},
+    upstream::group::{Group, Wanted},
 };
 
 /// Everything that a configuration names. What it has started ends with it.
@@ -30,6 +32,8 @@ pub struct Assembly {
     pub common: Common,
     /// The TLS certificate, if there is TLS.
     pub certificates: Option<Arc<Certificates>>,
+    /// The upstreams of an edge.
+    pub edge: Option<Arc<Group>>,
 }
 
 /// A configuration file that is read repeatedly. Clones share what is known about tokens.
@@ -119,10 +123,22 @@ impl Opener {
             check_record(config, problems);
             // One file may serve a writer on this machine as well.
             let common = assemble::assemble(&config.common.for_a_reader(), problems, &self.tokens, now);
-            Assembly { common, certificates }
+            let edge = config.edge.as_ref().and_then(|edge| open_edge(edge, problems));
+            Assembly { common, certificates, edge }
         });
         reading.finish()
     }
+}
+
+/// The upstreams of an edge, of which nobody is asked yet; `None` if a problem was noted, now or before.
+fn open_edge(edge: &Edge, problems: &Problems) -> Option<Arc<Group>> {
+    let at = problems.at(&edge.place);
+    let cas = match &edge.tls_ca {
+        Some(TlsTrust::File(path)) => Some(at.noted("tls_ca", https::cas(path))?),
+        Some(TlsTrust::System) | None => None,
+    };
+    let wanted = Wanted { of: "edge".into(), urls: edge.upstreams.clone(), cas, fail_back: edge.fail_back };
+    at.noted("upstreams", Group::new(wanted))
 }
 
 /// Checks that tokens can be recorded, and promises noted if they are kept across restarts.

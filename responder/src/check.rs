@@ -1,10 +1,11 @@
-//! Tries what a start does beyond reading the configuration: addresses, TLS, the clock, the sources, the feed.
+//! Tries what a start does beyond reading the configuration: addresses, TLS, the clock, the sources, the feed, the upstreams.
 //!
 //! Invariant: nothing is left behind, and a running service is not disturbed. Whatever would prevent a start in the
 //! machine's present state, or make a start warn, is logged as a warning. The caller decides whether warnings count. It
 //! does not know how they are shown.
 
 mod facts;
+mod upstreams;
 
 pub use facts::Facts;
 
@@ -65,6 +66,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Facts, Bo
     try_clock(&config, &assembly);
     try_caches(&assembly.common);
     let feed = try_feed(path, &config, &assembly, now);
+    upstreams::try_upstreams(&assembly);
     // A replica reads none.
     let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());
     let surveys = if with_sources && reads_sources { surveys(&assembly.common, now)? } else { Vec::new() };

@@ -4,6 +4,7 @@
 //! every key of this part with its value, so that a changed one is reported by name. It does not know what the sections
 //! of tenants mean.
 
+mod edge;
 pub mod keys;
 mod network;
 mod time_stamping;
@@ -13,6 +14,7 @@ use std::{net::SocketAddr, path::Path};
 use precompute::config::{Config as Common, ConfigError, Document, Reading, overlap};
 
 pub use self::{
+    edge::Edge,
     network::{Listen, Tls},
     time_stamping::TimeStamping,
 };
@@ -35,10 +37,12 @@ pub struct Config {
     pub access_sample: u32,
     /// What all time-stamping authorities share.
     pub time_stamping: TimeStamping,
+    /// The replicas that sign; `None` where this one is no edge.
+    pub edge: Option<Edge>,
 }
 
 /// The sections that count as known, whether the file has them or not.
-const SECTIONS: [&str; 4] = ["http", "tls", "log", "time_stamping"];
+const SECTIONS: [&str; 5] = ["http", "tls", "log", "time_stamping", "edge"];
 
 /// Loopback: being reachable from elsewhere has to be a decision.
 const HTTP_DEFAULT: &str = "127.0.0.1:8080";
@@ -62,7 +66,11 @@ impl Config {
             let time_stamping =
                 if root.has("time_stamping") { root.section("time_stamping", time_stamping::read) } else { None };
             let time_stamping = time_stamping.unwrap_or_default();
+            let edge = if root.has("edge") { root.section("edge", edge::read) } else { None };
             let common = Common::read(root);
+            if edge.is_some() {
+                edge::check(root, &common);
+            }
             time_stamping::check(root, &time_stamping, &common);
             root.leave_to_others(&SECTIONS);
             root.finish();
@@ -84,6 +92,7 @@ impl Config {
                 workers: workers.unwrap_or_else(cores),
                 access_sample: access.unwrap_or(0) as u32,
                 time_stamping,
+                edge,
             })
         })
     }

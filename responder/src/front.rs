@@ -7,6 +7,7 @@
 
 mod certificates;
 mod documents;
+mod elsewhere;
 mod quota;
 mod reply;
 pub mod route;
@@ -45,6 +46,7 @@ impl Service for Desk {
         match Route::of(&site, request.head) {
             Route::Certificates(route) => certificates::respond(self, &route, request, out).await,
             Route::TimeStamps(route) => time_stamps::respond(self, &route, request, out).await,
+            Route::Elsewhere(route) => elsewhere::respond(self, &route, request, out).await,
             Route::Published(route) => documents::respond(self, &route, request, out),
             Route::Nobody(refusal) => {
                 self.counters.unrouted.fetch_add(1, Relaxed);

@@ -1,5 +1,7 @@
 //! The bounds of the responder that an operator or a client may meet, each with its derivation.
 
+pub mod upstream;
+
 use std::time::Duration;
 
 use precompute::limits::{

@@ -20,6 +20,8 @@ pub enum RequestResult {
     Hit,
     /// Signed for this request, or for another with the same subject.
     Signed,
+    /// Answered by an upstream, for this request or for another with the same subject.
+    Forwarded,
     /// 304, because of a condition.
     NotModified,
     /// The page for people.
@@ -44,9 +46,10 @@ pub enum RequestResult {
 
 impl RequestResult {
     /// Every result with its label.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Hit, "hit"),
         (Self::Signed, "signed"),
+        (Self::Forwarded, "forwarded"),
         (Self::NotModified, "not_modified"),
         (Self::Page, "page"),
         (Self::Published, "published"),

@@ -30,8 +30,9 @@ use tracing::{error, info};
 use crate::{
     assemble::{Assembly, Opener},
     config::{Config, keys},
-    site::Site,
+    site::{Around, Site},
     tsa::clocks::Clocks,
+    upstream::forwarded::Upstreams,
 };
 
 /// Reads the file again.
@@ -47,6 +48,8 @@ pub struct Reload {
     pub clocks: Arc<Clocks>,
     /// What clients have had.
     pub usage: Arc<Usage>,
+    /// What asks other responders.
+    pub upstreams: Upstreams,
     /// What is known of the issuers.
     pub knowledge: Knowledge,
     /// For every reader of the site.
@@ -195,7 +198,7 @@ impl Reload {
         let read = tokio::task::spawn_blocking(open);
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&self.started_with, &config));
-        let Assembly { common: mut assembly, certificates } = assembly;
+        let Assembly { common: mut assembly, certificates, .. } = assembly;
         let admin = std::mem::take(&mut assembly.admin);
         for (_, tsa) in assembly.tsas() {
             // With the present lease; a changed one is used from the next start on.
@@ -208,10 +211,11 @@ impl Reload {
         let tenants = Arc::clone(prepared.tenants());
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, usage, workers) = (Arc::clone(&self.clocks), Arc::clone(&self.usage), self.started_with.workers);
-        let replaced = Arc::clone(&former);
+        let (upstreams, replaced) = (self.upstreams.clone(), Arc::clone(&former));
         // Watching a clock begins with a request for the time, and the source may be silent.
         let made = tokio::task::spawn_blocking(move || {
-            Site::new(&assembly, &tenants, (&clocks, &usage), workers, Some(&replaced))
+            let around = Around { clocks: &clocks, usage: &usage, upstreams: &upstreams };
+            Site::new(&assembly, &tenants, around, workers, Some(&replaced))
         });
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for

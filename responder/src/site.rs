@@ -11,9 +11,9 @@ mod urls;
 use std::{io, num::NonZeroU32, sync::Arc, time::Instant};
 
 use precompute::{
-    assemble::{AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
+    assemble::{AssembledForwarded, AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
     issuer::ActiveIssuer,
-    ocsp::{CertId, HashAlgorithm, Policy},
+    ocsp::{CertId, HashAlgorithm, NoncePolicy, Policy},
     pki::Certificate,
     service::Tenants,
     usage::Usage,
@@ -25,14 +25,20 @@ pub use self::{
     published::{PublishedNames, PublishedTarget, is_suffix},
 };
 use crate::{
+    limits,
     metrics::Requests,
     page,
     quota::Bound,
     tsa::{
         authority::{Authority, promised_name},
         clocks::Clocks,
+        elsewhere::{Elsewhere, ElsewhereAt},
         promised::Name,
         routes::{TsaRoutes, TsaTarget},
+    },
+    upstream::{
+        forwarded::{Forwarded, Settings, Upstreams},
+        group::{Group, Wanted},
     },
 };
 
@@ -64,7 +70,11 @@ pub struct Tenant {
     path: String,
     issuers: Vec<Arc<Issuer>>,
     directory: Directory,
+    /// Those that other responders answer for.
+    forwarded: Vec<Arc<Forwarded>>,
     tsa_routes: TsaRoutes,
+    /// Those of an edge.
+    elsewhere: Vec<Arc<ElsewhereAt>>,
     published: PublishedNames,
 }
 
@@ -95,20 +105,31 @@ impl Directory {
     }
 }
 
+/// What all tenants of the process share.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'p> {
+    /// Clocks for time-stamps.
+    pub clocks: &'p Clocks,
+    /// What clients of authorities have had.
+    pub usage: &'p Usage,
+    /// What asks other responders.
+    pub upstreams: &'p Upstreams,
+}
+
 impl Site {
     /// `tenants`: those of `config`. Everything in `former` that has not changed is taken over. Fails if a clock cannot
     /// be watched.
     pub fn new(
         config: &Assembly,
         tenants: &Tenants,
-        (clocks, usage): (&Clocks, &Usage),
+        around: Around<'_>,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
         let tenants = config.tenants.iter().map(|tenant| {
             let active = tenants.get(&tenant.name).map_or(&[][..], |tenant| &tenant.issuers);
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
-            Tenant::new(tenant, active, (clocks, usage), workers, former)
+            Tenant::new(tenant, active, around, workers, former)
         });
         let tenants: Vec<Tenant> = tenants.collect::<io::Result<_>>()?;
         let urls = Urls::of(tenants.iter().map(|tenant| (&tenant.hosts[..], tenant.path.as_str())));
@@ -116,13 +137,19 @@ impl Site {
         // Last, when nothing else can prevent the site.
         let ordered = config.tenants.iter().flat_map(|tenant| &tenant.tsas).filter(|tsa| tsa.policy.ordering);
         let promises: Vec<_> = ordered.map(|tsa| (promised_name(tsa), tsa.policy.accuracy.duration())).collect();
-        clocks.promised().promise(&promises, Instant::now()).map_err(io::Error::other)?;
+        around.clocks.promised().promise(&promises, Instant::now()).map_err(io::Error::other)?;
         Ok(site)
     }
 
     /// Every time-stamping authority with its tenant's name.
     pub fn authorities(&self) -> impl Iterator<Item = (&str, &Arc<Authority>)> {
         self.tenants.iter().flat_map(|tenant| tenant.authorities().map(|authority| (&*tenant.name, authority)))
+    }
+
+    /// Every authority of an edge with its tenant's name.
+    pub fn authorities_elsewhere(&self) -> impl Iterator<Item = (&str, &Arc<Elsewhere>)> {
+        let at = self.tenants.iter().flat_map(|tenant| tenant.elsewhere.iter().map(move |at| (&*tenant.name, at)));
+        at.flat_map(|(tenant, at)| at.authorities().iter().map(move |authority| (tenant, authority)))
     }
 
     /// The same as `tenant/name`, without those that `former` has under this name already.
@@ -145,6 +172,12 @@ impl Site {
         names
     }
 
+    /// The upstreams of all issuers that other responders answer for.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        let forwarded = self.tenants.iter().flat_map(|tenant| &tenant.forwarded);
+        forwarded.map(|issuer| &**issuer.group())
+    }
+
     /// The tenants, in the order of the file.
     pub fn tenants(&self) -> &[Tenant] {
         &self.tenants
@@ -163,7 +196,7 @@ impl Tenant {
     fn new(
         config: &AssembledTenant,
         active: &[Arc<ActiveIssuer>],
-        (clocks, usage): (&Clocks, &Usage),
+        Around { clocks, usage, upstreams }: Around<'_>,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
@@ -189,6 +222,12 @@ impl Tenant {
         };
         let authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
         let tsa_routes = TsaRoutes::new(authorities);
+        let elsewhere = ElsewhereAt::all(&config.tsas_elsewhere, workers);
+        let forwarded = config.forwarded.iter().map(|own| {
+            let formers = former.into_iter().flat_map(|tenant| &tenant.forwarded);
+            forwarded(config, own, upstreams, workers, formers)
+        });
+        let forwarded = forwarded.collect::<io::Result<Vec<_>>>()?;
         let published = || config.issuers.iter().filter_map(|issuer| Some((issuer, issuer.published.as_ref()?)));
         let served = |(config, published): (&AssembledIssuer, _)| {
             let issuer = issuers.iter().find(|issuer| *issuer.id() == config.id)?;
@@ -198,8 +237,8 @@ impl Tenant {
             name: config.name.as_str().into(),
             page: page::text(
                 &config.path,
-                !issuers.is_empty(),
-                tsa_routes.paths(),
+                !issuers.is_empty() || !forwarded.is_empty(),
+                tsa_routes.paths().chain(elsewhere.iter().map(|at| &*at.path)),
                 published().flat_map(|(_, published)| PublishedNames::files(published)),
             ),
             published: PublishedNames::new(published().filter_map(served)),
@@ -212,7 +251,9 @@ impl Tenant {
             path: config.path.clone(),
             directory: Directory::of(&issuers),
             issuers,
+            forwarded,
             tsa_routes,
+            elsewhere,
         })
     }
 
@@ -231,7 +272,9 @@ impl Tenant {
             path: String::new(),
             directory: Directory::of(&issuers),
             issuers,
+            forwarded: Vec::new(),
             tsa_routes: TsaRoutes::default(),
+            elsewhere: Vec::new(),
             published: PublishedNames::default(),
         }
     }
@@ -241,14 +284,51 @@ impl Tenant {
         &self.issuers
     }
 
+    /// The issuers that other responders answer for.
+    pub fn forwarded(&self) -> &[Arc<Forwarded>] {
+        &self.forwarded
+    }
+
+    /// The one that a CertID names.
+    pub fn forwarded_by(&self, id: &CertId<'_>) -> Option<&Arc<Forwarded>> {
+        self.forwarded.iter().find(|issuer| issuer.is_named(id))
+    }
+
+    /// Whether it answers for certificates at all.
+    pub fn has_issuers(&self) -> bool {
+        !self.issuers.is_empty() || !self.forwarded.is_empty()
+    }
+
     /// Its time-stamping authorities.
     pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
         self.tsa_routes.authorities()
     }
 
+    /// Where other servers with the same configuration have it: its path, and a host if it is known by that.
+    pub fn asked_at(&self) -> (Arc<str>, Option<Arc<str>>) {
+        (self.path.as_str().into(), self.hosts.first().map(|host| host.as_str().into()))
+    }
+
     /// The authorities at `rest`, the path after this tenant's path.
     pub fn time_stamping(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
         self.tsa_routes.at(rest)
+    }
+
+    /// The authorities of an edge at `rest`, and whether their chain is requested.
+    pub fn time_stamping_elsewhere(&self, rest: &[u8]) -> Option<(&Arc<ElsewhereAt>, bool)> {
+        if self.elsewhere.is_empty() {
+            return None;
+        }
+        let (path, is_chain) = match rest.strip_suffix(b"/chain.pem") {
+            Some(path) => (path, true),
+            None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
+        };
+        self.elsewhere.iter().find(|at| at.path.as_bytes() == path).map(|at| (at, is_chain))
+    }
+
+    /// All authorities of an edge, by path.
+    pub fn elsewhere(&self) -> &[Arc<ElsewhereAt>] {
+        &self.elsewhere
     }
 
     /// What is published at `rest`, the path after this tenant's path; `None` if nothing can be at such a path.
@@ -270,6 +350,34 @@ fn bound(per_second: Option<NonZeroU32>, former: Option<&Arc<Bound>>) -> Option<
     let per_second = per_second?;
     let same = former.filter(|former| former.per_second() == per_second);
     Some(same.map_or_else(|| Arc::new(Bound::new(per_second, Instant::now())), Arc::clone))
+}
+
+/// An issuer of `tenant` that others answer for: the former one, with what it keeps, if nothing has changed.
+fn forwarded<'f>(
+    tenant: &AssembledTenant,
+    own: &AssembledForwarded,
+    upstreams: &Upstreams,
+    workers: usize,
+    mut formers: impl Iterator<Item = &'f Arc<Forwarded>>,
+) -> io::Result<Arc<Forwarded>> {
+    let settings = Settings {
+        name: own.name.clone(),
+        certificate: own.certificate.clone(),
+        max_age: own.max_age,
+        may_lack_nonce: tenant.policy.nonce != NoncePolicy::Require,
+    };
+    let wanted = Wanted {
+        of: format!("{}/{}", tenant.name, own.name),
+        urls: own.upstreams.clone(),
+        cas: own.cas.clone(),
+        fail_back: limits::upstream::FAIL_BACK_DEFAULT,
+    };
+    let is_same = |former: &&Arc<Forwarded>| former.settings().is_same(&settings) && *former.group().wanted() == wanted;
+    if let Some(same) = formers.find(is_same) {
+        return Ok(Arc::clone(same));
+    }
+    let group = Group::new(wanted).map_err(|problem| io::Error::other(format!("the upstream {problem}")))?;
+    Ok(Arc::new(Forwarded::new(settings, group, upstreams.shared()?, workers)))
 }
 
 #[cfg(test)]

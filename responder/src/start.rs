@@ -90,11 +90,11 @@ fn serve(
     let trail = Trail::begin(&identity, config.common.journal.clone(), command, opener.digest())?;
     // Before the sources are read, which may take long.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
-    let Assembly { common: mut assembly, certificates } = assembly;
+    let Assembly { common: mut assembly, certificates, edge } = assembly;
     let journal = trail.as_ref().map(|trail| Arc::clone(trail.journal()));
     let plan = Plan::new(opener, config, certificates, bound, Kept { identity, journal })?;
     if let Some(feed) = assembly.feed.take() {
-        let mut replica = Replica::start(plan, assembly, feed, owned)?;
+        let mut replica = Replica::start(plan, assembly, (feed, edge), owned)?;
         let outcome = control.run(async |signals| replica.run(signals, ready).await);
         replica.end();
         return outcome;

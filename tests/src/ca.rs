@@ -221,6 +221,23 @@ impl Ca {
         Signer { certificate: leaf.path, key: self.file(&key) }
     }
 
+    /// A key with a certificate for a server at this address.
+    pub fn server_at(&self, ip: std::net::IpAddr) -> Signer {
+        let stem = self.fresh_name("server");
+        let [key, request, file, extensions] = ["key", "csr", "pem", "cnf"].map(|ending| format!("{stem}.{ending}"));
+        KeyKind::P256.generate(self.dir(), &key);
+        fs::write(self.file(&extensions), format!("basicConstraints = CA:FALSE\nsubjectAltName = IP:{ip}\n")).unwrap();
+        let subject = format!("/CN={stem}");
+        openssl(
+            self.dir(),
+            ["req", "-config", "openssl.cnf", "-new", "-key", &key, "-subj", &subject, "-out", &request],
+        );
+        let sign =
+            ["x509", "-req", "-in", &request, "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"];
+        openssl(self.dir(), [&sign[..], &["-extfile", &extensions, "-out", &file]].concat());
+        Signer { certificate: self.file(&file), key: self.file(&key) }
+    }
+
     /// A delegated OCSP signer issued by this CA.
     pub fn delegate(&self, delegate: Delegate, kind: KeyKind) -> Signer {
         let arguments: &[&str] = match delegate {

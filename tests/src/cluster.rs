@@ -302,6 +302,22 @@ impl Cluster {
         number
     }
 
+    /// An edge before these upstreams, not started: a replica without any key; gives its number. `lines`: more of `[edge]`.
+    pub fn add_edge(&mut self, upstreams: &[SocketAddr], lines: &str) -> usize {
+        let number = self.add_replica_with(false);
+        let urls: Vec<_> = upstreams.iter().map(|address| format!("http://{address}")).collect();
+        let edge = format!("[edge]\nupstreams = {urls:?}\n{lines}\n[http]\n");
+        let tsa_key = self.tsa.as_ref().map(|_| "\n[tenant.tsa.signer]\n");
+        self.replicas[number].site().edit_config(|text| {
+            let text = text.replacen("[http]\n", &edge, 1);
+            let Some(begin) = tsa_key.and_then(|section| text.find(section)) else { return text };
+            let (before, signer) = text.split_at(begin);
+            let without_key: Vec<_> = signer.lines().filter(|line| !line.starts_with("key = ")).collect();
+            format!("{before}{}\n", without_key.join("\n"))
+        });
+        number
+    }
+
     /// Who leads: of those that run and say so, the one of the latest epoch.
     pub fn leader(&self) -> Option<usize> {
         let leads = |writer: &Member| writer.feed_metric("ostia_feed_role", "role=\"leading\"") == Some(1.0);

@@ -40,8 +40,15 @@ fn packaged(program: &str) -> PathBuf {
 
 /// Runs a script of `tests/tests` with arguments.
 pub fn python(script: &str, arguments: &[&str]) -> Ended {
+    run(&mut python_command(script, arguments))
+}
+
+/// The command for that.
+pub fn python_command(script: &str, arguments: &[&str]) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
-    run(interpreter().arg(script).args(arguments))
+    let mut command = interpreter();
+    command.arg(script).args(arguments);
+    command
 }
 
 /// Runs a module of a package that the clients bring.

@@ -68,6 +68,16 @@ impl Tenant {
         self
     }
 
+    /// With an issuer that others answer for, at these addresses.
+    #[must_use]
+    pub fn forwarded(mut self, name: &str, ca: &Ca, upstreams: &[SocketAddr]) -> Self {
+        let urls: Vec<_> = upstreams.iter().map(|address| format!("http://{address}")).collect();
+        let certificate = ca.certificate();
+        self.issuers +=
+            &format!("\n[[tenant.issuer]]\nname = {name:?}\ncertificate = {certificate:?}\nupstream = {urls:?}\n");
+        self
+    }
+
     /// With a time-stamping authority.
     #[must_use]
     pub fn tsa(mut self, tsa: &Tsa) -> Self {

@@ -105,7 +105,8 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 
 /// Every key that the program knows, by its own word: each section is given one that it does not know.
 fn known_keys() -> Keys {
-    let sections = ["http", "tls", "admin", "cache", "feed", "journal", "log", "time_stamping", "purge", "tenant"];
+    let sections =
+        ["http", "tls", "admin", "cache", "edge", "feed", "journal", "log", "time_stamping", "purge", "tenant"];
     let sections = sections.into_iter().chain(["admin.principal"]).map(str::to_owned).collect::<Vec<_>>();
     let below = ["issuer", "issuer.signer", "issuer.signer.renew", "issuer.sql", "tsa", "tsa.signer"]
         .map(|section| format!("tenant.{section}"));

@@ -6,7 +6,9 @@
 //! nobody, so that no page can lead a browser here by a name of its own (DNS rebinding); where principals come from other
 //! machines, metrics and the remarks of health are for those who may look at the service. It does not know the API.
 
-use std::{net::IpAddr, sync::Arc};
+mod paces;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -23,7 +25,8 @@ use axum::{
 use rustls::ServerConfig;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::listener::{self, Bounds, Link};
+use self::paces::{Counted, Paces};
+use super::listener::{self, Bounds, Link, Stay};
 use crate::{
     assemble::AssembledAdmin,
     limits,
@@ -33,7 +36,14 @@ use crate::{
 
 /// Knows the principals, and lets the listener speak TLS. A reload changes both.
 #[derive(Debug)]
-pub struct Gate(ArcSwap<AssembledAdmin>);
+pub struct Gate {
+    admin: ArcSwap<AssembledAdmin>,
+    paces: Paces,
+}
+
+/// How long somebody should wait who has asked too often. The request has it as an extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooOften(pub Duration);
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -82,22 +92,48 @@ const METRICS_REFUSED: &str = "metrics are for principals who may view the servi
 impl Gate {
     /// For these principals.
     pub fn new(admin: AssembledAdmin) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(admin)))
+        Arc::new(Self { admin: ArcSwap::from_pointee(admin), paces: Paces::new() })
     }
 
     /// Goes over to others. Requests under way keep the former ones.
     pub fn change(&self, admin: AssembledAdmin) {
-        self.0.store(Arc::new(admin));
+        self.paces.retain(|counted| rate_of(&admin, counted));
+        self.admin.store(Arc::new(admin));
     }
 
     /// What counts now.
     pub fn settings(&self) -> Arc<AssembledAdmin> {
-        self.0.load_full()
+        self.admin.load_full()
+    }
+
+    /// Counts a request of a principal; the error is how long it should wait.
+    fn count_request(&self, principal: &Principal) -> Result<(), Duration> {
+        let counted = Counted::Requests(principal.name.clone());
+        let rate = rate_of(&self.settings(), &counted);
+        self.paces.take(&[(counted, rate)], 1, false)
+    }
+
+    /// Counts pushes of a principal for a tenant; the error is how long it should wait, or has to if it `owes` them.
+    pub fn count_pushes(&self, principal: &str, tenant: &str, count: usize, owes: bool) -> Result<(), Duration> {
+        let settings = self.settings();
+        let counted = [Counted::Pushes(principal.to_owned()), Counted::OfTenant(tenant.to_owned())];
+        let wanted = counted.map(|counted| {
+            let rate = rate_of(&settings, &counted);
+            (counted, rate)
+        });
+        self.paces.take(&wanted, count, owes)
+    }
+
+    /// How many pushes a second are taken of a principal for a tenant; `None`: as many as come.
+    pub fn pushes_per_second(&self, principal: &str, tenant: &str) -> Option<u32> {
+        let settings = self.settings();
+        let counted = [Counted::Pushes(principal.to_owned()), Counted::OfTenant(tenant.to_owned())];
+        counted.iter().filter_map(|counted| rate_of(&settings, counted)).min()
     }
 
     /// How the next connection is accepted; `None` without TLS.
     fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.0.load().tls.as_ref().map(|tls| Arc::clone(&tls.config))
+        self.admin.load().tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
     /// Answers there with `router`, behind it, for as long as the tasks run.
@@ -123,6 +159,14 @@ impl Gate {
     }
 }
 
+fn rate_of(admin: &AssembledAdmin, counted: &Counted) -> Option<u32> {
+    match counted {
+        Counted::Requests(name) => admin.rates.get(name)?.requests,
+        Counted::Pushes(name) => admin.rates.get(name)?.pushes,
+        Counted::OfTenant(name) => admin.tenant_pushes.get(name).copied(),
+    }
+}
+
 async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let admin = gate.settings();
     let link = request.extensions().get::<Link>().cloned().unwrap_or_default();
@@ -137,8 +181,15 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
         };
     }
     let is_health = path == "/readyz" || path.starts_with("/readyz/");
+    request.extensions_mut().insert(Arc::clone(&gate));
     match asks {
-        Ok(caller) => drop(request.extensions_mut().insert(caller)),
+        Ok(caller) => {
+            request.extensions().get::<Stay>().into_iter().for_each(Stay::recognise);
+            if !is_health && let Err(wait) = gate.count_request(&caller.principal) {
+                request.extensions_mut().insert(TooOften(wait));
+            }
+            request.extensions_mut().insert(caller);
+        }
         Err(stranger) => drop(request.extensions_mut().insert(stranger)),
     }
     let response = next.run(request).await;

@@ -1,7 +1,7 @@
 //! Connections of a listener that is not for relying parties: few, short and bounded.
 //!
-//! Each carries one request and has a deadline. At the limit of the admin listener the oldest connection is closed, so that
-//! health checks are answered whatever other clients keep open; where snapshots are given out, the next one waits
+//! Each carries one request and has a deadline. At the limit of the admin listener the oldest connection of a stranger is
+//! closed, or else the oldest, so that health checks are answered whatever other clients keep open; where snapshots are given out, the next one waits
 //! ([`AtLimit`]). A handler may take its connection out of both ([`Stay::extend`]): it bounds the number and the silence of
 //! such connections itself. Over TLS the handshake is a part of the header section as far as deadlines go. The listener does
 //! not know what is served.
@@ -12,7 +12,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -132,6 +135,8 @@ impl Link {
 pub struct Stay {
     /// `None` while the handler extends it.
     until: Arc<watch::Sender<Option<Instant>>>,
+    /// Whether it is known who is behind it.
+    is_recognised: Arc<AtomicBool>,
     total: Duration,
 }
 
@@ -141,13 +146,18 @@ pub struct ExtendedStay(Stay);
 
 impl Stay {
     fn new(total: Duration) -> Self {
-        Self { until: Arc::new(watch::channel(Some(Instant::now() + total)).0), total }
+        Self { until: Arc::new(watch::channel(Some(Instant::now() + total)).0), is_recognised: Arc::default(), total }
     }
 
     /// Takes the connection out of the deadline and the limit.
     pub fn extend(&self) -> ExtendedStay {
         self.until.send_replace(None);
         ExtendedStay(self.clone())
+    }
+
+    /// Somebody who is known is behind the connection: where there are too many, those of strangers end first.
+    pub fn recognise(&self) {
+        self.is_recognised.store(true, Relaxed);
     }
 
     fn is_extended(&self) -> bool {
@@ -183,12 +193,15 @@ impl Drop for ExtendedStay {
 /// A connection, and its stay.
 type Connection = (AbortHandle, Stay);
 
-/// Closes the oldest connection if there are too many.
+/// Closes the oldest connection if there are too many; one of a stranger, if there is one.
 fn make_room(connections: &mut VecDeque<Connection>, most: usize) {
     connections.retain(|(connection, _)| !connection.is_finished());
     let counted = |(_, stay): &Connection| !stay.is_extended();
     if connections.iter().filter(|connection| counted(connection)).count() >= most
-        && let Some(oldest) = connections.iter().position(counted)
+        && let Some(oldest) = connections
+            .iter()
+            .position(|connection| counted(connection) && !connection.1.is_recognised.load(Relaxed))
+            .or_else(|| connections.iter().position(counted))
         && let Some((oldest, _)) = connections.remove(oldest)
     {
         oldest.abort();

@@ -12,7 +12,7 @@ use axum::http::{
 
 use super::problem::{Kind, Problem};
 use crate::{
-    admin::gate::{Caller, Stranger},
+    admin::gate::{Caller, Stranger, TooOften},
     principals::{Action, Object, Principal},
 };
 
@@ -25,6 +25,9 @@ pub(super) fn admit(headers: &HeaderMap, extensions: &Extensions) -> Result<(), 
         let detail =
             "the request comes from a browser (it has an Origin or Sec-Fetch-Site); use `ostia-precompute` or curl";
         return Err(Problem::new(Kind::FromBrowser, detail));
+    }
+    if let Some(TooOften(wait)) = extensions.get() {
+        return Err(Problem::too_often("this principal asks more often than its `requests_per_second`", *wait));
     }
     match stranger {
         None if extensions.get::<Caller>().is_some() => Ok(()),

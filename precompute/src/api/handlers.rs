@@ -9,6 +9,7 @@ use axum::{
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri,
         header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+        request::Parts,
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -16,13 +17,15 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
+use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
     Api, access, configurations, issuers,
+    place::Place,
     problem::{Kind, Problem},
     pushing::Pushing,
+    refusals,
     request::{self, Verb},
     servers, snapshot,
     told::{self, Sender},
@@ -30,7 +33,7 @@ use super::{
 };
 use crate::{
     admin::{
-        gate::{CHALLENGE, Caller},
+        gate::{CHALLENGE, Caller, Gate},
         listener::Stay,
     },
     config::Sources,
@@ -51,7 +54,7 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-const PATHS: [(&str, &str, &str); 17] = [
+pub(super) const PATHS: [(&str, &str, &str); 17] = [
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
     ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
     ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
@@ -98,7 +101,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         paths =
             paths.route(&path, post(async move |api, caller, id, request| push(verb, api, caller, id, request).await));
     }
-    let admitted = middleware::from_fn(admit);
+    let admitted = middleware::from_fn_with_state(Arc::clone(&api), admit);
     let paths =
         paths.fallback(nothing_here).method_not_allowed_fallback(other_method).layer(admitted.clone()).with_state(api);
     // Nested paths do not have the one that ends in the slash.
@@ -114,8 +117,13 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, CHALLENGE);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, seconds.into());
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, limits::API_RETRY_AFTER.as_secs().into());
+        }
+        if self.kind == Kind::Forbidden {
+            response.extensions_mut().insert(Forbidden(self));
         }
         response
     }
@@ -133,12 +141,25 @@ pub(super) fn json_of(value: &Value) -> Response {
     written_as(JSON, value).into_response()
 }
 
+/// What a principal may not do. The response has it as an extension, for whoever tells of it.
+#[derive(Clone)]
+struct Forbidden(Problem);
+
 /// Stands before every path.
-async fn admit(request: Request, next: Next) -> Response {
+async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     match access::admit(request.headers(), request.extensions()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let (head, body) = request.into_parts();
+            let (from, asked) = (Sender::of(&head), refusals::asked(&head));
+            let response = next.run(Request::from_parts(head, body)).await;
+            if let Some(Forbidden(problem)) = response.extensions().get() {
+                api.refusals.tell(&from, &asked, problem);
+            }
+            response
+        }
         Err(problem) => {
             let (head, body) = request.into_parts();
+            api.refusals.tell(&Sender::of(&head), &refusals::asked(&head), &problem);
             unread(&head.headers, body, problem).await.into_response()
         }
     }
@@ -249,6 +270,12 @@ async fn push(
         Err(problem) => return Err(unread(&head.headers, body, problem).await),
     };
     let body = whole(&head.headers, body).await?;
+    if let Some(gate) = head.extensions.get::<Arc<Gate>>() {
+        gate.count_pushes(from.principal(), issuer.id().tenant(), 1, false).map_err(|wait| {
+            let what = "more is pushed than `pushes_per_second` of the principal or of the tenant allows";
+            Problem::too_often(what, wait)
+        })?;
+    }
     let configured = api.settings().issuers.get(issuer.id()).cloned();
     let pushing = Pushing::new(issuer, api.telling.clone());
     let job = spawn_blocking(move || {
@@ -340,7 +367,7 @@ async fn bulk(
             may(Verb::Revoke)?;
         }
         api.telling.as_ref().map_or(Ok(()), |telling| telling.takes_pushes())?;
-        Ok((ledger, place(&api)?))
+        Ok((ledger, place(&api, &head, &from)?))
     };
     let (ledger, place) = match meant() {
         Ok(meant) => meant,
@@ -349,22 +376,25 @@ async fn bulk(
     let configured = api.settings().issuers.get(ledger.id()).cloned();
     let stay = head.extensions.get::<Stay>().map(Stay::extend);
     let pushing = Pushing::new(ledger, api.telling.clone());
-    let upload = Upload { pushing, configured, from, place, stay, idle_max: api.idle_max };
+    let gate = head.extensions.get::<Arc<Gate>>().cloned();
+    let upload = Upload { pushing, configured, from, gate, place, stay, idle_max: api.idle_max };
     let answer = upload.take(body, head.headers.contains_key(EXPECT)).await;
     Ok(([(CONTENT_TYPE, NDJSON)], answer).into_response())
 }
 
-/// A place among the lists and backups that may be under way.
-fn place(api: &Api) -> Result<OwnedSemaphorePermit, Problem> {
-    let too_many = "as many lists and backups as may be at once are under way; come again later";
-    Arc::clone(&api.uploads).try_acquire_owned().map_err(|_| Problem::new(Kind::TooManyUploads, too_many))
+/// A place among the lists and backups that may be under way. Where there are several principals none has them all, so that
+/// one with many lists, or with slow ones, keeps nobody else away.
+fn place(api: &Arc<Api>, head: &Parts, from: &Sender) -> Result<Place, Problem> {
+    let several = head.extensions.get::<Arc<Gate>>().is_some_and(|gate| gate.settings().known.count() > 1);
+    let most = if several { api.uploads_max.div_ceil(2) } else { api.uploads_max };
+    Place::take(api, from.principal(), most)
 }
 
 async fn back_up(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     let from = Sender::of(&head);
     from.may(Action::BackUp, Object::Service)?;
-    let (place, stay) = (place(&api)?, head.extensions.get::<Stay>().map(Stay::extend));
+    let (place, stay) = (place(&api, &head, &from)?, head.extensions.get::<Stay>().map(Stay::extend));
     let backup = snapshot::begin(&api, from, place, stay)?;
     Ok(([(CONTENT_TYPE, OCTETS), (CACHE_CONTROL, HeaderValue::from_static("no-store"))], backup).into_response())
 }

@@ -4,6 +4,8 @@
 //! refusals become problems. Invariant: a problem says in `detail` what is wrong and what would be right, without the
 //! value of a secret. It does not know HTTP beyond the numbers of the status codes.
 
+use std::time::Duration;
+
 use serde::{
     Serialize,
     ser::{SerializeMap as _, Serializer},
@@ -62,13 +64,15 @@ pub enum Kind {
     StandsBy,
     /// As many uploads as there may be are under way.
     TooManyUploads,
+    /// The principal, or its tenant, has done so too often.
+    TooManyRequests,
     /// This writer cannot do now what an operator asks of it.
     NotDone,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -91,6 +95,7 @@ impl Kind {
         Self::NotTold,
         Self::StandsBy,
         Self::TooManyUploads,
+        Self::TooManyRequests,
         Self::NotDone,
     ];
 
@@ -121,6 +126,7 @@ impl Kind {
             Self::NotTold => ("not-told", 503, "It is durable here, and the replicas could not be told yet"),
             Self::StandsBy => ("stands-by", 503, "Another writer takes pushes"),
             Self::TooManyUploads => ("too-many-uploads", 503, "Too many uploads are under way"),
+            Self::TooManyRequests => ("too-many-requests", 429, "That was too often"),
             Self::NotDone => ("not-done", 409, "This writer cannot do that now"),
         }
     }
@@ -145,6 +151,9 @@ impl Kind {
 /// What every `type` begins with.
 pub const TYPE_PREFIX: &str = "urn:ostia:problem:";
 
+/// The member that says so in seconds.
+const RETRY_AFTER: &str = "retry_after";
+
 /// A problem with its details.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Problem {
@@ -165,6 +174,18 @@ impl Problem {
     /// A member of a request that is not as expected; `text` is what follows its name.
     pub(super) fn of_member(member: &'static str, text: impl std::fmt::Display) -> Self {
         Self::new(Kind::BadRequest, format!("`{member}` {text}")).with("member", member)
+    }
+
+    /// Too much of `what` was asked for; again after `wait`.
+    pub(super) fn too_often(what: &str, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!("{what}; come again in {seconds} s");
+        Self::new(Kind::TooManyRequests, detail).with(RETRY_AFTER, seconds)
+    }
+
+    /// Seconds after which it may have passed, if it says so itself.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        self.members.iter().find(|(name, _)| *name == RETRY_AFTER)?.1.as_u64()
     }
 
     /// With one more member.

@@ -172,7 +172,7 @@ fn of_certificate(mut order: Order, text: &str, issuer: Option<&Certificate>) ->
 }
 
 /// The only certificate of a text. The error follows the member's name.
-fn certificate(text: &str) -> Result<Certificate, String> {
+pub(crate) fn certificate(text: &str) -> Result<Certificate, String> {
     let text = text.trim();
     let from_der = |der: &[u8]| Certificate::from_der(der).map_err(|error| error.to_string());
     if !text.contains("-----BEGIN") {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     Api, access,
-    handlers::{json_of, unread, whole},
+    handlers::{json_of, whole},
     members::Members,
     problem::{Kind, Problem},
     told::Sender,
@@ -53,9 +53,7 @@ pub(super) async fn decommission(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let from = Sender::of(&head);
-    if let Err(problem) = from.may(Action::Operate, Object::Service) {
-        return Err(unread(&head.headers, body, problem).await);
-    }
+    from.may(Action::Operate, Object::Service)?;
     let body = whole(&head.headers, body).await?;
     let even_alive = even_alive(&body)?;
     let registry = registry(&api)?;
@@ -65,15 +63,16 @@ pub(super) async fn decommission(
     trail::tell("decommission", |event| {
         let word = if done.is_ok() { "done" } else { "refused" };
         let event = event.text("asked", &id).optional("decommissioned", done.as_ref().ok().map(|(server, _)| server));
-        from.tell(event.text("outcome", word).optional("problem", done.as_ref().err()))
+        let event = event.text("outcome", word).optional("problem", done.as_ref().err());
+        from.tell(event)
     });
     match done {
         Ok((server, called)) => {
-            info!(%from, "the server {called} was decommissioned");
+            info!(principal = from.principal(), %from, "the server {called} was decommissioned");
             Ok(json_of(&json!({ "outcome": "done", "id": server.to_string(), "called": called })))
         }
         Err(refused) => {
-            warn!(%from, "the server {id} was not decommissioned: {refused}");
+            warn!(principal = from.principal(), %from, "the server {id} was not decommissioned: {refused}");
             Err(Problem::new(Kind::NotDone, refused))
         }
     }

@@ -8,15 +8,12 @@ use std::{io, sync::Arc, thread, time::Instant};
 
 use axum::body::Body;
 use hyper::body::Bytes;
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, mpsc},
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use tracing::{info, warn};
 
 use super::{
     Api,
+    place::Place,
     problem::{Kind, Problem},
     told::Sender,
     upload::Answer,
@@ -31,12 +28,7 @@ use crate::{
 };
 
 /// Begins to send a backup. `_place`: among the long requests that there may be at once. `stay`: keeps the connection.
-pub(super) fn begin(
-    api: &Arc<Api>,
-    from: Sender,
-    place: OwnedSemaphorePermit,
-    stay: Option<ExtendedStay>,
-) -> Result<Body, Problem> {
+pub(super) fn begin(api: &Arc<Api>, from: Sender, place: Place, stay: Option<ExtendedStay>) -> Result<Body, Problem> {
     let (pieces, answer) = mpsc::channel(limits::BACKUP_PIECES_WAITING);
     let (api, runtime) = (Arc::clone(api), Handle::current());
     let idle_max = api.idle_max;

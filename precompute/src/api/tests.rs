@@ -17,7 +17,7 @@ use crate::{
         listener::{Bounds, serve},
     },
     assemble::AssembledAdmin,
-    principals::{Entry, Known, Principal, Proof, TokenHash},
+    principals::{Entry, Known, Principal, Proof, Rates, TokenHash},
     source::openssl::{Ca, KEYS},
 };
 

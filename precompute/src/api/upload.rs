@@ -17,7 +17,7 @@ use axum::body::Body;
 use hyper::body::{Bytes, Frame};
 use serde_json::json;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     task::{JoinError, JoinHandle, spawn_blocking},
     time::timeout,
 };
@@ -27,13 +27,14 @@ use super::{
     ConfiguredIssuer,
     batch::{self, Pushed, RefusedLine, Totals},
     lines::{Line, Lines},
+    place::Place,
     problem::{Kind, Problem},
     pushing::Pushing,
     request::Verb,
     told::{self, Sender},
 };
 use crate::{
-    admin::listener::ExtendedStay,
+    admin::{gate::Gate, listener::ExtendedStay},
     ledger::{Outcome, Push},
     limits,
     pki::UnixTime,
@@ -46,8 +47,10 @@ pub(super) struct Upload {
     /// What the configuration says of the issuer.
     pub(super) configured: Option<Arc<ConfiguredIssuer>>,
     pub(super) from: Sender,
+    /// Knows how many pushes a second are taken.
+    pub(super) gate: Option<Arc<Gate>>,
     /// Its place among the uploads that there may be at once.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Place,
     /// Keeps its connection beyond the deadline of others, where there is one.
     pub(super) stay: Option<ExtendedStay>,
     /// How long nothing may arrive.
@@ -162,7 +165,7 @@ impl Upload {
         let mut job: Option<Job> = None;
         let mut nameable = limits::CHANGES_LOGGED_MAX;
         loop {
-            let batch = reader.batch(self.idle_max).await;
+            let batch = reader.batch(self.most(), self.idle_max).await;
             if let Some(job) = job.take() {
                 let Pushed { refused, news, kept } = finished(job.await)?;
                 teller.refused(&refused);
@@ -172,6 +175,7 @@ impl Upload {
                 kept.iter().for_each(|(push, outcome)| self.keep(push, outcome));
             }
             let Some(batch) = batch? else { return Ok(()) };
+            self.pace(batch.len()).await;
             if teller.lines.is_closed() {
                 return Err(Problem::new(Kind::BadRequest, "the client has gone"));
             }
@@ -185,6 +189,22 @@ impl Upload {
                 *totals.lock().unwrap_or_else(PoisonError::into_inner) = sum;
                 Ok(pushed)
             }));
+        }
+    }
+
+    /// Lines that are pushed together: where pushes are limited those of a second, so that a list goes on evenly.
+    fn most(&self) -> usize {
+        let tenant = self.pushing.ledger().id().tenant();
+        let rate = self.gate.as_ref().and_then(|gate| gate.pushes_per_second(self.from.principal(), tenant));
+        rate.map_or(limits::API_BATCH_LINES, |rate| limits::API_BATCH_LINES.min(rate as usize))
+    }
+
+    /// Returns when so many may be pushed: a list is slowed down, and not refused.
+    async fn pace(&self, count: usize) {
+        let Some(gate) = &self.gate else { return };
+        let tenant = self.pushing.ledger().id().tenant();
+        if let Err(wait) = gate.count_pushes(self.from.principal(), tenant, count, true) {
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -237,8 +257,8 @@ struct Reader {
 impl Reader {
     /// The next batch: as many lines as may be in one, or those that have come if no more come for a moment. `None` at
     /// the end.
-    async fn batch(&mut self, idle_max: Duration) -> Result<Option<Vec<Line>>, Problem> {
-        while self.ready.len() < limits::API_BATCH_LINES && self.lines.is_some() {
+    async fn batch(&mut self, most: usize, idle_max: Duration) -> Result<Option<Vec<Line>>, Problem> {
+        while self.ready.len() < most && self.lines.is_some() {
             let wait = if self.ready.is_empty() { idle_max } else { limits::API_BATCH_LINGER };
             match timeout(wait, self.frame()).await {
                 Ok(Some(Ok(octets))) => {
@@ -257,7 +277,7 @@ impl Reader {
                 }
             }
         }
-        let count = self.ready.len().min(limits::API_BATCH_LINES);
+        let count = self.ready.len().min(most);
         Ok((count > 0).then(|| self.ready.drain(..count).collect()))
     }
 

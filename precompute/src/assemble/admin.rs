@@ -2,16 +2,20 @@
 //!
 //! Invariant: whoever is known has a proof of their own. It does not know requests.
 
-use std::{collections::BTreeSet, ffi::OsStr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::OsStr,
+    sync::Arc,
+};
 
 use rustls::ServerConfig;
 
 use super::{open_pair, read_token};
 use crate::{
-    config::{Admin, AdminTls, At, OF_TOKEN_FILE, Problems},
+    config::{Admin, AdminTls, At, OF_TOKEN_FILE, Problems, TenantConfig},
     output::nearest,
     pki::{Certificate, UnixTime, certificates},
-    principals::{Entry, Known, Principal, Proof, TokenHash, dns_names},
+    principals::{Entry, Known, Principal, Proof, Rates, TokenHash, dns_names},
     tls::Certificates,
 };
 
@@ -20,6 +24,10 @@ use crate::{
 pub struct AssembledAdmin {
     /// Everybody who may ask for something; nobody: there is no API.
     pub known: Arc<Known>,
+    /// How often each of them may ask, by name, if that is limited.
+    pub rates: HashMap<String, Rates>,
+    /// How many pushes a second are taken for a tenant, by name, if that is limited.
+    pub tenant_pushes: HashMap<String, u32>,
     /// Its TLS.
     pub tls: Option<AssembledTls>,
     /// Names and addresses under which it is reached, in lower case, beside loopback.
@@ -38,15 +46,16 @@ pub struct AssembledTls {
 }
 
 impl AssembledAdmin {
-    /// Opens it; what is wrong is noted, and left out. `tenants`: the names of those that there are.
+    /// Opens it; what is wrong is noted, and left out. `tenants`: those that there are.
     pub fn open(
         admin: &Admin,
-        tenants: &[&str],
+        tenants: &[TenantConfig],
         problems: &Problems,
         credentials: Option<&OsStr>,
         now: UnixTime,
     ) -> Self {
         let at = problems.at(&admin.place);
+        let names: Vec<_> = tenants.iter().map(|tenant| &*tenant.name).collect();
         let mut entries = Vec::new();
         let token = admin.token_file.as_ref().and_then(|file| {
             let token = file.find(credentials).and_then(|path| read_token(&path));
@@ -62,15 +71,18 @@ impl AssembledAdmin {
                 at.problem("token_sha256", "is that of the token in `admin.token_file`; give each its own");
             }
             let (allow, deny) = (config.allow.clone(), config.deny.clone());
-            doubt(&at, "allow", allow.iter().filter_map(|grant| grant.tenant.as_deref()), tenants);
-            doubt(&at, "deny", deny.iter().filter_map(|denial| denial.tenant()), tenants);
+            doubt(&at, "allow", allow.iter().filter_map(|grant| grant.tenant.as_deref()), &names);
+            doubt(&at, "deny", deny.iter().filter_map(|denial| denial.tenant()), &names);
             let principal = Principal { name: config.name.clone(), allow, deny };
             entries.push(Entry { principal: Arc::new(principal), proof: config.proof.clone() });
         }
         let tls = admin.tls.as_ref().and_then(|tls| open_tls(tls, &at, now));
         let own = || tls.as_ref().and_then(AssembledTls::certificate).map(|own| dns_names(&own)).unwrap_or_default();
         let hosts = admin.hosts.clone().unwrap_or_else(own);
-        Self { known: Arc::new(Known::new(entries)), tls, hosts, open_metrics: admin.open_metrics }
+        let rates = admin.principals.iter().map(|config| (config.name.clone(), config.rates)).collect();
+        let tenant_pushes = tenants.iter().filter_map(|one| Some((one.name.clone(), one.pushes_per_second?))).collect();
+        let known = Arc::new(Known::new(entries));
+        Self { known, rates, tenant_pushes, tls, hosts, open_metrics: admin.open_metrics }
     }
 }
 

@@ -168,7 +168,7 @@ impl<'a> Assembler<'a> {
         found
     }
 
-    fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, policy: &Policy, certificate: &Certificate) {
+    pub(super) fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, policy: &Policy, certificate: &Certificate) {
         // Without extensions, the certificate cannot say that it is a CA's; the configuration does.
         if certificate.is_version_1() {
             warn!(

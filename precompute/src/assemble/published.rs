@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The sections and keys at the root of a file that are of one machine.
-const OF_MACHINE: [&str; 12] = [
+const OF_MACHINE: [&str; 13] = [
     "version",
     "state_dir",
     "admin",
@@ -38,6 +38,7 @@ const OF_MACHINE: [&str; 12] = [
     "feed",
     "journal",
     "relay",
+    "edge",
     "purge",
     "http",
     "tls",
@@ -94,10 +95,20 @@ impl Published {
         let dir = document.path().parent().unwrap_or(Path::new("/"));
         let mut files = Files { dir, read: BTreeMap::new() };
         for (tenant, config) in tenants.iter_mut().filter_map(Value::as_table_mut).zip(&config.tenants) {
-            // Where records were kept before is of interest to books alone.
-            ["tls_ca", "formerly"].iter().for_each(|key| drop(tenant.remove(*key)));
+            // Where records were kept before is of interest to books alone, and whose certificates count where sources are, too.
+            tenant.remove("formerly");
+            let tls_ca = tenant.remove("tls_ca");
             files.take(tenant, "request_anchors")?;
-            for (issuer, read) in tables(tenant, "issuer").zip(&config.issuers) {
+            let is_forwarded = |issuer: &&mut Table| issuer.contains_key("upstream");
+            for issuer in tables(tenant, "issuer").filter(is_forwarded) {
+                if let Some(above) = &tls_ca {
+                    issuer.entry("tls_ca").or_insert_with(|| above.clone());
+                }
+                files.take(issuer, "certificate")?;
+                files.take(issuer, "tls_ca")?;
+            }
+            let own = tables(tenant, "issuer").filter(|issuer| !is_forwarded(issuer));
+            for (issuer, read) in own.zip(&config.issuers) {
                 OF_SOURCES.iter().for_each(|key| drop(issuer.remove(*key)));
                 issuer.remove("tls_ca");
                 files.take(issuer, "certificate")?;
@@ -170,14 +181,19 @@ impl Published {
         differences(&by_name(&self.tables), &by_name(&other.tables), limits::configuration::DIFFERENCES_MAX)
     }
 
-    /// The tenants for a configuration whose public files are in `dir`; without keys only what needs none.
-    pub fn tenants(&self, dir: &Path, with_keys: bool) -> String {
+    /// The tenants for a configuration whose public files are in `dir`; without keys only what needs none. `is_edge`: who has keys
+    /// is asked for time-stamps.
+    pub fn tenants(&self, dir: &Path, with_keys: bool, is_edge: bool) -> String {
         let mut root = self.tables.clone();
         for tenant in tables(&mut root, "tenant") {
             if !with_keys {
                 tables(tenant, "issuer")
                     .for_each(|issuer| signers(issuer).for_each(|signer| drop(signer.remove("key"))));
-                tenant.remove("tsa");
+                if is_edge {
+                    tables(tenant, "tsa").for_each(|tsa| signers(tsa).for_each(|signer| drop(signer.remove("key"))));
+                } else {
+                    tenant.remove("tsa");
+                }
             }
         }
         let kept: Vec<Value> = array(root.remove("tenant").unwrap_or(Value::Array(Vec::new())));
@@ -238,7 +254,10 @@ impl Files<'_> {
 
     /// The file that a key names travels along.
     fn take(&mut self, table: &mut Table, key: &str) -> Result<(), String> {
-        let Some(Value::String(name)) = table.get(key) else { return Ok(()) };
+        // Those that the system trusts are everywhere.
+        let Some(Value::String(name)) = table.get(key).filter(|name| name.as_str() != Some("system")) else {
+            return Ok(());
+        };
         let path = self.dir.join(name);
         let content = read_bounded(&path, limits::CERTIFICATE_FILE_OCTETS_MAX).map_err(|error| error.to_string())?;
         if pem::seems_private(&content) {
@@ -362,13 +381,13 @@ signer = { certificate = "tsa.pem", key = "pkcs11:token=tsa" }
         assert_eq!(Published::read(&published.written()).as_ref(), Ok(&published));
         let there = dir.path().join("7");
         published.unpack(&there).unwrap();
-        let with = published.tenants(&there, true);
+        let with = published.tenants(&there, true, false);
         assert!(with.contains("8d969eef"), "{with}");
         assert!(with.contains("key = \"ocsp.key\"") && with.contains("pkcs11:token=tsa"), "{with}");
         let table: Table = with.parse().unwrap();
         let ca = table["tenant"][0]["issuer"][0]["certificate"].as_str().unwrap();
         assert_eq!(fs::read_to_string(ca).unwrap(), "the certificate ca.pem");
-        let without = published.tenants(&there, false);
+        let without = published.tenants(&there, false, false);
         assert!(!without.contains("key =") && !without.contains("tsa"), "{without}");
     }
 
@@ -376,7 +395,7 @@ signer = { certificate = "tsa.pem", key = "pkcs11:token=tsa" }
     fn a_bare_file_is_the_tenant_that_it_would_be_elsewhere() {
         let dir = tempfile::tempdir().unwrap();
         let bare = "version = 1\nvalidity = \"2d\"\n[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"i\"\nsigner = { certificate = \"ocsp.pem\", key = \"ocsp.key\" }\n";
-        let text = published(dir.path(), bare).unwrap().tenants(dir.path(), true);
+        let text = published(dir.path(), bare).unwrap().tenants(dir.path(), true, false);
         let table: Table = text.parse().unwrap();
         assert_eq!(table["tenant"][0]["name"].as_str(), Some("default"));
         assert_eq!(table["tenant"][0]["validity"].as_str(), Some("2d"));

@@ -46,6 +46,19 @@ impl AssembledTsa {
     }
 }
 
+/// An authority whose tokens other servers make.
+#[derive(Clone, Debug)]
+pub struct AssembledTsaElsewhere {
+    /// Its name in metrics and logs.
+    pub name: String,
+    /// As [`AssembledTsa::path`].
+    pub path: String,
+    /// The policies of its tokens.
+    pub policy: TsaPolicy,
+    /// The certificate of who signs its tokens, and the chain after it; at least one.
+    pub certificates: Vec<Certificate>,
+}
+
 /// Checks across all tenants.
 pub(super) fn check_all(root: &At<'_>, tenants: &[AssembledTenant]) {
     let all: Vec<_> = tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))).collect();
@@ -67,6 +80,18 @@ pub(super) fn check_all(root: &At<'_>, tenants: &[AssembledTenant]) {
 }
 
 impl<'a> Assembler<'a> {
+    pub(super) fn tsa_elsewhere(&self, config: &'a TsaConfig) -> Option<AssembledTsaElsewhere> {
+        let certificates = self.chain_of_signer(&config.signer)?;
+        let own = certificates.first()?;
+        let at = self.at(&config.signer.place);
+        if own.not_after() <= self.now {
+            at.problem("certificate", format_args!("expired at {}; name the renewed one", own.not_after()));
+        }
+        at.noted("certificate", own.check_time_stamping_only());
+        let (name, path, policy) = (config.name.clone(), config.path.clone(), config.policy.clone());
+        Some(AssembledTsaElsewhere { name, path, policy, certificates })
+    }
+
     pub(super) fn tsa(&self, tenant: &str, config: &'a TsaConfig) -> Option<AssembledTsa> {
         let (signer, renewing) = self.tsa_signer(tenant, config)?;
         let signer = Arc::new(signer);

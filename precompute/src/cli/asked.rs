@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{config_file::ConfigOption, end::Usage};
+use super::{client::Reach, config_file::ConfigOption, end::Usage};
 use crate::pki::{
     Certificate, Serial, certificates,
     written::{self, Radix},
@@ -18,6 +18,8 @@ pub(super) struct Asked {
     /// Of the running service: its [admin] section says where it listens and where the token is.
     #[command(flatten)]
     pub(super) config: ConfigOption,
+    #[command(flatten)]
+    pub(super) reach: Reach,
     /// The issuer: `tenant:name`, its name where no other has it, or its id (64 or the first 8 digits). Pushes need
     /// it only where there are several and no certificate says it; `status` asks of all without it.
     #[arg(long, value_name = "ISSUER")]

@@ -1,32 +1,29 @@
-//! The client of the API: asks the service that runs with a configuration.
+//! The client of the API: asks the running service.
 //!
-//! Purpose: address and token from the `[admin]` section of the file, one request each, and errors that name the key of
-//! the file. Invariant: the token goes to a loopback address alone, which the file's reader has checked. It does not know
-//! what is asked.
+//! Purpose: one request each, and errors that name the key of the file or the option. `reach`: where the service is, and what is
+//! shown to it; `tls`: whose certificate counts. It does not know what is asked.
+
+pub(super) mod reach;
+mod tls;
 
 use std::{
     error::Error,
     fmt,
     io::{ErrorKind, Read},
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use ureq::{Agent, Body, http::Response};
-use zeroize::Zeroizing;
+use ureq::{Body, RequestBuilder, http::Response};
 
-use crate::{api::problem::Kind, assemble::read_token, config::Admin, limits, output::shell_word, pki::Certificate};
+pub(super) use self::reach::Reach;
+use self::reach::Reached;
+use crate::{api::problem::Kind, limits, pki::Certificate};
 
 /// A service that can be asked.
-pub(super) struct Client {
-    agent: Agent,
-    address: SocketAddr,
-    authorization: Zeroizing<String>,
-    config: PathBuf,
-}
+pub(super) struct Client(Reached);
 
 /// Why there is no answer as wanted.
 #[derive(Debug)]
@@ -60,7 +57,8 @@ impl ServedProblem {
 
     /// Whether the same request may succeed later.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self.kind, Some(Kind::NotDurable | Kind::NotTold | Kind::StandsBy | Kind::TooManyUploads))
+        let passing = [Kind::NotDurable, Kind::NotTold, Kind::StandsBy, Kind::TooManyUploads, Kind::TooManyRequests];
+        self.kind.is_some_and(|kind| passing.contains(&kind))
     }
 }
 
@@ -94,60 +92,55 @@ impl fmt::Display for ServedIssuer {
 impl Client {
     /// For the service that runs with this configuration file, to do something that only the service can do. Nothing is
     /// asked yet.
-    pub(super) fn of(config: &Path) -> Result<Self, Box<dyn Error>> {
-        Self::of_api(config)?.ok_or_else(|| {
+    pub(super) fn of(options: &Reach, config: &Path) -> Result<Self, Box<dyn Error>> {
+        Self::of_api(options, config)?.ok_or_else(|| {
             format!(
-                "{}: admin.token_file: is missing, so the running service cannot be asked, and takes no pushes; write a token into a file (`openssl rand -hex 32 > api.token; chmod 600 api.token`), name it under [admin] as `token_file`, and reload the service",
+                "{}: admin.token_file: is missing, so nothing says who asks the running service; name the token of a principal with --token-file, or write one into a file (`openssl rand -hex 32 > api.token; chmod 600 api.token`), name it under [admin] as `token_file`, and reload the service",
                 config.display()
             )
             .into()
         })
     }
 
-    /// The same; `None` where there is no API, because the configuration names no token.
-    pub(super) fn of_api(config: &Path) -> Result<Option<Self>, Box<dyn Error>> {
-        let Admin { listen, token_file, .. } = Admin::of(config)?;
-        let Some(file) = token_file else { return Ok(None) };
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-        let token = file
-            .find(credentials.as_deref())
-            .and_then(|path| read_token(&path))
-            .map_err(|error| format!("{}: admin.token_file: {error}", config.display()))?;
-        let authorization = Zeroizing::new(format!("Bearer {}", &**token));
-        let agent = Agent::config_builder()
-            // A proxy of the environment would get the token.
-            .proxy(None)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(limits::CLIENT_CONNECT_MAX))
-            .timeout_global(Some(limits::CLIENT_ANSWER_MAX))
-            .build()
-            .new_agent();
-        Ok(Some(Self { agent, address: listen, authorization, config: config.to_owned() }))
+    /// The same; `None` where neither the command line nor the configuration names a token or a client certificate.
+    pub(super) fn of_api(options: &Reach, config: &Path) -> Result<Option<Self>, Box<dyn Error>> {
+        Ok(reach::reach(options, config)?.map(Self))
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}{path}", self.0.base)
+    }
+
+    /// A request that says who asks.
+    fn signed<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        match &self.0.authorization {
+            Some(authorization) => request.header("Authorization", &**authorization),
+            None => request,
+        }
     }
 
     /// Gets a JSON value.
     pub(super) fn get(&self, path: &str) -> Result<Value, ClientError> {
-        let asked = self.agent.get(self.url(path)).header("Authorization", &**self.authorization).call();
+        let asked = self.signed(self.0.agent.get(self.url(path))).call();
         self.json(asked)
     }
 
     /// Sends a JSON value; `key`: the idempotency key.
     pub(super) fn post(&self, path: &str, value: &Value, key: Option<&str>) -> Result<Value, ClientError> {
-        let mut request = self.agent.post(self.url(path)).header("Authorization", &**self.authorization);
+        let mut request = self.signed(self.0.agent.post(self.url(path)));
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
         self.json(request.content_type("application/json").send(value.to_string()))
     }
 
-    /// Uploads lines, and returns those of the answer.
+    /// Uploads lines, and returns those of the answer. It takes as long as the service lets these lines take, and tells its
+    /// progress meanwhile.
     pub(super) fn upload(&self, path: &str, lines: &[u8]) -> Result<Vec<Value>, ClientError> {
-        let request = self.agent.post(self.url(path)).header("Authorization", &**self.authorization);
+        let request = self.signed(self.0.agent.post(self.url(path)));
+        let request = request.config().timeout_global(None).timeout_recv_response(Some(limits::CLIENT_ANSWER_MAX));
+        let request = request.timeout_send_body(Some(limits::CLIENT_RETRY_MAX));
+        let request = request.timeout_per_read(Some(limits::CLIENT_ANSWER_MAX)).build();
         let answer = self.body(request.content_type("application/x-ndjson").send(lines))?;
         let lines = answer.lines().map(serde_json::from_str);
         lines.collect::<Result<_, _>>().map_err(|_| self.odd("its answer to a list is not in lines of JSON"))
@@ -155,8 +148,11 @@ impl Client {
 
     /// Gets something long, as it comes.
     pub(super) fn download(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
-        let asked = self.agent.get(self.url(path)).header("Authorization", &**self.authorization);
-        let asked = asked.config().timeout_global(None).timeout_recv_response(Some(limits::CLIENT_ANSWER_MAX));
+        let asked = self
+            .signed(self.0.agent.get(self.url(path)))
+            .config()
+            .timeout_global(None)
+            .timeout_recv_response(Some(limits::CLIENT_ANSWER_MAX));
         let response = asked.timeout_per_read(Some(limits::CLIENT_ANSWER_MAX)).build().call();
         match response {
             Ok(response) if response.status().is_success() => {
@@ -201,35 +197,65 @@ impl Client {
         }
         let problem: Result<Value, _> = serde_json::from_str(&text);
         match problem {
-            Ok(problem) if problem["type"].is_string() => Err(ClientError::Refused(ServedProblem::of(&problem))),
+            Ok(problem) if problem["type"].is_string() => {
+                let mut problem = ServedProblem::of(&problem);
+                if problem.kind == Some(Kind::Unauthorized) {
+                    problem.detail += &format!("; it was asked with {}", self.0.shown);
+                }
+                Err(ClientError::Refused(problem))
+            }
+            _ if text.contains("speaks TLS") => Err(self.odd("it speaks TLS, and this configuration does not")),
             _ => Err(self.odd(&format!("it answers {}", response.status()))),
         }
     }
 
     fn silent(&self, error: &ureq::Error) -> ClientError {
-        let file = shell_word(&self.config.to_string_lossy());
-        let Self { address, .. } = self;
+        let Reached { base, place, .. } = &self.0;
+        let text = error.to_string();
         let remedy = match error {
-            ureq::Error::Io(io) if io.kind() == ErrorKind::ConnectionRefused => {
-                format!("is the service running, and is `admin.listen` in {file} the address that it was started with?")
-            }
+            ureq::Error::Io(io) if io.kind() == ErrorKind::ConnectionRefused => place.clone(),
             ureq::Error::Timeout(_) => {
                 "it may be busy or stopped; whether the request was carried out is not known, and it may be repeated"
                     .to_owned()
             }
-            _ => "the connection was lost; whether the request was carried out is not known, and it may be repeated"
+            _ => of_tls(&text)
+                .unwrap_or(
+                    "the connection was lost; whether the request was carried out is not known, and it may be repeated",
+                )
                 .to_owned(),
         };
-        ClientError::Silent(format!("no answer from the service at {address}: {error}; {remedy}"))
+        ClientError::Silent(format!("no answer from the service at {base}: {text}; {remedy}"))
     }
 
     fn odd(&self, what: &str) -> ClientError {
-        let Self { address, .. } = self;
+        let Reached { base, place, .. } = &self.0;
         ClientError::Odd(format!(
-            "what answers at {address} is not this service, or another version of it: {what}; see `admin.listen` in {}",
-            self.config.display()
+            "what answers at {base} is not this service, or another version of it: {what}; {place}"
         ))
     }
+}
+
+/// What to do about a refused handshake, by the words of the library.
+fn of_tls(text: &str) -> Option<&'static str> {
+    let remedies = [
+        (
+            "UnknownIssuer",
+            "its certificate is neither that of the configuration nor of a CA that counts: a reload has the service take a new one, and --ca names a CA",
+        ),
+        ("NotValidForName", "its certificate does not have this name: ask by --url under a name that it has"),
+        ("not valid for name", "its certificate does not have this name: ask by --url under a name that it has"),
+        ("Expired", "the listener's certificate has expired; renew it, and reload the service"),
+        ("expired", "one of the certificates has expired: the listener's, or the one of --client-certificate"),
+        ("InvalidContentType", "the listener does not speak TLS: reload the service, or ask by http://"),
+        (
+            "UnknownCA",
+            "the service does not know the CA of --client-certificate: `client_ca` under [admin] names those that count",
+        ),
+        ("CertificateExpired", "the service says that --client-certificate has expired"),
+        ("BadCertificate", "the service refuses --client-certificate"),
+        ("DecryptError", "the service refuses --client-certificate: it is not signed by a CA of `client_ca`"),
+    ];
+    remedies.into_iter().find(|(word, _)| text.contains(word)).map(|(_, remedy)| remedy)
 }
 
 /// A segment of a path, percent-encoded (RFC 3986 section 3.3).

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{
-    client::{Client, ClientError},
+    client::{Client, ClientError, Reach},
     config_file::{ConfigFile, ConfigOption},
 };
 use crate::{api::problem::Kind, output::say};
@@ -19,11 +19,15 @@ pub(super) enum Configuration {
     Publish {
         #[command(flatten)]
         config: ConfigFile,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// List the versions that were published, the newest first.
     List {
         #[command(flatten)]
         config: ConfigFile,
+        #[command(flatten)]
+        reach: Reach,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -34,6 +38,8 @@ pub(super) enum Configuration {
         version: u64,
         #[command(flatten)]
         config: ConfigOption,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Print what differs between two versions, or between one and what the writer runs with.
     Diff {
@@ -43,6 +49,8 @@ pub(super) enum Configuration {
         other: Option<u64>,
         #[command(flatten)]
         config: ConfigOption,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Publish once more what an earlier version says, under a new number.
     Rollback {
@@ -50,23 +58,25 @@ pub(super) enum Configuration {
         version: u64,
         #[command(flatten)]
         config: ConfigOption,
+        #[command(flatten)]
+        reach: Reach,
     },
 }
 
 pub(super) fn run(command: Configuration) -> Result<(), Box<dyn Error>> {
     match command {
-        Configuration::Publish { config } => made(&config.path(), "/v1/configurations"),
-        Configuration::Rollback { version, config } => {
-            made(&config.path(), &format!("/v1/configurations/{version}/rollback"))
+        Configuration::Publish { config, reach } => made(&reach, &config.path(), "/v1/configurations"),
+        Configuration::Rollback { version, config, reach } => {
+            made(&reach, &config.path(), &format!("/v1/configurations/{version}/rollback"))
         }
-        Configuration::List { config, json } => list(&config.path(), json),
-        Configuration::Show { version, config } => {
-            let shown = get(&config.path(), &format!("/v1/configurations/{version}"))?;
+        Configuration::List { config, reach, json } => list(&reach, &config.path(), json),
+        Configuration::Show { version, config, reach } => {
+            let shown = get(&reach, &config.path(), &format!("/v1/configurations/{version}"))?;
             Ok(say(shown["tenants"].as_str().unwrap_or_default().trim_end())?)
         }
-        Configuration::Diff { version, other, config } => {
+        Configuration::Diff { version, other, config, reach } => {
             let other = other.map_or("own".to_owned(), |other| other.to_string());
-            let answer = get(&config.path(), &format!("/v1/configurations/{version}/difference/{other}"))?;
+            let answer = get(&reach, &config.path(), &format!("/v1/configurations/{version}/difference/{other}"))?;
             let changed = texts(&answer["changed"]);
             if changed.is_empty() {
                 return Ok(say("nothing differs")?);
@@ -76,8 +86,8 @@ pub(super) fn run(command: Configuration) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn get(config: &Path, path: &str) -> Result<Value, Box<dyn Error>> {
-    of_feed(config, Client::of(config)?.get(path))
+fn get(reach: &Reach, config: &Path, path: &str) -> Result<Value, Box<dyn Error>> {
+    of_feed(config, Client::of(reach, config)?.get(path))
 }
 
 fn of_feed(config: &Path, answer: Result<Value, ClientError>) -> Result<Value, Box<dyn Error>> {
@@ -93,8 +103,8 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
 }
 
-fn made(config: &Path, path: &str) -> Result<(), Box<dyn Error>> {
-    let answer = of_feed(config, Client::of(config)?.post(path, &json!({}), None))?;
+fn made(reach: &Reach, config: &Path, path: &str) -> Result<(), Box<dyn Error>> {
+    let answer = of_feed(config, Client::of(reach, config)?.post(path, &json!({}), None))?;
     say(format_args!(
         "version {} is published ({})",
         answer["version"],
@@ -115,8 +125,8 @@ fn made(config: &Path, path: &str) -> Result<(), Box<dyn Error>> {
     Ok(say("`ostia-precompute server list` shows which replicas have taken it, and why one has not")?)
 }
 
-fn list(config: &Path, json: bool) -> Result<(), Box<dyn Error>> {
-    let answer = get(config, "/v1/configurations")?;
+fn list(reach: &Reach, config: &Path, json: bool) -> Result<(), Box<dyn Error>> {
+    let answer = get(reach, config, "/v1/configurations")?;
     if json {
         return Ok(say(serde_json::to_string_pretty(&answer)?)?);
     }

@@ -12,6 +12,10 @@ const STATUSES: [Exit; 5] = [Exit::Done, Exit::Failed, Exit::Usage, Exit::NotInO
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("OSTIA_CONFIG", "The configuration file, where the command line names none."),
     (
+        "OSTIA_TOKEN_FILE",
+        "The file with the token that is shown to the running service, where the command line names none, before the one of the configuration.",
+    ),
+    (
         "OSTIA_LOG",
         "What is logged: a level (off, error, warn, info, debug, trace), or levels of parts such as info,responder=debug. By default info. A wrong value is rejected.",
     ),

@@ -7,7 +7,7 @@ use std::{error::Error, path::Path};
 use serde_json::json;
 
 use super::{
-    client::{Client, ClientError},
+    client::{Client, ClientError, Reach},
     config_file::ConfigFile,
 };
 use crate::{api::problem::Kind, output::say, service::Asked};
@@ -17,16 +17,18 @@ use crate::{api::problem::Kind, output::say, service::Asked};
 pub(super) struct Operate {
     #[command(flatten)]
     config: ConfigFile,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 impl Operate {
     pub(super) fn run(self, asked: Asked) -> Result<(), Box<dyn Error>> {
-        ask(&self.config.path(), asked)
+        ask(&self.reach, &self.config.path(), asked)
     }
 }
 
-fn ask(config: &Path, asked: Asked) -> Result<(), Box<dyn Error>> {
-    let answer = Client::of(config)?.post(&format!("/v1/feed/{asked}"), &json!({}), None);
+fn ask(reach: &Reach, config: &Path, asked: Asked) -> Result<(), Box<dyn Error>> {
+    let answer = Client::of(reach, config)?.post(&format!("/v1/feed/{asked}"), &json!({}), None);
     match answer {
         Ok(answer) => Ok(say(answer["note"].as_str().unwrap_or("done"))?),
         Err(ClientError::Refused(problem)) if problem.kind == Some(Kind::NotFound) => {

@@ -104,11 +104,11 @@ fn run(verb: Verb, which: Which, said: &Said) -> Result<(), Box<dyn Error>> {
     let Which { asked, file, idempotency_key } = which;
     // What is wrong with the command line is told before anything is done.
     let (serials, certificates) = (asked.serials()?, asked.certificates()?);
-    let Asked { config, issuer, decimal, certificate, .. } = asked;
+    let Asked { config, reach, issuer, decimal, certificate, .. } = asked;
     if idempotency_key.is_some() && (serials.len() + certificates.len() != 1 || file.is_some()) {
         return Err(Usage::new("--idempotency-key is for one certificate; a list may be sent again without").into());
     }
-    let client = Client::of(&config.path())?;
+    let client = Client::of(&reach, &config.path())?;
     let issuers = client.issuers()?;
     let issuer = choose(&issuers, issuer.as_deref(), &certificates)?;
     let mut refused = 0;

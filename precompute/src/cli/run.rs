@@ -25,7 +25,10 @@ use crate::{
     api::{Api, ApiSettings},
     assemble::{self, AssembledFeed, Assembly, FeedFiles, Published, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
+    console::{self, Console, JournalFile},
     feed::{
+        poll::{self, Tail},
+        redis::Stream,
         servers::{Addresses, InUse as ConfigurationInUse, RefusedConfiguration, ServerRole},
         shelf,
         writer::Role,
@@ -119,6 +122,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let owned = state_dir::own(&config.state_dir, RUN)?;
     let server = owned.server_id();
     let identity = Identity::of(server, &config.state_dir)?;
+    let journal = config.journal.as_ref().map(|journal| JournalFile::of(journal, &identity));
     let trail = Trail::begin(&identity, config.journal.clone(), "ostia-precompute run", opener.in_use.digest())?;
     // A wrong address is told before the sources are read, which may take long. It listens when there is an answer.
     drop(
@@ -137,6 +141,9 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let files = feed.as_ref().map(FeedFiles::of);
     let of_feed = feed.as_ref().map(AssembledFeed::of_its_reader);
     let membership = feed.as_ref().map(|feed| Membership::of(feed, &config.state_dir));
+    let given = feed.as_ref().filter(|feed| feed.snapshots.listen.is_some());
+    let tail =
+        given.map(|feed| Tail::start(&feed.cluster, &Stream::new(feed.redis.clone(), &feed.cluster))).transpose()?;
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
@@ -195,14 +202,31 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());
+    let console = {
+        let own = Arc::clone(&status);
+        let parts = console::Parts {
+            program: format!("ostia-precompute {}", env!("CARGO_PKG_VERSION")),
+            server: server.to_string(),
+            status: Arc::clone(&status),
+            readiness: Box::new(move |now| own.ocsp_readiness(now, false)),
+            meters: console::meters(&status, &answers, service.progress()),
+            clocks: None,
+            tsa_signers: None,
+            journal,
+        };
+        Console::new(&gate, Arc::clone(&api).router(), parts)
+    };
+    let router = router.merge(console.router());
     let running = Running {
         opener,
         config,
         files,
+        tail,
         service: &service,
         status,
         api,
         gate,
+        console,
         router,
         threads,
         started,
@@ -255,12 +279,16 @@ struct Running<'s> {
     config: Config,
     /// What the files of `[feed]` held at the start.
     files: Option<FeedFiles>,
+    /// Gives out the feed beside snapshots.
+    tail: Option<Tail>,
     service: &'s Service,
     status: Arc<Status>,
     /// Takes pushes.
     api: Arc<Api>,
     /// Knows who asks.
     gate: Arc<Gate>,
+    /// Shows it to people.
+    console: Arc<Console>,
     router: Router,
     threads: Threads,
     started: Instant,
@@ -273,22 +301,8 @@ struct Running<'s> {
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self {
-            opener,
-            config,
-            files,
-            service,
-            status,
-            api,
-            gate,
-            router,
-            mut threads,
-            started,
-            renewer,
-            renewing,
-            purging,
-            targets,
-        } = self;
+        let Self { opener, config, files, tail, service, status, api, gate, console, router, .. } = self;
+        let Self { mut threads, started, renewer, renewing, purging, targets, .. } = self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
@@ -296,13 +310,16 @@ impl Running<'_> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut tasks = JoinSet::new();
         gate.serve(listener, router, &mut tasks);
+        console.measure(&mut tasks);
         if let Some(publishing) = service.publishing()
             && let Some(listen) = publishing.listen()
         {
             let listener = listener::bind(&Bounds::SNAPSHOTS, listen)?;
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tasks.spawn(listener::serve(listener, shelf::router(publishing.directory()), Bounds::SNAPSHOTS));
+            let router = shelf::router(publishing.directory());
+            let router = tail.into_iter().fold(router, |router, tail| router.merge(poll::router(tail)));
+            tasks.spawn(listener::serve(listener, router, Bounds::SNAPSHOTS));
         }
         service.spawn_tasks(&mut tasks);
         let asked = reload_socket::listen(&config.state_dir, &opener.path, &mut tasks);

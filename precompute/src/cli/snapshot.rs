@@ -18,7 +18,7 @@ use clap::Args;
 use rustix::fs::OFlags;
 
 use super::{
-    client::{Client, ClientError},
+    client::{Client, ClientError, Reach},
     config_file::ConfigOption,
     progress::Bar,
     read, status,
@@ -39,6 +39,8 @@ pub(super) struct Snapshot {
     /// Of the service: while it runs, its [admin] section says where it is asked, and with which token.
     #[command(flatten)]
     config: ConfigOption,
+    #[command(flatten)]
+    reach: Reach,
     /// The file to write. One that is there is replaced when the new one is whole.
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
@@ -66,8 +68,8 @@ impl Snapshot {
         loop {
             tries.next();
             draft.empty()?;
-            let filled = if state_dir::is_in_use(&config.state_dir) {
-                fetch(&Client::of(path)?, draft)
+            let filled = if self.reach.is_elsewhere() || state_dir::is_in_use(&config.state_dir) {
+                fetch(&Client::of(&self.reach, path)?, draft)
             } else {
                 look(config, draft)
             };

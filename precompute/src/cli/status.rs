@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::{
     asked::Asked,
-    client::{Client, ClientError, ServedIssuer, choose, segment},
+    client::{Client, ClientError, Reach, ServedIssuer, choose, segment},
+    end::Usage,
     read,
 };
 use crate::{
@@ -49,9 +50,9 @@ impl Status {
             })?;
             wanted.push(Wanted { serial, of: Some((path.clone(), certificate)) });
         }
-        let Asked { config, issuer, decimal, serials, .. } = asked;
+        let Asked { config, reach, issuer, decimal, serials, .. } = asked;
         let hint = !decimal && serials.iter().any(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
-        ask_or_read(&config.path(), issuer.as_deref(), &wanted).map_err(|error| match hint {
+        ask_or_read(&reach, &config.path(), issuer.as_deref(), &wanted).map_err(|error| match hint {
             true if error.downcast_ref::<NotListed>().is_some() => {
                 format!("{error} (they were read as hexadecimal; `--decimal` reads them as decimal)").into()
             }
@@ -115,17 +116,24 @@ impl std::fmt::Display for NotListed {
 impl Error for NotListed {}
 
 /// Prints what the running service knows; if none answers, what the book holds.
-pub(super) fn ask_or_read(config: &Path, issuer: Option<&str>, wanted: &[Wanted]) -> Result<(), Box<dyn Error>> {
-    let why = match Client::of_api(config) {
+pub(super) fn ask_or_read(
+    reach: &Reach,
+    config: &Path,
+    issuer: Option<&str>,
+    wanted: &[Wanted],
+) -> Result<(), Box<dyn Error>> {
+    let why = match Client::of_api(reach, config) {
         Ok(None) => format!("{}: the service is not asked, since `admin.token_file` is missing", config.display()),
         Ok(Some(client)) => match ask(&client, issuer, wanted) {
             Err(error) => match error.downcast::<ClientError>() {
-                Ok(error) if matches!(*error, ClientError::Silent(_)) => error.to_string(),
+                // The book here is not that of a service elsewhere.
+                Ok(error) if matches!(*error, ClientError::Silent(_)) && !reach.is_elsewhere() => error.to_string(),
                 Ok(error) => return Err(error),
                 Err(error) => return Err(error),
             },
             Ok(()) => return Ok(()),
         },
+        Err(error) if reach.is_elsewhere() || error.is::<Usage>() => return Err(error),
         Err(error) => error.to_string(),
     };
     let _ = writeln!(stderr(), "{why}");

@@ -96,7 +96,8 @@ const TAKEOVERS: [(&str, bool); 2] = [("by_itself", true), ("by_hand", false)];
 const SYSTEM: &str = "system";
 
 impl TlsTrust {
-    pub(super) fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
+    /// From this key, if it is there.
+    pub fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
         match section.string(key)? {
             written if written == SYSTEM => Some(Self::System),
             written if written.is_empty() => {
@@ -110,7 +111,8 @@ impl TlsTrust {
         }
     }
 
-    fn written(&self) -> String {
+    /// As the file writes it.
+    pub fn written(&self) -> String {
         match self {
             Self::System => SYSTEM.to_owned(),
             Self::File(path) => path.display().to_string(),
@@ -128,7 +130,7 @@ impl Feed {
     pub fn written_redis(&self) -> Option<String> {
         match &self.redis {
             Address::Unix(path) => Some(format!("unix:{}", path.display())),
-            Address::Master(_) => None,
+            Address::Master(_) | Address::Polled => None,
             address => Some(self.written(address)),
         }
     }
@@ -168,10 +170,11 @@ pub(super) fn read(root: &mut Section<'_>, admin: SocketAddr) -> Read {
     // Known, whether the file has it or not.
     root.leave_to_others(&["feed"]);
     let mut is_of_replica = false;
+    let is_edge = root.has("edge");
     let feed = if root.has("feed") {
         root.section("feed", |section| {
             is_of_replica = !section.has("key");
-            read_feed(section, admin)
+            read_feed(section, admin, is_edge)
         })
     } else {
         None
@@ -179,9 +182,16 @@ pub(super) fn read(root: &mut Section<'_>, admin: SocketAddr) -> Read {
     Read { feed, is_of_replica }
 }
 
-fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
+fn read_feed(section: &mut Section<'_>, admin: SocketAddr, is_edge: bool) -> Option<Feed> {
     let cluster = read_cluster(section);
-    let redis = read_redis(section);
+    // An edge in a DMZ may reach nobody but those who give snapshots.
+    let is_polled = is_edge && !section.has("redis") && !section.has("sentinels") && section.has("snapshot_from");
+    let redis = if is_polled { Some((Address::Polled, None)) } else { read_redis(section) };
+    for key in ["user", "password_file", "tls_ca"].into_iter().filter(|_| is_polled) {
+        if section.has(key) {
+            section.problem(key, "is for Redis, which this edge does not reach: its feed is polled from `snapshot_from`; remove it, or name `redis`");
+        }
+    }
     let (user, password_file) = read_password(section, &OF_REDIS);
     let (sentinel_user, sentinel_password_file) = read_password(section, &OF_SENTINELS);
     for key in [OF_SENTINELS.user, OF_SENTINELS.password_file, "master"] {
@@ -223,6 +233,12 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         .unwrap_or(servers::REPLICAS_WANTED_DEFAULT);
     let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
     let (redis, tls) = redis?;
+    if redis == Address::Polled && snapshot_from.is_empty() {
+        section.problem(
+            "snapshot_from",
+            "is empty, and this edge has no `redis`; name those who give snapshots, which give the feed as well",
+        );
+    }
     Some(Feed {
         place: section.place(),
         cluster: cluster?,

@@ -4,6 +4,7 @@
 //! No file is opened here. It does not know certificates or keys.
 
 mod client;
+mod forwarded;
 mod issuer;
 mod policy;
 mod presign;
@@ -15,6 +16,7 @@ mod tsa;
 mod unlisted;
 
 pub use client::{ClientConfig, ClientsConfig, Quota};
+pub use forwarded::{ForwardedConfig, upstreams};
 use issuer::Around;
 pub use issuer::{Fetched, IssuerConfig, ListingFile, Sources};
 pub use publish::Publish;
@@ -62,8 +64,12 @@ pub struct TenantConfig {
     pub form: ResponseForm,
     /// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
     pub presign: Vec<HashAlgorithm>,
+    /// How many pushes a second are taken for it, whoever sends them; `None`: as many as come.
+    pub pushes_per_second: Option<u32>,
     /// A tenant without issuers only time-stamps.
     pub issuers: Vec<IssuerConfig>,
+    /// The issuers that other responders answer for.
+    pub forwarded: Vec<ForwardedConfig>,
     /// Its time-stamping authorities.
     pub tsas: Vec<TsaConfig>,
 }
@@ -93,15 +99,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every tenant of the file: those of `[[tenant]]`, or one tenant with the `[[issuer]]` tables of the root.
-/// `is_of_replica`: the records and answers come from a feed, so that issuers need no sources and their signers no keys.
-/// `they_come`: also all of these, so that the file has none.
-pub(super) fn read_all(
-    root: &mut Section<'_>,
-    is_of_replica: bool,
-    they_come: bool,
-    state_dir: &Path,
-) -> Vec<TenantConfig> {
-    let of_feed = OfFeed { is_of_replica, has_feed: root.has("feed") };
+/// `they_come`: all of these come from the feed as well, so that the file has none.
+pub(super) fn read_all(root: &mut Section<'_>, of_feed: Role, they_come: bool, state_dir: &Path) -> Vec<TenantConfig> {
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
         root.problem(key, format_args!("stands beside [[tenant]]; move it into one of them as [[tenant.{key}]]"));
@@ -173,19 +172,21 @@ fn check_former_names(root: &Section<'_>, tenants: &[TenantConfig]) {
     }
 }
 
-/// What a feed means for a tenant.
+/// Whose file it is.
 #[derive(Clone, Copy, Debug)]
-struct OfFeed {
-    /// As in [`read_all`].
-    is_of_replica: bool,
+pub(super) struct Role {
+    /// Whether records and answers come from a feed, so that issuers need no sources and their signers no keys.
+    pub(super) is_of_replica: bool,
     /// Whether the file has `[feed]`.
-    has_feed: bool,
+    pub(super) has_feed: bool,
+    /// Whether it has `[edge]`: others make time-stamps, so that authorities need no keys.
+    pub(super) is_edge: bool,
 }
 
 /// The tenant's name in a file without `[[tenant]]`.
 const BARE: &str = "default";
 
-fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFeed, state_dir: &Path) -> TenantConfig {
+fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: Role, state_dir: &Path) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),
         None => read_name(section, "name"),
@@ -217,6 +218,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
     if !section.has("issuer") && !section.has("tsa") {
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
+    let pushes_per_second = section.integer("pushes_per_second", limits::RATE_RANGE);
     let tls_ca = TlsTrust::read(section, "tls_ca");
     let mut per_second = |key| {
         let number = section.integer(key, 1..=i64::from(limits::QUOTA_PER_SECOND_MAX));
@@ -224,14 +226,18 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
     };
     let (signatures_per_second, time_stamps_per_second) =
         (per_second("signatures_per_second"), per_second("time_stamps_per_second"));
-    let mut issuers: Vec<IssuerConfig> = Vec::new();
+    let (mut issuers, mut forwarded): (Vec<IssuerConfig>, Vec<ForwardedConfig>) = (Vec::new(), Vec::new());
     section.sections("issuer", |section| {
+        if section.has("upstream") {
+            forwarded.push(forwarded::read(section, tls_ca.as_ref()));
+            return Some(());
+        }
         let around = Around { above: &policy, given: &issuers, of_feed, state_dir, tls_ca: tls_ca.as_ref() };
         let issuer = issuer::read(section, around);
         issuers.push(issuer);
         Some(())
     });
-    let tsas = tsa::read_all(section);
+    let tsas = tsa::read_all(section, !of_feed.is_edge);
     TenantConfig {
         place: section.place(),
         name: name.unwrap_or_default(),
@@ -245,7 +251,9 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: OfFe
         request_anchors,
         form,
         presign,
+        pushes_per_second: pushes_per_second.and_then(|rate| u32::try_from(rate).ok()),
         issuers,
+        forwarded,
         tsas,
     }
 }

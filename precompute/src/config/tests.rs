@@ -17,7 +17,7 @@ use crate::{
         Share, SignedRequests, Together, Unlisted,
     },
     pki::Algorithm,
-    principals::{Mark, Proof, TokenHash},
+    principals::{Mark, Proof, Rates, TokenHash},
     purge::Pace,
     sign::{
         Verify,
@@ -345,6 +345,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
         policy
     };
     TenantConfig {
+        forwarded: Vec::new(),
         place: Place::default(),
         formerly: dice.coin().then(|| format!("{name}-before")),
         name,
@@ -364,6 +365,7 @@ fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
             ]),
         },
         presign,
+        pushes_per_second: dice.maybe(|dice| 1 + dice.below(1_000_000) as u32),
         issuers: (0..issuers).map(|number| any_issuer(dice, number, policy)).collect(),
         tsas: (0..tsas).map(|number| any_tsa(dice, number)).collect(),
     }
@@ -475,17 +477,19 @@ fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig 
     let allow = dice.of(&["viewer:*", "operator:tenant.1"]).parse().unwrap();
     let deny = dice.maybe(|dice| dice.of(&["revoke:tenant.1", "*:tenant.2"]).parse().unwrap());
     let (place, name) = (Place::default(), format!("somebody-{number}"));
-    PrincipalConfig { place, name, proof, allow: vec![allow], deny: deny.into_iter().collect() }
+    let rates = Rates { requests: dice.maybe(|dice| 1 + dice.below(1_000_000) as u32), pushes: None };
+    PrincipalConfig { place, name, proof, allow: vec![allow], deny: deny.into_iter().collect(), rates }
 }
 
 fn written_principal(principal: &PrincipalConfig) -> String {
-    let PrincipalConfig { place: _, name, proof, allow, deny } = principal;
+    let PrincipalConfig { place: _, name, proof, allow, deny, rates } = principal;
+    let rates = rates.requests.map(|rate| format!(", requests_per_second = {rate}")).unwrap_or_default();
     let proof = match proof {
         Proof::Token(hash) => format!("token_sha256 = \"{}\"", hash.to_hex()),
         Proof::Certificate(mark) => format!("certificate = \"{mark}\""),
     };
     let deny = deny.iter().map(|denial| format!("\"{denial}\"")).collect::<Vec<_>>().join(", ");
-    format!("{{ name = \"{name}\", {proof}, allow = [\"{}\"], deny = [{deny}] }}", allow[0])
+    format!("{{ name = \"{name}\", {proof}, allow = [\"{}\"], deny = [{deny}]{rates} }}", allow[0])
 }
 
 /// A configuration as a file.
@@ -602,6 +606,7 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         ("none", CertificateInclusion::None),
     ];
     key(text, "certificates", word(&inclusions, form.certificates));
+    maybe(text, "pushes_per_second", tenant.pushes_per_second);
     key(text, "presign", !tenant.presign.is_empty());
     if !tenant.presign.is_empty() {
         let name = |hash| HASHES.iter().find(|(_, other)| *other == hash).unwrap().0;
@@ -902,6 +907,7 @@ fn a_principal_has_a_name_a_proof_and_something_to_do_or_is_told_what_is_missing
         (one(&good.replace("operator:acme", "boss:acme")), Some("names the role `boss`")),
         (one(&good.replace("[\"operator:acme\"]", "[]")), Some("names nothing that the principal may do")),
         (one(&(good.clone() + "deny = [\"erase:acme\"]\n")), Some("names `erase`; expected `*`")),
+        (one(&(good.clone() + "requests_per_second = 0\n")), Some("expected a whole number from 1 to 1000000")),
         (one(&(good.clone() + "alow = []\n")), Some("did you mean `allow`?")),
     ] {
         let error = read(&text(&keys)).err();

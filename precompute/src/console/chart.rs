@@ -6,10 +6,10 @@ use maud::{Markup, html};
 
 use super::{format, ring::Curve};
 
-const WIDTH: f64 = 600.0;
-const HEIGHT: f64 = 150.0;
+const WIDTH: f64 = 400.0;
+const HEIGHT: f64 = 140.0;
 /// Room for the numbers at the left, and for the times below.
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 44.0;
 const BELOW: f64 = 20.0;
 const ABOVE: f64 = 8.0;
 
@@ -24,7 +24,7 @@ pub(super) fn chart(title: &str, unit: &str, curve: &Curve) -> Markup {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label={ (title) ": " (words) } {
                 @for part in [0.0, 0.5, 1.0] {
                     @let y = y_of(part * top, top);
-                    line.grid x1=(LEFT) x2=(WIDTH) y1=(y) y2=(y) {}
+                    line.rule x1=(LEFT) x2=(WIDTH) y1=(y) y2=(y) {}
                     text.tick x=(LEFT - 6.0) y=(y + 4.0) text-anchor="end" { (format::short(part * top)) }
                 }
                 text.tick x=(LEFT) y=(HEIGHT - 4.0) { (format::span(curve.span)) " ago" }

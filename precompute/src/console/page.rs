@@ -153,7 +153,7 @@ pub(super) fn heads(heads: &[&str]) -> Markup {
 
 /// A cell under this head.
 pub(super) fn cell(head: &str, content: impl maud::Render) -> Markup {
-    html! { td role="cell" data-label=(head) { (content) } }
+    html! { td role="cell" data-label=(head) { div { (content) } } }
 }
 
 /// A word with a colour, which says the same as the word.

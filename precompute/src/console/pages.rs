@@ -17,7 +17,7 @@ pub(super) use self::{
     charts::{ChartsPage, RANGES},
     clocks::clocks,
     deed::{Asked, Confirmation, Deed, DeedPage},
-    look_up::{Found, look_up, results},
+    look_up::{Found, look_up, path_of, results},
     overview::overview,
     sign_in::{SignIn, sign_in},
 };

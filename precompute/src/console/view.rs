@@ -5,6 +5,8 @@
 
 use serde::Deserialize;
 
+use crate::pki::UnixTime;
+
 /// An issuer by its names.
 #[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
 pub(super) struct IssuerName {
@@ -99,16 +101,61 @@ pub(super) struct AnsweredOtherwise {
 }
 
 /// What the API refuses.
-#[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize, Debug)]
 pub(super) struct Refused {
+    /// Its kind, behind a prefix.
+    #[serde(default, rename = "type")]
+    pub(super) kind: String,
     #[serde(default)]
     pub(super) title: String,
     #[serde(default)]
     pub(super) detail: String,
     #[serde(default)]
     pub(super) status: u16,
+    /// The issuer that was meant.
+    #[serde(default)]
+    pub(super) issuer: Option<IssuerName>,
     #[serde(default)]
     pub(super) answered: Vec<AnsweredOtherwise>,
+}
+
+/// A server of the feed.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize, Debug)]
+#[serde(default)]
+pub(super) struct Server {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// `leads`, `stands_by`, `takes_over` or `replica`.
+    pub(super) role: String,
+    /// `live`, `silent`, `stopped` or `decommissioned`.
+    pub(super) state: String,
+    pub(super) version: String,
+    /// How long ago it said something.
+    pub(super) silent_seconds: u64,
+    /// Its place in the feed.
+    pub(super) position: Option<String>,
+    /// Of a replica: `fresh`, `lagging` or `stale`.
+    pub(super) freshness: Option<String>,
+    pub(super) complaints: Vec<String>,
+}
+
+impl Server {
+    /// Whether somebody should look at it.
+    pub(super) fn is_wrong(&self) -> bool {
+        let is_fresh = self.freshness.as_deref().is_none_or(|freshness| freshness == "fresh");
+        self.state != "decommissioned" && (self.state != "live" || !is_fresh || !self.complaints.is_empty())
+    }
+}
+
+/// `GET /v1/servers`.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize, Debug)]
+#[serde(default)]
+pub(super) struct Servers {
+    pub(super) servers: Vec<Server>,
+    pub(super) replicas_live: u64,
+    pub(super) replicas_wanted: u64,
+    /// Why they cannot be read now.
+    pub(super) problem: Option<String>,
 }
 
 /// What became of a push.
@@ -124,7 +171,7 @@ pub(super) struct Done {
 
 /// How bad something is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
+pub(super) enum Level {
     /// Requests are not answered as they should be.
     Bad,
     /// Somebody has to do something.
@@ -146,11 +193,11 @@ impl Level {
 
 /// Something that operators should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Alarm {
+pub(super) struct Alarm {
     /// How bad it is.
-    pub level: Level,
+    pub(super) level: Level,
     /// What it is.
-    pub text: String,
+    pub(super) text: String,
 }
 
 /// A number at the top of the overview.
@@ -173,18 +220,24 @@ pub(super) struct SourceRow {
     pub(super) complaints: Vec<String>,
 }
 
-/// A signer of an issuer.
+/// Days before the end of a certificate from which on somebody should look.
+pub(super) const SOON_DAYS: i64 = 14;
+
+/// A signer.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) struct SignerRow {
-    pub(super) tenant: String,
-    pub(super) issuer: String,
-    pub(super) certificate: String,
-    pub(super) not_after: String,
-    pub(super) days_left: i64,
+pub struct SignerRow {
+    /// Whose it is.
+    pub tenant: String,
+    /// The issuer or the authority that it signs for.
+    pub signs_for: String,
+    /// The subject of its certificate.
+    pub certificate: String,
+    /// When it signs no more.
+    pub ends: UnixTime,
     /// What is wrong with it.
-    pub(super) fault: Option<String>,
+    pub fault: Option<String>,
     /// Whether its key is here.
-    pub(super) has_key: bool,
+    pub has_key: bool,
 }
 
 /// A table, of which only the first rows are shown.
@@ -209,7 +262,7 @@ impl<R> Rows<R> {
 pub(super) struct Overview {
     pub(super) program: String,
     pub(super) server: String,
-    pub(super) time: String,
+    pub(super) now: UnixTime,
     /// Whether it is ready; `None` for who sees some tenants alone.
     pub(super) ready: Option<bool>,
     pub(super) alarms: Rows<Alarm>,

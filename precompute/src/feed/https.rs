@@ -72,7 +72,7 @@ pub(crate) fn is_over_tls(url: &str) -> bool {
 }
 
 /// The certificates of a file as PEM, whatever form they have there.
-pub(crate) fn cas(path: &Path) -> Result<Vec<u8>, FileError> {
+pub fn cas(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut text = Vec::new();
     for certificate in certificates(path)? {
         let pem = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der());

@@ -15,8 +15,10 @@ use std::{
 use super::{
     Body, Cluster, Entry, Issuer, Manifest, Position, Refusal, Trusted,
     https::Https,
+    poll::Polled,
     redis::{Address, Extent, Fault, MayShare, Said, Server, Stream},
     shelf::{Answer, BaseUrl, SourceFault, reach},
+    transport::Transport as _,
 };
 use crate::{
     issuer_id::in_a_line,
@@ -92,6 +94,9 @@ impl Question<'_> {
     /// Looks at Redis and at the sources of snapshots. It takes no longer than [`limits::PROBE_WITHIN`] for each of the two.
     pub fn ask(&self, now: UnixTime) -> Findings {
         let address = &self.redis.address;
+        if *address == Address::Polled {
+            return self.ask_givers();
+        }
         let Some(seen) = look(self.redis, self.cluster, self.shares) else {
             let within = limits::PROBE_WITHIN;
             let text = format!("Redis at {address} cannot be tried within {within:?}; find out what hangs there");
@@ -101,6 +106,28 @@ impl Question<'_> {
         seen.compare_issuers(self, &mut findings);
         seen.judge_sharing(self, &mut findings);
         seen.judge_registering(self, &mut findings);
+        self.ask_sources(manifest.as_ref(), &mut findings);
+        findings
+    }
+
+    /// Whether the feed itself is given by those who give snapshots.
+    fn ask_givers(&self) -> Findings {
+        let mut findings = Findings { facts: Vec::new(), doubts: Vec::new() };
+        let mut manifest = None;
+        for source in self.sources {
+            let mut polled = Polled::new(self.cluster, std::slice::from_ref(source), self.https);
+            match (polled.connection(), polled.head()) {
+                (Some(_), Ok(head)) => {
+                    let opened = head.and_then(|head| Manifest::open(&head, self.cluster, self.trusted).ok());
+                    manifest = manifest.or(opened);
+                    findings.facts.push(format!("{source} gives the feed"));
+                }
+                _ => findings.doubts.push(Doubt {
+                    about: "feed.snapshot_from",
+                    text: polled.fault().map(ToString::to_string).unwrap_or_else(|| format!("{source} gives no feed")),
+                }),
+            }
+        }
         self.ask_sources(manifest.as_ref(), &mut findings);
         findings
     }

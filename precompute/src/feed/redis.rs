@@ -111,7 +111,7 @@ impl Stream {
         let keys = ["feed", "head", "ack", "relayed", "a:", "s:", "gone", "configuration"].map(key);
         let lookup = match &server.address {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
-            Address::Tcp { .. } | Address::Unix(_) => None,
+            Address::Tcp { .. } | Address::Unix(_) | Address::Polled => None,
         };
         Self::over(server, lookup, keys)
     }

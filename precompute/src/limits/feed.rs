@@ -134,6 +134,19 @@ pub const LEVEL_WITHIN: Duration = Duration::from_millis(100);
 pub const LAGGING_MAX: Duration = Duration::from_secs(60);
 /// Entries that are read at once: 16 MiB of the longest, and some 300 KiB of those with one push each.
 pub const READ_ENTRIES_MAX: usize = 256;
+/// How long one poll over HTTP waits for the first entry at most: longer than a reader's patience, and short beside the
+/// deadlines of whatever stands in between.
+pub const POLL_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Bytes of what one poll gives: the longest entry, and as many others as fit into half of it.
+pub const POLL_OCTETS_MAX: usize = 2 * BEGIN_BODY_OCTETS_MAX + (1 << 20);
+/// Bytes of the end of the stream that are kept for those who poll: minutes of a busy feed. Who is further behind has it read
+/// from Redis.
+pub const POLL_KEPT_OCTETS: usize = 16 << 20;
+/// How long a connection is used for polls: who gives ends it after [`super::shelf::SENT_WITHIN`].
+pub const POLL_CONNECTION_KEPT: Duration = Duration::from_secs(20);
+const _: () =
+    assert!(POLL_CONNECTION_KEPT.as_secs() + POLL_WAIT_MAX.as_secs() < super::shelf::SENT_WITHIN.as_secs() / 2);
+const _: () = assert!(READ_PATIENCE.as_millis() <= POLL_WAIT_MAX.as_millis());
 /// Bytes of entries that a reader applies in one step, with all that they say: then it takes their answers, and looks at
 /// whether it is to stop.
 pub const FOLLOWED_OCTETS_MAX: usize = 32 << 20;

@@ -14,9 +14,11 @@ const _: () = assert!(FLUSH_CHUNKS * CHUNK_OCTETS <= 16 << 20);
 /// Chunks that are held in memory where there is no disk: 16 MiB, so that fetching goes on while one is applied.
 pub const AHEAD: usize = 4;
 
-/// Connections that are answered at once: each holds one chunk, 64 MiB together, and a link of 1 Gbit/s is busy with
-/// two. More wait in the listener's queue.
-pub const CONNECTIONS_MAX: usize = 16;
+/// Chunks that are given out at once: 64 MiB together, and a link of 1 Gbit/s is busy with two. More wait their turn.
+pub const CHUNKS_AT_ONCE: usize = 16;
+/// Connections that are answered at once: those of chunks, and of readers that poll the feed, each some 10 KiB. More wait in
+/// the listener's queue.
+pub const CONNECTIONS_MAX: usize = 256;
 /// How long a client may take to send its request.
 pub const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// How long its connection may last: 4 MiB at 0.6 Mbit/s.

@@ -53,7 +53,9 @@ use crate::{
     assemble::{AssembledFeed, Assembly, FeedFiles},
     feed::{
         Issuer, Reader,
-        redis::Stream,
+        carrier::Carrier,
+        poll::{Polled, Tail},
+        redis::{Address, Stream},
         replica::Replica,
         shelf::{Chunks, Directory, Fetcher, Journal},
     },
@@ -83,6 +85,8 @@ pub struct Following {
     status: Arc<FeedStatus>,
     answers: Arc<Answers>,
     sharing: Option<SharingThreads>,
+    /// Gives out the feed itself, if somebody may ask for it.
+    tail: Option<Tail>,
     directory: Option<Directory>,
     chunks: Chunks,
     /// Let go of last.
@@ -138,6 +142,11 @@ impl Following {
         self.directory.as_ref()
     }
 
+    /// What gives out the feed itself, beside snapshots.
+    pub fn tail(&self) -> Option<&Tail> {
+        self.tail.as_ref()
+    }
+
     /// Answers that are shared with other replicas, if they are.
     pub fn sharing(&self) -> Option<&Sharing> {
         self.sharing.as_ref().map(SharingThreads::sharing)
@@ -176,9 +185,18 @@ impl Opened {
         let AssembledFeed { cluster, redis, trusted, snapshots, https, shared_answers, .. } = feed;
         let fetcher = Fetcher::start(directory.clone(), &rim::snapshot_sources(&snapshots), &https)?;
         let (so_far, chunks) = (Arc::<SoFar>::default(), fetcher.chunks());
-        let address = redis.address.to_string();
+        let from = rim::snapshot_sources(&snapshots);
+        let is_polled = redis.address == Address::Polled;
         let stream = Stream::new(redis, &cluster);
-        let sharing = shared_answers.then(|| start_sharing(&stream, &tenants.borrow(), threads)).transpose()?;
+        let shares = shared_answers && !is_polled;
+        let sharing = shares.then(|| start_sharing(&stream, &tenants.borrow(), threads)).transpose()?;
+        let gives = snapshots.listen.is_some() && !is_polled;
+        let tail = gives.then(|| Tail::start(&cluster, &stream)).transpose()?;
+        let carrier = match is_polled {
+            true => Carrier::Polled(Box::new(Polled::new(&cluster, &from, &https))),
+            false => stream.into(),
+        };
+        let address = carrier.place();
         let shared = sharing.as_ref().map(|threads| Arc::clone(threads.sharing().status()));
         let status = FeedStatus::new(cluster.to_string(), address, Arc::clone(&so_far), chunks.clone(), shared);
         let (orders, ordered) = mpsc::channel();
@@ -188,7 +206,7 @@ impl Opened {
         let follower = Follower {
             names,
             reader: Reader::new(cluster.clone(), trusted.clone()),
-            stream,
+            stream: carrier,
             cluster,
             trusted,
             replica,
@@ -208,7 +226,7 @@ impl Opened {
         })?;
         let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far, files };
         let answers = Arc::clone(answers);
-        Ok(Following { thread, stop, handle, status, answers, sharing, directory, chunks, _owned: owned })
+        Ok(Following { thread, stop, handle, status, answers, sharing, tail, directory, chunks, _owned: owned })
     }
 }
 

@@ -95,6 +95,7 @@ fn requests(site: &Site) -> Vec<(Labels, u64)> {
     for tenant in site.tenants() {
         add(&tenant.name, "", &tenant.requests);
         tenant.issuers().iter().for_each(|issuer| add(&tenant.name, &issuer.name, &issuer.requests));
+        tenant.forwarded().iter().for_each(|issuer| add(&tenant.name, issuer.name(), &issuer.requests));
     }
     values
 }

@@ -19,9 +19,23 @@ use crate::{
     tsa::{authority::Authority, clock::ClockStatus, counters::Outcome, record::KIND},
 };
 
-/// Whether time-stamp requests should be sent here, and the remarks about it, a line each. It is ready if every
-/// authority can issue tokens and this server is neither stopping nor drained (`leaves` says which), because a balancer cannot distinguish them.
+/// Whether time-stamp requests should be sent here, and the remarks about it, a line each; and how the clocks are.
 pub(super) fn readiness(
+    site: &Site,
+    record: Option<&Journal>,
+    leaves: Option<&'static str>,
+    now: UnixTime,
+) -> (bool, String) {
+    let (ready, mut lines) = conditions(site, record, leaves, now);
+    for (tenant, authority) in site.authorities() {
+        let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
+    }
+    (ready, lines)
+}
+
+/// The same without the clocks. It is ready if every authority can issue tokens and this server is neither stopping nor
+/// drained (`leaves` says which), because a balancer cannot distinguish them.
+pub(super) fn conditions(
     site: &Site,
     record: Option<&Journal>,
     leaves: Option<&'static str>,
@@ -52,9 +66,6 @@ pub(super) fn readiness(
         if let Some(doubt) = use_of_key.doubt(now).filter(|_| !use_of_key.is_over(now)) {
             let _ = writeln!(lines, "degraded: {tenant}/{}: the use of its key {doubt}", authority.name);
         }
-    }
-    for (tenant, authority) in site.authorities() {
-        let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
     }
     if let Some(problem) = record.and_then(|record| record.status().problem) {
         let _ = writeln!(lines, "degraded: {}: {problem}", KIND.title);
@@ -98,23 +109,44 @@ fn said(state: &ClockStatus) -> String {
     text
 }
 
+/// The same, a name and a value each.
+pub(super) fn facts(state: &ClockStatus) -> impl Iterator<Item = (&'static str, String)> {
+    let milliseconds = |nanoseconds: f64| format!("{:.3} ms", nanoseconds / 1e6);
+    let discipline = state.discipline.as_ref();
+    let ahead = discipline.map(|discipline| ("Ahead of UTC", milliseconds(discipline.offset as f64)));
+    let wrong = discipline.map(|discipline| ("At most wrong about that", milliseconds(discipline.uncertainty as f64)));
+    let lease = match state.lease_left {
+        Duration::MAX => "always, since no source checks it".to_owned(),
+        left => format!("for {:.1} s more without a report", left.as_secs_f64()),
+    };
+    let accuracy = format!("{:?}", state.policy.accuracy);
+    let problem = state.problem.clone().map(|problem| ("The source did not answer", problem));
+    [ahead, wrong, Some(("Trusted", lease)), Some(("Promised accuracy", accuracy)), problem].into_iter().flatten()
+}
+
 fn labels((tenant, authority): (&str, &Authority)) -> Labels {
     vec![("tenant", tenant.to_owned()), ("tsa", authority.name.clone())]
 }
 
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: Option<&Journal>) -> std::fmt::Result {
     let all: Vec<_> = site.authorities().map(|(tenant, authority)| (tenant, &**authority)).collect();
+    let counted = all.iter().map(|(tenant, authority)| (*tenant, &*authority.name, &*authority.outcomes));
+    let elsewhere = site.authorities_elsewhere();
+    let counted = counted.chain(elsewhere.map(|(tenant, authority)| (tenant, &*authority.name, &authority.outcomes)));
+    let outcomes = counted.flat_map(|(tenant, tsa, outcomes)| {
+        Outcome::all().map(move |outcome| {
+            let labels = [("tenant", tenant), ("tsa", tsa), ("result", outcome.label())];
+            (labels.map(|(key, value)| (key, value.to_owned())).to_vec(), outcomes.sum(outcome))
+        })
+    });
+    let outcomes: Vec<_> = outcomes.collect();
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    counters(encoder, "tsa_requests", "Requests for time-stamps by tenant, authority and result", outcomes)?;
     if all.is_empty() {
         return Ok(());
     }
-    let outcomes = all.iter().flat_map(|authority| {
-        Outcome::all().map(|outcome| {
-            let mut labels = labels(*authority);
-            labels.push(("result", outcome.label().to_owned()));
-            (labels, authority.1.outcomes.sum(outcome))
-        })
-    });
-    counters(encoder, "tsa_requests", "Requests for time-stamps by tenant, authority and result", outcomes.collect())?;
     let states: Vec<_> = all.iter().map(|authority| (labels(*authority), authority.1.clock.state())).collect();
     let each = |read: &dyn Fn(&ClockStatus) -> u64| {
         states.iter().map(|(labels, state)| (labels.clone(), read(state))).collect::<Vec<_>>()

@@ -78,7 +78,8 @@ impl Facts {
             let paths = issuer.published.as_ref().map(|published| published_at(&tenant.path, published, survey));
             IssuerFacts::of(tenant, issuer, survey).published_at(paths.unwrap_or_default())
         });
-        let has_tsas = config.common.tenants.iter().any(|tenant| !tenant.tsas.is_empty());
+        // Those of an edge need no clock of its own.
+        let has_tsas = assembly.common.tsas().next().is_some();
         let shown = |path: &Path| path.display().to_string();
         let clock = has_tsas.then(|| ClockFacts {
             source: config.time_stamping.clock.to_string(),

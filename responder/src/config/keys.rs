@@ -46,10 +46,18 @@ pub const KEYS: [ConfigKey<Config>; 20] = [
     }),
 ];
 
+/// Those of an edge, which has none of the keys of those who sign.
+pub const EDGE_KEYS: [ConfigKey<Config>; 3] = [
+    ConfigKey::at_start("edge.upstreams", |config| Some(list(&config.edge.as_ref()?.upstreams))),
+    ConfigKey::at_start("edge.tls_ca", |config| Some(quoted(&config.edge.as_ref()?.tls_ca.as_ref()?.written()))),
+    ConfigKey::at_start("edge.fail_back", |config| length(config.edge.as_ref()?.fail_back)),
+];
+
 /// The keys whose changed values are used from the next start on.
 pub fn waiting(in_use: &Config, in_file: &Config) -> Vec<Waiting> {
     let mut waiting = common::waiting(&common::KEYS, &in_use.common, &in_file.common);
     waiting.extend(common::waiting(&KEYS, in_use, in_file));
+    waiting.extend(common::waiting(&EDGE_KEYS, in_use, in_file));
     waiting
 }
 

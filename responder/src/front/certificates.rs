@@ -32,9 +32,13 @@ use crate::{
         miss::{Miss, Outcome},
         sign_request::SignRequest,
         store::Answer,
-        transactions::{self, Asked, Recorder, Transaction},
+        transactions::{self, Named, Recorder, Transaction},
     },
     site::Issuer,
+    upstream::{
+        forwarded::{Asked, Forwarded},
+        question::Question,
+    },
 };
 
 /// What remains after everything that could be done at once.
@@ -43,6 +47,8 @@ enum Next {
     Count(RequestResult),
     /// An answer has to be signed and then written.
     Sign { request: SignRequest, on_budget: bool },
+    /// An upstream has to be asked.
+    Forward(Question),
     /// The output has to be sent first.
     OutputFirst,
 }
@@ -51,9 +57,11 @@ enum Next {
 #[derive(Clone, Copy, Default)]
 struct Known<'t> {
     issuer: Option<&'t Arc<Issuer>>,
+    /// The same where another responder answers for it.
+    forwarded: Option<&'t Arc<Forwarded>>,
     /// If it is about one certificate.
     serial: Option<Serial>,
-    /// What a kept answer says.
+    /// What a kept answer says, or that of another responder.
     status: Option<CertStatus>,
 }
 
@@ -69,8 +77,8 @@ pub(super) async fn respond(
     let is_told = is_logged || desk.transactions.is_some();
     let begun = is_told.then(Instant::now);
     let reply = Reply { request, policy: &route.tenant.policy };
-    let (known, next) = at_once(desk, route, reply, is_told, out);
-    let (Known { issuer, serial, .. }, mut signing) = (known, None);
+    let (mut known, next) = at_once(desk, route, reply, is_told, out);
+    let (Known { issuer, forwarded, serial, .. }, mut signing) = (known, None);
     let result = match next {
         Next::Count(result) => result,
         Next::Sign { request, on_budget } => {
@@ -87,10 +95,19 @@ pub(super) async fn respond(
                 if quota.is_used_up() { RequestResult::OverQuota } else { result }
             })
         }
+        Next::Forward(question) => match forwarded {
+            Some(issuer) => {
+                let (result, status) = forward(issuer, reply, question, out).await;
+                known.status = status;
+                result
+            }
+            None => reply.error(OcspError::InternalError, out),
+        },
         Next::OutputFirst => return Responded::OutputFirst,
     };
     let tenant = route.tenant;
-    issuer.map_or(&tenant.requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
+    let requests = forwarded.map_or(&tenant.requests, |issuer| &issuer.requests);
+    issuer.map_or(requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
     if let Some(begun) = begun {
         let (client, took) = (request.client.address(), begun.elapsed());
         if let Some(recorder) = &desk.transactions {
@@ -98,7 +115,8 @@ pub(super) async fn respond(
             told.record(recorder, &known, signing.as_ref());
         }
         if is_logged {
-            let about = access::About::Certificates { issuer: issuer.map(Arc::clone), serial, result };
+            let (issuer, forwarded) = (issuer.map(Arc::clone), forwarded.map(Arc::clone));
+            let about = access::About::Certificates { issuer, forwarded, serial, result };
             let (tenant, method, octets) = (Arc::clone(&tenant.name), Some(route.method), out.len() - before);
             let (path, status) = (access::path(request.head.path), status_written(&out[before..]));
             desk.tell(Line { client, tenant, about, method, path, status, octets, took });
@@ -140,7 +158,7 @@ fn at_once<'t>(
         may_wait: out.is_empty(),
     };
     let (about, decision) = exchange.decide(der, packed);
-    let mut known = Known { issuer: about.issuer, ..unknown };
+    let mut known = Known { issuer: about.issuer, forwarded: about.forwarded, ..unknown };
     if is_told {
         known.serial = about.serial();
         known.status = kept_status(&decision);
@@ -166,6 +184,14 @@ fn at_once<'t>(
         }
         Decision::Sign(request) => Next::Sign { request, on_budget: false },
         Decision::SignOnce { request, on_budget } => Next::Sign { request, on_budget },
+        Decision::Forward(asked) => match asked.kept(now) {
+            Some(outcome) => {
+                known.status = outcome.as_ref().ok().map(|answer| answer.status);
+                Next::Count(reply.forwarded(outcome, RequestResult::Hit, now, out))
+            }
+            None if !out.is_empty() => Next::OutputFirst,
+            None => Next::Forward(asked.question()),
+        },
         Decision::OutputFirst => Next::OutputFirst,
     };
     (known, next)
@@ -194,19 +220,22 @@ impl Told<'_> {
         let Some((request, answer)) = signing else {
             // A page for people is no transaction.
             if self.result != RequestResult::Page {
-                let Known { issuer, serial, status } = *known;
-                self.record_one(recorder, Asked { issuer: issuer.map(Arc::clone), serial, status });
+                let Known { issuer, forwarded, serial, status } = *known;
+                let here = issuer.map(|issuer| Named::Here(Arc::clone(issuer)));
+                let issuer = here.or_else(|| forwarded.map(|issuer| Named::Elsewhere(Arc::clone(issuer))));
+                self.record_one(recorder, transactions::Asked { issuer, serial, status: serial.and(status) });
             }
             return;
         };
         for (place, (issuer, serial)) in request.asked().enumerate() {
             let statement = answer.as_ref().and_then(|answer| answer.statements.get(place));
-            let (issuer, status) = (Some(Arc::clone(issuer)), statement.map(|statement| statement.status));
-            self.record_one(recorder, Asked { issuer, serial, status });
+            let issuer = Some(Named::Here(Arc::clone(issuer)));
+            let status = statement.map(|statement| statement.status);
+            self.record_one(recorder, transactions::Asked { issuer, serial, status });
         }
     }
 
-    fn record_one(&self, recorder: &Recorder, asked: Asked) {
+    fn record_one(&self, recorder: &Recorder, asked: transactions::Asked) {
         let Self { client, tenant, result, took } = *self;
         let (unix_nanos, tenant) = (transactions::now(), Arc::clone(tenant));
         // What finds no room is counted by the record.
@@ -227,7 +256,9 @@ async fn sign(
         let now = UnixTime::now();
         match after_signing(request, &answer, now) {
             AfterSigning::Serve => {
-                let result = reply.whole(request.only(), &answer, RequestResult::Signed, now, out);
+                let is_here = request.signer.signing().is_some() || desk.misses.edge().is_none();
+                let counted = if is_here { RequestResult::Signed } else { RequestResult::Forwarded };
+                let result = reply.whole(request.only(), &answer, counted, now, out);
                 *served = Some(answer);
                 return Ok(result);
             }
@@ -236,6 +267,24 @@ async fn sign(
         }
     }
     Err(OcspError::TryLater)
+}
+
+/// Asks an upstream, and writes its answer.
+async fn forward(
+    issuer: &Arc<Forwarded>,
+    reply: Reply<'_>,
+    question: Question,
+    out: &mut Vec<u8>,
+) -> (RequestResult, Option<CertStatus>) {
+    let outcome = match issuer.ask(question) {
+        Asked::Ended(outcome) => outcome,
+        Asked::Waiting(receiver) => match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(OcspError::TryLater),
+        },
+    };
+    let status = outcome.as_ref().ok().map(|answer| answer.status);
+    (reply.forwarded(outcome, RequestResult::Forwarded, UnixTime::now(), out), status)
 }
 
 /// Has an answer signed, here or elsewhere.

@@ -119,7 +119,7 @@ pub(super) fn respond(
         desk.tell(Line {
             client: request.client.address(),
             tenant: Arc::clone(&tenant.name),
-            about: About::Certificates { issuer: issuer.map(Arc::clone), serial: None, result },
+            about: About::Certificates { issuer: issuer.map(Arc::clone), forwarded: None, serial: None, result },
             method: Some(route.method),
             path: access::path(request.head.path),
             status: status_written(&out[before..]),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use precompute::{
     ocsp::{
-        Carried, Carrying, CertId, Content, HashAlgorithm, IssuerKey, OcspError, Policy, Single, error_response,
+        Carried, Carrying, CertId, CertStatus, Content, HashAlgorithm, IssuerKey, OcspError, Policy, Single,
+        error_response,
         profile::{Kept, Statement, Times, single},
     },
     pki::{Serial, UnixTime},
@@ -26,6 +27,7 @@ use crate::{
         store::{Answer, Etag},
     },
     site::Issuer,
+    upstream::forwarded,
 };
 
 const OCSP_RESPONSE: &str = "application/ocsp-response";
@@ -126,6 +128,40 @@ impl Reply<'_> {
         let context = self.request.context(now);
         context.uncacheable(out, OCSP_RESPONSE, body.len(), |out| out.extend_from_slice(body));
         counted
+    }
+
+    /// Writes what another responder has answered, if it still counts.
+    pub(super) fn forwarded(
+        &self,
+        outcome: forwarded::Outcome,
+        counted: RequestResult,
+        now: UnixTime,
+        out: &mut Vec<u8>,
+    ) -> RequestResult {
+        let answer = match outcome {
+            Ok(answer) if answer.counts(now) => answer,
+            Ok(_) => return self.error(OcspError::TryLater, out),
+            Err(error) => return self.error(error, out),
+        };
+        let body = |out: &mut Vec<u8>| out.extend_from_slice(&answer.body);
+        let Some(until) = answer.kept_until.filter(|until| now < *until) else {
+            self.request.context(now).uncacheable(out, OCSP_RESPONSE, answer.body.len(), body);
+            return counted;
+        };
+        let representation = Representation {
+            media_type: OCSP_RESPONSE,
+            length: answer.body.len(),
+            validators: Validators {
+                etag: &answer.tag,
+                modified: Some(answer.signed_at),
+                dated: answer.status == CertStatus::Good,
+            },
+            max_age: until.since(now),
+            expires: Some(until),
+            may_be_transformed: false,
+            surrogate_keys: None,
+        };
+        self.cacheable(&representation, counted, now, out, body)
     }
 
     /// Writes an answer that caches may keep, or the result of the client's conditions.

@@ -3,6 +3,8 @@
 //! Invariant: what is refused here is refused whatever the body is, so a client that waits for `100 Continue` never
 //! sends such a body. Pure; it does not know how a request is answered or counted.
 
+use std::sync::Arc;
+
 use crate::{
     limits,
     net::http::{
@@ -10,7 +12,7 @@ use crate::{
         response::{Reason, Refusal},
     },
     site::{PublishedTarget, Site, Tenant},
-    tsa::routes::TsaTarget,
+    tsa::{elsewhere::ElsewhereAt, routes::TsaTarget},
 };
 
 /// The target of a request.
@@ -18,6 +20,8 @@ use crate::{
 pub enum Route<'s, 'b> {
     /// The time-stamping authorities of a tenant at one path.
     TimeStamps(TimeStampsRoute<'s>),
+    /// The same of an edge.
+    Elsewhere(ElsewhereRoute<'s>),
     /// A tenant's certificates.
     Certificates(CertificatesRoute<'s, 'b>),
     /// What a tenant publishes.
@@ -33,6 +37,19 @@ pub struct TimeStampsRoute<'s> {
     pub tenant: &'s Tenant,
     /// The authorities.
     pub target: TsaTarget<'s>,
+    /// See [`Route::refusal`].
+    pub refusal: Option<&'static Refusal>,
+}
+
+/// A request to authorities of an edge.
+#[derive(Clone, Copy, Debug)]
+pub struct ElsewhereRoute<'s> {
+    /// The tenant.
+    pub tenant: &'s Tenant,
+    /// The authorities.
+    pub target: &'s Arc<ElsewhereAt>,
+    /// Whether their chain is requested.
+    pub is_chain: bool,
     /// See [`Route::refusal`].
     pub refusal: Option<&'static Refusal>,
 }
@@ -112,10 +129,17 @@ impl<'s, 'b> Route<'s, 'b> {
         }
         if let Some((tenant, rest)) = routed
             && let Some(target) = tenant.time_stamping(rest)
-            && is_for_authority(tenant, &target, head)
+            && is_for_authority(tenant, (target.is_chain, target.is_tenants), head)
         {
-            let refusal = refusal_of_authority(&target, head);
+            let refusal = refusal_of_authority(target.is_chain, head);
             return Self::TimeStamps(TimeStampsRoute { tenant, target, refusal });
+        }
+        if let Some((tenant, rest)) = routed
+            && let Some((target, is_chain)) = tenant.time_stamping_elsewhere(rest)
+            && is_for_authority(tenant, (is_chain, target.path.is_empty()), head)
+        {
+            let refusal = refusal_of_authority(is_chain, head);
+            return Self::Elsewhere(ElsewhereRoute { tenant, target, is_chain, refusal });
         }
         if head.media_type.is(TIME_STAMP_QUERY) {
             return Self::Nobody(&NO_AUTHORITY);
@@ -131,6 +155,7 @@ impl<'s, 'b> Route<'s, 'b> {
     pub fn refusal(&self) -> Option<&'static Refusal> {
         match self {
             Self::TimeStamps(TimeStampsRoute { refusal, .. })
+            | Self::Elsewhere(ElsewhereRoute { refusal, .. })
             | Self::Certificates(CertificatesRoute { refusal, .. }) => *refusal,
             Self::Published(_) => None,
             Self::Nobody(refusal) => Some(refusal),
@@ -140,13 +165,13 @@ impl<'s, 'b> Route<'s, 'b> {
 
 /// At its own path a tenant may both answer for certificates and time-stamp: whatever is not a time-stamp query goes to
 /// the responder.
-fn is_for_authority(tenant: &Tenant, target: &TsaTarget<'_>, head: &Head<'_>) -> bool {
+fn is_for_authority(tenant: &Tenant, (is_chain, is_tenants): (bool, bool), head: &Head<'_>) -> bool {
     let is_query = head.method == Method::Post && head.media_type.is(TIME_STAMP_QUERY);
-    is_query || target.is_chain || !target.is_tenants || tenant.issuers().is_empty()
+    is_query || is_chain || !is_tenants || !tenant.has_issuers()
 }
 
-fn refusal_of_authority(target: &TsaTarget<'_>, head: &Head<'_>) -> Option<&'static Refusal> {
-    match (target.is_chain, head.method) {
+fn refusal_of_authority(is_chain: bool, head: &Head<'_>) -> Option<&'static Refusal> {
+    match (is_chain, head.method) {
         (true, Method::Get | Method::Head) => None,
         (true, _) => Some(&METHOD_OF_CHAIN),
         (false, Method::Post) => (!head.media_type.is(TIME_STAMP_QUERY)).then_some(&NO_QUERY),

@@ -41,7 +41,7 @@ use crate::{
     },
 };
 
-const TIME_STAMP_REPLY: &str = "application/timestamp-reply";
+pub(super) const TIME_STAMP_REPLY: &str = "application/timestamp-reply";
 
 /// RFC 8555 section 9.1.
 const CHAIN_OF_CERTIFICATES: &str = "application/pem-certificate-chain";
@@ -94,7 +94,7 @@ pub(super) async fn respond(
             desk.tell(Line {
                 client: request.client.address(),
                 tenant: Arc::clone(&route.tenant.name),
-                about: About::TimeStamp { tsa: Arc::clone(authority), outcome },
+                about: About::TimeStamp { tsa: authority.name.as_str().into(), outcome },
                 method: route::place(request.head.method),
                 path: access::path(request.head.path),
                 status: Some(status.code()),
@@ -196,7 +196,7 @@ impl<'t> Asked<'t, '_> {
 }
 
 /// The chain of certificates as it is served.
-fn served(chain: &Document) -> Served<'_> {
+pub(super) fn served(chain: &Document) -> Served<'_> {
     Served {
         document: chain,
         media_type: CHAIN_OF_CERTIFICATES,

@@ -28,7 +28,13 @@ use super::{
     signed,
     store::{Answer, Store},
 };
-use crate::site::{Issuer, Tenant};
+use crate::{
+    site::{Issuer, Tenant},
+    upstream::{
+        forwarded::{self, Forwarded},
+        question::{Asked, Question},
+    },
+};
 
 /// The inputs of a decision about a request to a tenant.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +76,20 @@ pub enum Decision<'t, 'd> {
         /// Whether the thread signs it itself, within its budget.
         on_budget: bool,
     },
+    /// Another responder answers for the issuer.
+    Forward(Forward<'t, 'd>),
     /// An answer has to be signed, which takes too long for the responses in the output: they are sent first, and then
     /// the request is decided again.
     OutputFirst,
+}
+
+/// A request for certificates of an issuer that another responder answers for.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'t, 'd> {
+    /// The issuer.
+    pub issuer: &'t Arc<Forwarded>,
+    request: Request<'d>,
+    nonce: Option<&'d [u8]>,
 }
 
 /// A requested certificate, and its signer.
@@ -104,6 +121,8 @@ pub enum KeptAnswer {
 pub struct About<'t, 'd> {
     /// The issuer of the first certificate.
     pub issuer: Option<&'t Arc<Issuer>>,
+    /// The same where another responder answers for it.
+    pub forwarded: Option<&'t Arc<Forwarded>>,
     /// The certificate, if it is one.
     pub id: Option<CertId<'d>>,
 }
@@ -132,11 +151,15 @@ impl<'t> Exchange<'t> {
         let request = Request::decode(der)?;
         let nonce = self.nonce(&request)?;
         self.check_signature(&request)?;
+        if let Some(issuer) = self.forwarded(&request)? {
+            *about = About { forwarded: Some(issuer), id: request.single().copied(), ..About::default() };
+            return Ok(Decision::Forward(Forward { issuer, request, nonce }));
+        }
         let (Some(id), None) = (request.single(), nonce) else {
             return self.for_one_client(&request, nonce, about);
         };
         let issuer = self.issuer(id)?;
-        *about = About { issuer: Some(issuer), id: Some(*id) };
+        *about = About { issuer: Some(issuer), id: Some(*id), forwarded: None };
         self.for_everybody(issuer, *id, request.preferred.iter(), packed)
     }
 
@@ -168,6 +191,23 @@ impl<'t> Exchange<'t> {
                 })
             }
         }
+    }
+
+    /// The issuer that another responder answers for, if the request is about certificates of that alone.
+    fn forwarded(&self, request: &Request<'_>) -> Result<Option<&'t Arc<Forwarded>>, OcspError> {
+        if self.tenant.forwarded().is_empty() {
+            return Ok(None);
+        }
+        let mut issuers = request.cert_ids().map(|id| self.tenant.forwarded_by(&id));
+        let Some(first) = issuers.next().flatten() else { return Ok(None) };
+        if request.count() > usize::from(self.tenant.policy.cert_ids_max) {
+            return Err(OcspError::MalformedRequest);
+        }
+        // Serial numbers of no certificate get what they get everywhere.
+        request.cert_ids().try_for_each(|id| id.serial().map(drop))?;
+        // Nobody signs one answer for both.
+        let all = issuers.all(|issuer| issuer.is_some_and(|issuer| Arc::ptr_eq(issuer, first)));
+        if all { Ok(Some(first)) } else { Err(OcspError::Unauthorized) }
     }
 
     fn issuer(&self, id: &CertId<'_>) -> Result<&'t Arc<Issuer>, OcspError> {
@@ -235,7 +275,7 @@ impl<'t> Exchange<'t> {
         let ids = request.cert_ids().map(|id| Ok((self.issuer(&id)?, id)));
         let ids = ids.collect::<Result<Vec<_>, OcspError>>()?;
         let first = ids.first().ok_or(OcspError::MalformedRequest)?.0;
-        *about = About { issuer: Some(first), id: request.single().copied() };
+        *about = About { issuer: Some(first), id: request.single().copied(), forwarded: None };
         // One signature covers all of them.
         let signer = if ids.iter().all(|(issuer, _)| issuer.is(first)) {
             let (place, signer) = first.choose(self.now, request.preferred.iter())?;
@@ -259,6 +299,22 @@ impl<'t> Exchange<'t> {
     fn may_spend(&self) -> Result<Instant, OcspError> {
         let begin = (self.clock)();
         if Budget::allowed_by(self.budget, begin) { Ok(begin) } else { Err(OcspError::TryLater) }
+    }
+}
+
+impl Forward<'_, '_> {
+    /// The answer that is kept, or the refusal.
+    pub fn kept(&self, now: UnixTime) -> Option<forwarded::Outcome> {
+        let id = self.request.single().filter(|_| self.nonce.is_none())?;
+        self.issuer.kept(id.hash, id.serial().ok()?, now)
+    }
+
+    /// What to ask upstreams.
+    pub fn question(&self) -> Question {
+        Question {
+            ids: self.request.cert_ids().map(|id| Asked::from(&id)).collect(),
+            nonce: self.nonce.map(Into::into),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! Where replicas share answers of keys on tokens, a miss first asks whether another one has signed it ([`Sharing`]), and
 //! what is signed here is offered to them; whatever becomes of that, the answer is signed here if it does not come.
 //!
-//! A replica without the key waits for the answer of the feed where records have just come (`awaited`).
+//! An edge asks the replicas behind it ([`Edge`]). A replica without the key waits for the answer of the feed where records have just come (`awaited`).
 //!
 //! Answers that can be kept come before the others: an answer with a client's nonce, or for several certificates, is
 //! signed for one client alone, and waits in its own queue behind misses and refreshes.
@@ -33,11 +33,12 @@ use tokio::sync::oneshot;
 
 use super::{
     awaited::{Awaited, Expects},
+    edge::{Edge, Taken},
     shared::Unfit,
     sign_request::{SignRequest, Unsigned},
     store::{Answer, Store},
 };
-use crate::limits;
+use crate::{limits, upstream::courier::Use};
 
 /// The result of a miss.
 pub type Outcome = Result<Arc<Answer>, OcspError>;
@@ -53,6 +54,8 @@ pub struct Misses {
     sharing: OnceLock<Sharing>,
     /// Where misses wait for the feed, if they do.
     awaited: OnceLock<Awaited>,
+    /// What signs where no key is here, on an edge.
+    edge: OnceLock<Edge>,
 }
 
 /// An answer that is being signed, and the requests that wait for it.
@@ -91,6 +94,7 @@ impl Misses {
             spread: RandomState::new(),
             sharing: OnceLock::new(),
             awaited: OnceLock::new(),
+            edge: OnceLock::new(),
         })
     }
 
@@ -103,6 +107,16 @@ impl Misses {
     pub fn await_feed(self: &Arc<Self>, expects: Expects) -> std::io::Result<()> {
         let _ = self.awaited.set(Awaited::start(Arc::downgrade(self), expects)?);
         Ok(())
+    }
+
+    /// From now on a miss without a key is passed to the replicas behind this edge. Once for all.
+    pub fn pass_to(&self, edge: Edge) {
+        let _ = self.edge.set(edge);
+    }
+
+    /// The replicas behind this edge, if it is one.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.edge.get()
     }
 
     /// The answers kept.
@@ -141,9 +155,10 @@ impl Misses {
         Miss::Waiting(receiver)
     }
 
-    /// Has the replacement of a kept answer signed when the signer has nothing more urgent. Without a key that comes by itself.
+    /// Has the replacement of a kept answer signed when the signer has nothing more urgent. Without a key that comes by itself,
+    /// or from the replicas behind an edge.
     pub fn refresh(self: &Arc<Self>, request: SignRequest) {
-        if request.signer.signing().is_none() {
+        if request.signer.signing().is_none() && self.edge.get().is_none() {
             return;
         }
         let Some(key) = request.key else { return };
@@ -252,9 +267,39 @@ impl Misses {
     }
 
     /// If no key is here, another process will sign soon: what is about one listed certificate comes by the feed.
-    fn signed_elsewhere(&self, request: SignRequest, unsigned: &Unsigned, recipients: Recipients) {
+    fn signed_elsewhere(self: &Arc<Self>, request: SignRequest, unsigned: &Unsigned, recipients: Recipients) {
+        let is_listed = unsigned.is_listed();
+        let Some(edge) = self.edge.get() else { return self.awaited(request, is_listed, recipients) };
+        let of_use = if request.key.is_some() { Use::Everybody } else { Use::OneClient };
+        let Some(place) = edge.courier.place(of_use) else { return self.tell(recipients, Err(OcspError::TryLater)) };
+        let (this, asking) = (Arc::clone(self), edge.clone());
+        edge.courier.run(place, async move {
+            match asking.ask(&request).await {
+                Ok(taken) => {
+                    let answer = this.keep_taken(&request, taken);
+                    this.tell(recipients, Ok(answer));
+                }
+                // It may be on its way by the feed.
+                Err(_) => this.awaited(request, is_listed, recipients),
+            }
+        });
+    }
+
+    fn keep_taken(&self, request: &SignRequest, Taken { answer, signature }: Taken) -> Arc<Answer> {
+        if let Some(signature) = signature {
+            return self.keep(request, answer, &signature);
+        }
+        let answer = Arc::new(answer);
+        if let Some(key) = request.key {
+            self.store.keep_whole(key, &answer);
+        }
+        answer
+    }
+
+    /// Waits for the answer of the feed, if one is to be expected.
+    fn awaited(&self, request: SignRequest, is_listed: bool, recipients: Recipients) {
         let recipients = match self.awaited.get() {
-            Some(awaited) if request.key.is_some() && unsigned.is_listed() => match awaited.wait(request, recipients) {
+            Some(awaited) if request.key.is_some() && is_listed => match awaited.wait(request, recipients) {
                 Ok(()) => return,
                 Err(recipients) => recipients,
             },

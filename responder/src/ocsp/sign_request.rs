@@ -93,6 +93,16 @@ impl SignRequest {
         }
     }
 
+    /// Every certificate with its issuer, in order.
+    pub(super) fn requested(&self) -> impl Iterator<Item = (&Arc<Issuer>, CertId<'_>)> {
+        self.ids.iter().map(|id| (&id.issuer, id.cert_id()))
+    }
+
+    /// The client's nonce, if the answer repeats it.
+    pub(super) fn nonce(&self) -> Option<&[u8]> {
+        self.nonce.as_deref()
+    }
+
     /// The statements for the present state.
     pub fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
         let found = |id: &RequestedId| id.issuer.find(&id.cert_id().serial()?);

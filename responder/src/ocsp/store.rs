@@ -166,6 +166,11 @@ impl Store {
         }
     }
 
+    /// Keeps one as it is.
+    pub fn keep_whole(&self, key: AnswerKey, answer: &Arc<Answer>) {
+        self.whole.insert(key, Arc::clone(answer));
+    }
+
     fn keep_compact(&self, key: &AnswerKey, answer: &Answer, packing: Packing, signature: &[u8]) -> bool {
         let Some(entry) = answer.kept().and_then(|kept| kept.entry()) else { return false };
         packing.pack(signature).is_some_and(|mut packed| {

@@ -31,7 +31,7 @@ use precompute::{
     pki::{FileError, Serial},
 };
 
-use crate::site::Issuer;
+use crate::{site::Issuer, upstream::forwarded::Forwarded};
 
 /// What kind of journal it is.
 pub const KIND: Kind = Kind { name: "ocsp", title: "the record of OCSP transactions" };
@@ -53,11 +53,29 @@ pub struct Transaction {
     pub took: Duration,
 }
 
+/// An issuer of the tenant.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// One that is answered for here.
+    Here(Arc<Issuer>),
+    /// One that another responder answers for.
+    Elsewhere(Arc<Forwarded>),
+}
+
+impl Named {
+    fn name(&self) -> &str {
+        match self {
+            Self::Here(issuer) => &issuer.name,
+            Self::Elsewhere(issuer) => issuer.name(),
+        }
+    }
+}
+
 /// A certificate in a request, and what the response says of it.
 #[derive(Clone, Default, Debug)]
 pub struct Asked {
     /// Its issuer, if that is one of the tenant's.
-    pub issuer: Option<Arc<Issuer>>,
+    pub issuer: Option<Named>,
     /// Its serial number, if certificates can have it.
     pub serial: Option<Serial>,
     /// The status, unless the response is an error.
@@ -67,7 +85,7 @@ pub struct Asked {
 impl Entry for Transaction {
     fn push(&self, members: &mut String) {
         let Asked { issuer, serial, status } = &self.asked;
-        let issuer = issuer.as_ref().map(|issuer| issuer.name.as_str());
+        let issuer = issuer.as_ref().map(Named::name);
         push(members, self, (issuer, *serial, *status));
     }
 }

@@ -20,7 +20,9 @@ fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
         path: (*path).to_owned(),
         ..Tenant::of(Policy::DEFAULT, Vec::new(), Arc::default())
     };
-    Site { tenants: tenants.iter().map(tenant).collect() }
+    let tenants: Vec<_> = tenants.iter().map(tenant).collect();
+    let urls = Urls::of(tenants.iter().map(|tenant| (&tenant.hosts[..], tenant.path.as_str())));
+    Site { tenants, urls }
 }
 
 #[test]
@@ -117,7 +119,8 @@ impl World {
         let (of_tenants, of_site) = former.map(|(tenants, site)| (tenants, site)).unzip();
         let tenants = Tenants::new(&self.assembly.common, &states.into_iter().collect(), of_tenants)?;
         let usage = Usage::open(&state_dir, "s", UnixTime::now()).unwrap();
-        let site = Site::new(&self.assembly.common, &tenants, (&clocks, &usage), 1, of_site).unwrap();
+        let around = Around { clocks: &clocks, usage: &usage, upstreams: &Upstreams::default() };
+        let site = Site::new(&self.assembly.common, &tenants, around, 1, of_site).unwrap();
         Ok((tenants, site))
     }
 

@@ -10,6 +10,7 @@ use precompute::{
     admin::{self as common, Status},
     api::{Api, ApiSettings},
     assemble::Assembly,
+    console::{self, Console},
     service::{Purging, Service, Signals},
     state_dir::{Owned, ServerId},
 };
@@ -64,7 +65,12 @@ impl Alone {
         let mut tasks = JoinSet::new();
         service.spawn_tasks(&mut tasks);
         let ahead = common::presigning(service.progress());
-        let admin = admin::router(serving.status(status, *server), ahead).merge(Arc::clone(api).router());
+        let own = Arc::new(serving.status(status, *server));
+        let meters = console::meters(status, serving.misses.store().answers(), service.progress());
+        let parts = admin::console_parts(&own, meters, serving.journal_file.clone());
+        let console = Console::new(&serving.gate, Arc::clone(api).router(), parts);
+        console.measure(&mut tasks);
+        let admin = admin::router(&own, ahead).merge(Arc::clone(api).router()).merge(console.router());
         let knowledge = Knowledge::Sources(service.handle().clone(), Arc::clone(api), Arc::clone(purging));
         let reload = serving.reload(knowledge, status);
         let parts = Parts { status: Arc::clone(status), admin, tasks, reload };

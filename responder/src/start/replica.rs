@@ -5,7 +5,7 @@
 //! [`limits::FEED_FILLED_WITHIN`] without: a restart of several replicas one after the other so waits for each, and an outage
 //! of Redis does not become a loop of restarts, which would end what a replica could answer the moment Redis is back.
 //!
-//! Where a signer has a key here, misses are signed here; where it has none they get `tryLater`. It does not know what is
+//! Where a signer has a key here, misses are signed here; where it has none they get `tryLater`, or are passed on by an edge. It does not know what is
 //! answered.
 
 use std::{error::Error, io, net::TcpListener, sync::Arc, time::Instant};
@@ -17,6 +17,7 @@ use precompute::{
     },
     assemble::{AssembledFeed, Assembly},
     feed::{
+        poll,
         servers::{Addresses, InUse, RefusedConfiguration, ServerRole},
         shelf,
     },
@@ -37,7 +38,7 @@ use super::{
     background::into_tokio,
     serving::{Parts, Plan, Serving},
 };
-use crate::{admin, assemble::Opener, limits, reload::Knowledge, site::Site};
+use crate::{admin, assemble::Opener, limits, ocsp::edge::Edge, reload::Knowledge, site::Site, upstream::group::Group};
 
 /// A running replica.
 pub(super) struct Replica {
@@ -55,7 +56,7 @@ impl Replica {
     pub(super) fn start(
         plan: Plan,
         assembly: Assembly,
-        feed: AssembledFeed,
+        (feed, edge): (AssembledFeed, Option<Arc<Group>>),
         owned: Owned,
     ) -> Result<Self, Box<dyn Error>> {
         let server = owned.server_id();
@@ -71,6 +72,11 @@ impl Replica {
         drop(assembly);
         let following = opened.start(serving.misses.store().answers(), &serving.workers.watched)?;
         following.sharing().into_iter().for_each(|sharing| serving.misses.share(sharing.clone()));
+        if let Some(group) = edge {
+            let (courier, sites) = (serving.upstreams.shared()?.courier().clone(), serving.sites.subscribe());
+            info!(upstreams = ?group.wanted().urls, "an edge: what has to be signed is passed on");
+            serving.misses.pass_to(Edge { group, courier, sites });
+        }
         let feed = Arc::clone(following.status());
         serving.misses.await_feed(Box::new(move || feed.expects_answers()))?;
         let ready_without_signers = serving.config.common.admin.ready_without_signers;
@@ -93,7 +99,7 @@ impl Replica {
         give_out(snapshots.take(), following, &mut tasks)?;
         let (fed, servers) = (common::feed(following.status()), common::servers(registry));
         let fed: Part = Box::new(move |encoder| fed(encoder).and_then(|()| servers(encoder)));
-        let admin = admin::router(serving.status(status, *server), fed).merge(common::without_api());
+        let admin = admin::router(&Arc::new(serving.status(status, *server)), fed).merge(common::without_api());
         let reload = serving.reload(Knowledge::Feed(following.handle().clone()), status);
         let parts = Parts { status: Arc::clone(status), admin, tasks, reload };
         let filled = filled(Arc::clone(following.status()));
@@ -190,6 +196,8 @@ fn give_out(listener: Option<TcpListener>, following: &Following, tasks: &mut Jo
         return Ok(());
     };
     info!(%address, "snapshots are given out");
-    tasks.spawn(listener::serve(into_tokio(listener)?, shelf::router(directory.clone()), Bounds::SNAPSHOTS));
+    let router = shelf::router(directory.clone());
+    let router = following.tail().iter().fold(router, |router, tail| router.merge(poll::router((*tail).clone())));
+    tasks.spawn(listener::serve(into_tokio(listener)?, router, Bounds::SNAPSHOTS));
     Ok(())
 }

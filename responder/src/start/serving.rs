@@ -19,6 +19,7 @@ use axum::Router;
 use precompute::{
     admin::{Status, gate::Gate},
     assemble::Assembly as Common,
+    console::JournalFile,
     journal::{Identity, Journal},
     renew::Renewing,
     service::{
@@ -44,7 +45,8 @@ use crate::{
     config::Config,
     ocsp::{miss::Misses, store::Store, transactions},
     reload::{Knowledge, Reload},
-    site::Site,
+    site::{Around, Site},
+    upstream::forwarded::Upstreams,
 };
 
 /// What there is before anything is read.
@@ -80,11 +82,15 @@ pub(super) struct Serving {
     pub(super) time_stamps: TimeStamps,
     /// Of OCSP, if they are kept.
     transactions: Option<Arc<Journal>>,
+    /// What asks other responders.
+    pub(super) upstreams: Upstreams,
     journal: Option<Arc<Journal>>,
+    /// And where that is.
+    pub(super) journal_file: Option<JournalFile>,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
     renewer: Arc<Renewer>,
-    gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
     /// What is renewed once it serves.
     renewing: Vec<Renewing>,
 }
@@ -123,13 +129,15 @@ impl Plan {
         let running = bound.running().clone();
         let (time_stamps, recorders) = TimeStamps::open(&config, opener.path(), &kept.identity)?;
         let (transactions, kept_by) = open_transactions(&config, opener.path(), &kept.identity)?;
-        let shared = (&*time_stamps.clocks, &*time_stamps.usage);
-        let site = Site::new(assembly, tenants, shared, config.workers, None)?;
+        let upstreams = Upstreams::default();
+        let around = Around { clocks: &time_stamps.clocks, usage: &time_stamps.usage, upstreams: &upstreams };
+        let site = Site::new(assembly, tenants, around, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
         let lines = write_access_log()?;
         let Listening { workers: listeners, admin } = bound.listen()?;
+        let journal_file = config.common.journal.as_ref().map(|journal| JournalFile::of(journal, &kept.identity));
         let access = (config.access_sample, &lines);
         let (policy, recorders) = (&config.connection_policy, (recorders, kept_by));
         let workers = Workers::start(listeners, policy, tls.as_ref(), &site, &misses, access, recorders)?;
@@ -148,7 +156,9 @@ impl Plan {
             misses,
             time_stamps,
             transactions,
+            upstreams,
             journal: kept.journal,
+            journal_file,
             certificates,
             renewer,
             gate,
@@ -227,6 +237,7 @@ impl Serving {
             tls: self.certificates.clone(),
             clocks: Arc::clone(&self.time_stamps.clocks),
             usage: Arc::clone(&self.time_stamps.usage),
+            upstreams: self.upstreams.clone(),
             knowledge,
             sites: self.sites.clone(),
             status: Arc::clone(status),
@@ -241,11 +252,14 @@ impl Serving {
         common.renews(&self.renewer);
         common.keeps(self.journal.as_ref());
         common.keeps_transactions(self.transactions.as_ref());
+        let (sites, misses) = (self.sites.subscribe(), Arc::clone(&self.misses));
+        common.remarks_by(move |lines| admin::remark_upstreams(&sites.borrow(), &misses, lines));
         admin::Status {
             common: Arc::clone(common),
             site: self.sites.subscribe(),
             counters: self.workers.counters.clone(),
             misses: Arc::clone(&self.misses),
+            upstreams: self.upstreams.clone(),
             record: self.time_stamps.record.clone(),
             tls: self.certificates.clone(),
             gate: Arc::clone(&self.gate),

@@ -79,8 +79,13 @@ impl TsaRoutes {
 fn chain(signers: &[&TsaSigner]) -> Document {
     let own = signers.iter().map(|signer| signer.certificate());
     let behind = signers.iter().flat_map(|signer| signer.chain());
+    Document::new(pem(own.chain(behind)))
+}
+
+/// Certificates in PEM, each once.
+pub(super) fn pem<'c>(all: impl Iterator<Item = &'c Certificate>) -> String {
     let mut certificates: Vec<&Certificate> = Vec::new();
-    for certificate in own.chain(behind) {
+    for certificate in all {
         if !certificates.iter().any(|there| there.der() == certificate.der()) {
             certificates.push(certificate);
         }
@@ -88,5 +93,5 @@ fn chain(signers: &[&TsaSigner]) -> Document {
     let pem = |certificate: &Certificate| {
         der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der()).unwrap_or_default()
     };
-    Document::new(certificates.into_iter().map(pem).collect::<String>())
+    certificates.into_iter().map(pem).collect()
 }

@@ -10,11 +10,12 @@
 //! what is pushed in `pushes`, to issuers without files in `pushes_alone`, what is told of a certificate in `status`, how soon it is answered in `lag`, and while something goes wrong in `ledger`, what large sources keep from nobody in `busy_sources`,
 //! what caches are told in `caches`,
 //! what a changed configuration does in `reload`, and what it leaves behind in `leaving`, what is answered from a feed in `replica`,
+//! what by another CA's responder in `forwarding`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what runs without serving and whose a state directory is in `service`, which server in `server`,
 //! what `check` says of a feed and how a writer's key is made in `feed`,
-//! what operators see in `operators`, how customers are kept apart in
-//! `tenants`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
+//! what operators see in `operators`, what they do in a browser in `console`, how customers are kept apart in
+//! `tenants`, who may ask on the admin listener in `principals`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
 //! and those of the page on other CAs in `which_ca`, and what becomes of those whom nobody reads in `unread`.
 
 mod answers;
@@ -27,6 +28,7 @@ mod carried;
 mod check_json;
 mod checks;
 mod command_line;
+mod console;
 mod conversions;
 mod databases;
 mod demo;
@@ -36,6 +38,7 @@ mod drain;
 mod epoll;
 mod feed;
 mod fetching;
+mod forwarding;
 mod freshness;
 mod hostile;
 mod http;
@@ -55,6 +58,7 @@ mod operators;
 mod owner;
 mod policies;
 mod presign;
+mod principals;
 mod publication;
 mod pushes;
 mod pushes_alone;

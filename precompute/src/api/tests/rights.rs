@@ -148,3 +148,99 @@ fn the_lines_of_a_list_are_refused_one_by_one_by_what_they_do() {
     assert_eq!(lines[1]["total"]["done"], 2, "{}", reply.body);
     assert!(served.as_who("acme", "GET", "/v1/certificates/0A", "").body.contains("\"good\""));
 }
+
+/// Whatever is added to the API asks for a right, or tells nothing.
+#[test]
+fn every_path_refuses_strangers_and_who_has_no_right_there() {
+    let served = two_tenants(vec![entry("nobody", &["viewer:nowhere"], &[]), entry(TOKEN, &["administrator:*"], &[])]);
+    let id = served.id_of("other", "Secret");
+    // What is said to everybody who is known, and is about nobody.
+    let general = ["/v1", "/v1/openapi.json"];
+    for (method, path, what) in handlers::PATHS {
+        let full =
+            path.replace("/issuers/ID", &format!("/issuers/{id}")).replace("SERIAL", "0A").replace("ID", "0a1b2c3d");
+        let reply = served.as_who("nobody", method, &full, r#"{"serial":"0A"}"#);
+        let kind = if reply.status < 400 { "done".to_owned() } else { reply.json()["type"].to_string() };
+        match reply.status {
+            200 => assert!(general.contains(&path) || reply.body == "{\"issuers\":[]}\n", "{path}: {}", reply.body),
+            403 | 404 => assert!(!kind.contains("not-found"), "{path} ({what}): there is no such path: {}", reply.body),
+            status => panic!("{method} {path}: {status} {}", reply.body),
+        }
+        assert!(!reply.body.contains("other") && !reply.body.contains("acme"), "{path}: {}", reply.body);
+        for authorization in ["", "Authorization: Bearer wrong\r\n", "Authorization: Basic bm9ib2R5\r\n"] {
+            let head = format!("{method} {full} HTTP/1.1\r\nHost: localhost\r\n{authorization}");
+            let reply = served.send(&head, b"");
+            assert!(reply.status == 401 && !reply.body.contains("acme"), "{method} {full}: {}", reply.body);
+        }
+    }
+}
+
+/// One that asks without a pause is told to wait, and nobody else is.
+#[test]
+fn requests_and_pushes_beyond_the_rate_wait_and_those_of_others_do_not() {
+    let served = two_tenants(vec![entry("noisy", &["operator:acme"], &[]), entry(TOKEN, &["administrator:*"], &[])]);
+    let known = Arc::clone(&served.gate.settings().known);
+    let limit = |requests: Option<u32>, pushes: Option<u32>, of_tenant: Option<u32>| {
+        let rates = [("noisy".to_owned(), Rates { requests, pushes })].into();
+        let tenant_pushes = of_tenant.map(|rate| ("acme".to_owned(), rate)).into_iter().collect();
+        served.gate.change(AssembledAdmin {
+            known: Arc::clone(&known),
+            rates,
+            tenant_pushes,
+            ..AssembledAdmin::default()
+        });
+    };
+    let asks = |who: &str| served.as_who(who, "GET", "/v1/issuers", "");
+    limit(Some(1), None, None);
+    let replies: Vec<_> = (0..20).map(|_| asks("noisy")).collect();
+    let refused: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
+    assert!(replies[0].status == 200 && refused.len() > 10, "{}", refused.len());
+    assert!(refused[0].head.contains("\nretry-after: 1"), "{}", refused[0].head);
+    assert_eq!(refused[0].json()["type"], "urn:ostia:problem:too-many-requests");
+    assert!((0..20).all(|_| asks(TOKEN).status == 200), "another is not slowed down");
+    let pushes = |who: &str, serial: &str| {
+        served.as_who(who, "POST", "/v1/issuers/acme:Root/add", &format!("{{\"serial\":\"{serial}\"}}")).status
+    };
+    limit(None, Some(1), None);
+    let statuses: Vec<_> = (0..20).map(|number| pushes("noisy", &format!("1{number:02}"))).collect();
+    assert!(statuses[0] == 200 && statuses.iter().filter(|status| **status == 429).count() > 10, "{statuses:?}");
+    let taken = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(
+        served.issuers.ledgers.all()[0].state().records.counts().good,
+        taken as u64,
+        "what is refused is not done"
+    );
+    assert_eq!(pushes(TOKEN, "AAAA"), 200);
+    // A tenant's limit is for all who push for it.
+    limit(None, None, Some(1));
+    let statuses: Vec<_> = (0..20).map(|number| pushes(TOKEN, &format!("2{number:02}"))).collect();
+    assert!(statuses[0] == 200 && statuses.contains(&429), "{statuses:?}");
+    // A list is slowed down, and nothing of it refused.
+    limit(None, Some(20), None);
+    let list: String = (0..60).map(|number| format!("{{\"do\":\"add\",\"serial\":\"3{number:02}\"}}\n")).collect();
+    let begun = std::time::Instant::now();
+    let reply = served.as_who("noisy", "POST", "/v1/issuers/acme:Root/bulk", &list);
+    let last = reply.lines().pop().unwrap();
+    assert_eq!((&last["total"]["done"], &last["total"]["refused"]), (&json!(60), &json!(0)), "{}", reply.body);
+    assert!(begun.elapsed() > Duration::from_millis(1900), "{:?}", begun.elapsed());
+}
+
+/// The fastest of many tells the work, however busy the machine is.
+#[test]
+fn a_foreign_issuer_takes_as_long_as_one_that_is_not_there() {
+    let issuers: Vec<_> = (0..200).map(|ca| ("other", ca, format!("CA {ca}"))).collect();
+    let mut issuers: Vec<_> = issuers.iter().map(|(tenant, ca, name)| (*tenant, *ca, &**name)).collect();
+    issuers.push(("acme", 255, "Root"));
+    let served = served_to(vec![entry("acme", &["operator:acme"], &[])], &issuers, 2, Duration::from_secs(10));
+    let (there, absent) = (served.id_of("other", "CA 0"), "f".repeat(64));
+    let took = |id: &str| {
+        let begun = std::time::Instant::now();
+        assert_eq!(served.as_who("acme", "GET", &format!("/v1/issuers/{id}/certificates/0A"), "").status, 404);
+        begun.elapsed()
+    };
+    let pairs: Vec<_> = (0..150).map(|_| (took(&there), took(&absent))).collect();
+    let (there, absent) =
+        (pairs.iter().map(|pair| pair.0).min().unwrap(), pairs.iter().map(|pair| pair.1).min().unwrap());
+    let ratio = there.as_secs_f64() / absent.as_secs_f64();
+    assert!((0.5..2.0).contains(&ratio), "{there:?} and {absent:?}");
+}

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     super::{
-        client::{Client, segment},
+        client::{Client, Reach, segment},
         config_file::ConfigOption,
         kept,
     },
@@ -32,6 +32,8 @@ pub(in crate::cli) struct Decommission {
     server: String,
     #[command(flatten)]
     config: ConfigOption,
+    #[command(flatten)]
+    reach: Reach,
     /// Also if it was heard of late.
     #[arg(long)]
     even_if_alive: bool,
@@ -44,7 +46,7 @@ impl Decommission {
         if state_dir::is_in_use(&state_dir) {
             let path_of_it = format!("/v1/servers/{}/decommission", segment(&self.server));
             let asked = json!({ "even_if_alive": self.even_if_alive });
-            let answer = Client::of(&path)?.post(&path_of_it, &asked, None)?;
+            let answer = Client::of(&self.reach, &path)?.post(&path_of_it, &asked, None)?;
             return done(answer["called"].as_str().unwrap_or(&self.server));
         }
         let (config, membership) = membership(&path, true)?;

@@ -9,7 +9,7 @@ use crate::{
     limits,
     output::may_be_secret,
     pki::written::excerpt,
-    principals::{Denial, Grant, Malformed, Mark, Proof, TokenHash},
+    principals::{Denial, Grant, Malformed, Mark, Proof, Rates, TokenHash},
 };
 
 /// A principal as the file has it.
@@ -25,6 +25,8 @@ pub struct PrincipalConfig {
     pub allow: Vec<Grant>,
     /// and what it may not.
     pub deny: Vec<Denial>,
+    /// How often.
+    pub rates: Rates,
 }
 
 /// The name of who has the token of `token_file`.
@@ -72,7 +74,9 @@ fn read(section: &mut Section<'_>) -> Option<PrincipalConfig> {
         );
     }
     let deny = read_list(section, "deny").unwrap_or_default();
-    Some(PrincipalConfig { place: section.place(), name: name?, proof: proof?, allow: allow?, deny })
+    let mut rate = |key| section.integer(key, limits::RATE_RANGE).and_then(|rate| u32::try_from(rate).ok());
+    let rates = Rates { requests: rate("requests_per_second"), pushes: rate("pushes_per_second") };
+    Some(PrincipalConfig { place: section.place(), name: name?, proof: proof?, allow: allow?, deny, rates })
 }
 
 fn read_name(section: &mut Section<'_>) -> Option<String> {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{Place, Section, TlsTrust},
-    OfFeed, Publish, policy, publish, read_name,
+    Publish, Role, policy, publish, read_name,
     signer::{self, SignerConfig},
     sql, unlisted,
 };
@@ -303,7 +303,7 @@ pub(super) struct Around<'a> {
     pub(super) above: &'a Policy,
     /// The tenant's issuers before it.
     pub(super) given: &'a [IssuerConfig],
-    pub(super) of_feed: OfFeed,
+    pub(super) of_feed: Role,
     pub(super) state_dir: &'a Path,
     /// The tenant's own.
     pub(super) tls_ca: Option<&'a TlsTrust>,
@@ -311,7 +311,7 @@ pub(super) struct Around<'a> {
 
 /// Reads an issuer's section.
 pub(super) fn read(section: &mut Section<'_>, around: Around<'_>) -> IssuerConfig {
-    let Around { above, given, of_feed: OfFeed { is_of_replica, has_feed }, .. } = around;
+    let Around { above, given, of_feed: Role { is_of_replica, has_feed, .. }, .. } = around;
     let (unlisted, policy) = (unlisted::read(section), policy::read_times(section, above));
     let ca_revoked = policy::ca_revoked_since(section).unwrap_or(policy.ca_revoked);
     let policy = Policy { ca_revoked, ..policy };

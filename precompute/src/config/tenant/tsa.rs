@@ -49,14 +49,14 @@ pub(crate) fn shown_path(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
 
-/// All authorities of a tenant.
-pub(super) fn read_all(section: &mut Section<'_>) -> Vec<TsaConfig> {
+/// All authorities of a tenant. `need_keys`: their tokens are signed here.
+pub(super) fn read_all(section: &mut Section<'_>, need_keys: bool) -> Vec<TsaConfig> {
     if !section.has("tsa") {
         return Vec::new();
     }
     let mut read: Vec<TsaConfig> = Vec::new();
     section.sections("tsa", |section| {
-        let tsa = read_tsa(section);
+        let tsa = read_tsa(section, need_keys);
         for other in &read {
             if other.name == tsa.name && !tsa.name.is_empty() {
                 section.problem("name", format_args!("is `{}`, the name of another TSA of this tenant; logs and metrics tell TSAs apart by it, give each its own", tsa.name));
@@ -95,7 +95,7 @@ pub(super) fn check_reachable(root: &Section<'_>, tenants: &[TenantConfig]) {
     }
 }
 
-fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
+fn read_tsa(section: &mut Section<'_>, needs_key: bool) -> TsaConfig {
     let name = if section.has("name") { read_name(section, "name") } else { Some("tsa".to_owned()) };
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
@@ -118,7 +118,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
         }
         validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
         key_usage_end = section.instant("key_usage_end");
-        Some(signer::read(section, false, true))
+        Some(signer::read(section, false, needs_key))
     });
     if !section.has("signer") {
         section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");

@@ -62,7 +62,7 @@ impl AuditPage<'_> {
         let Filter { what, tenant, serial } = self.filter;
         html! {
             form.fields method="get" action="/console/audit" {
-                div.grid {
+                div.filter {
                     @for (name, title, value) in [("type", "Event", what), ("tenant", "Tenant", tenant), ("serial", "Serial number", serial)] {
                         div {
                             label for=(name) { (title) }

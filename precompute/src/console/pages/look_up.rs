@@ -94,11 +94,11 @@ pub(in super::super) fn results(reader: &Reader, found: &Found<'_>) -> Markup {
                                 (cell("Status", status(record)))
                                 (cell("Valid until", record.not_after.as_deref().unwrap_or("an unknown time")))
                                 (cell("Said by", &record.origin))
-                                td role="cell" {
+                                (cell("", html! {
                                     a href=(path_of(&record.issuer, found.serial)) {
                                         "Open" span.soft { " " (record.issuer.name) }
                                     }
-                                }
+                                }))
                             }
                         }
                     }

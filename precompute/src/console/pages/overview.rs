@@ -5,19 +5,19 @@ use maud::{Markup, html};
 use super::super::{
     format,
     page::{Page, Place, Reader, badge, cell, heads},
-    view::{Overview, Rows, SignerRow, SourceRow},
+    view::{Overview, Rows, SOON_DAYS, Server, Servers, SignerRow, SourceRow},
 };
-use crate::limits::console::REFRESH_INTERVAL;
-
-/// Days left at which a certificate is told to end soon, as the alarms have it.
-const SOON_DAYS: i64 = 14;
+use crate::{
+    limits::console::{REFRESH_INTERVAL, ROWS_MAX},
+    pki::UnixTime,
+};
 
 /// The page.
-pub(in super::super) fn overview(reader: &Reader, view: &Overview, servers: Option<Markup>) -> Markup {
+pub(in super::super) fn overview(reader: &Reader, view: &Overview, all: Option<&Servers>) -> Markup {
     let content = html! {
         div.top {
             h1 { "Overview" }
-            p.soft { span #refreshed { "As of " (view.time) } " · " a href="/console/" { "Refresh" } }
+            p.soft { span #refreshed { "As of " (view.now) } " · " a href="/console/" { "Refresh" } }
         }
         p.soft { (view.program) ", server " code { (view.server) } }
         section #alarms data-live aria-labelledby="alarms-title" {
@@ -40,14 +40,19 @@ pub(in super::super) fn overview(reader: &Reader, view: &Overview, servers: Opti
                 }
             }
         }
-        @if let Some(servers) = servers { (servers) }
+        @if let Some(all) = all {
+            section #servers data-live aria-labelledby="servers-title" {
+                h2 #servers-title { "Servers" }
+                (servers(all))
+            }
+        }
         section #sources data-live aria-labelledby="sources-title" {
             h2 #sources-title { "Sources" }
             (sources(&view.sources))
         }
         section #signers data-live aria-labelledby="signers-title" {
             h2 #signers-title { "Signers" }
-            (signers(&view.signers))
+            (signers(&view.signers, view.now))
         }
     };
     let here = Some(Place::Overview);
@@ -69,6 +74,44 @@ fn alarms(view: &Overview) -> Markup {
 
 fn left_out(count: usize) -> Markup {
     html! { @if count > 0 { p.hint { "and " (count) " more" } } }
+}
+
+fn servers(all: &Servers) -> Markup {
+    let rows = Rows::of(all.servers.clone(), ROWS_MAX, Server::is_wrong);
+    html! {
+        @if let Some(problem) = &all.problem { p.trouble { (problem) } }
+        p { (all.replicas_live) " replicas live, " (all.replicas_wanted) " wanted" }
+        @if !rows.shown.is_empty() {
+            table.cards role="table" {
+                (heads(&["Name", "Server", "Role", "Version", "Place in the feed", "Freshness", "Heard", "Condition"]))
+                tbody role="rowgroup" {
+                    @for row in &rows.shown {
+                        tr role="row" {
+                            (cell("Name", &row.name))
+                            (cell("Server", html! { code { (row.id.get(..8).unwrap_or(&row.id)) } }))
+                            (cell("Role", row.role.replace('_', " ")))
+                            (cell("Version", &row.version))
+                            (cell("Place in the feed", row.position.as_deref().unwrap_or("–")))
+                            (cell("Freshness", row.freshness.as_deref().unwrap_or("–")))
+                            (cell("Heard", format!("{} s ago", row.silent_seconds)))
+                            (cell("Condition", state(row)))
+                        }
+                    }
+                }
+            }
+            (left_out(rows.left_out))
+        }
+    }
+}
+
+fn state(row: &Server) -> Markup {
+    let class = match (row.state.as_str(), row.is_wrong()) {
+        (_, false) if row.state == "live" => "good",
+        ("live", true) => "warn",
+        ("silent", _) => "bad",
+        _ => "note",
+    };
+    html! { (badge(class, &row.state)) @for complaint in &row.complaints { div { (complaint) } } }
 }
 
 fn sources(rows: &Rows<SourceRow>) -> Markup {
@@ -102,20 +145,20 @@ fn condition(complaints: &[String]) -> Markup {
     }
 }
 
-fn signers(rows: &Rows<SignerRow>) -> Markup {
+fn signers(rows: &Rows<SignerRow>, now: UnixTime) -> Markup {
     html! {
         @if rows.shown.is_empty() { p { "There is no signer that you may see." } }
         @else {
             table.cards role="table" {
-                (heads(&["Tenant", "Issuer", "Certificate", "Ends", "Days left", "Condition"]))
+                (heads(&["Tenant", "Signs for", "Certificate", "Ends", "Days left", "Condition"]))
                 tbody role="rowgroup" {
                     @for row in &rows.shown {
                         tr role="row" {
                             (cell("Tenant", &row.tenant))
-                            (cell("Issuer", &row.issuer))
+                            (cell("Signs for", &row.signs_for))
                             (cell("Certificate", html! { code { (row.certificate) } }))
-                            (cell("Ends", &row.not_after))
-                            (cell("Days left", days(row.days_left)))
+                            (cell("Ends", row.ends.to_string()))
+                            (cell("Days left", days(format::days_left(row.ends, now))))
                             (cell("Condition", works(row)))
                         }
                     }

@@ -5,11 +5,13 @@ use super::{
         page::{Page, Place, Reader, Trouble},
         ring::Curve,
         view::{
-            Alarm, AnsweredOtherwise, ClockRow, Figure, IssuerName, Level, Overview, Record, Rows, SignerRow, SourceRow,
+            Alarm, AnsweredOtherwise, ClockRow, Figure, IssuerName, Level, Overview, Record, Rows, Server, Servers,
+            SignerRow, SourceRow,
         },
     },
     *,
 };
+use crate::pki::UnixTime;
 
 /// What somebody would have in a name who wants a page to run something.
 const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;\u{202e}";
@@ -50,19 +52,19 @@ fn view() -> Overview {
         verified: "now".into(),
         complaints: complaints.iter().map(|text| (*text).into()).collect(),
     };
-    let signer = |days_left, fault: Option<&str>, has_key| SignerRow {
+    let now = UnixTime(1_800_000_000);
+    let signer = |days: i64, fault: Option<&str>, has_key| SignerRow {
         tenant: tenant.clone(),
-        issuer: issuer.clone(),
+        signs_for: issuer.clone(),
         certificate: HOSTILE.into(),
-        not_after: "2027-01-01T00:00:00Z".into(),
-        days_left,
+        ends: UnixTime(now.0.saturating_add_signed(86_400 * days)),
         fault: fault.map(Into::into),
         has_key,
     };
     Overview {
         program: "ostia-precompute".into(),
         server: HOSTILE.into(),
-        time: "2026-11-30T20:00:00Z".into(),
+        now,
         ready: Some(false),
         alarms: Rows {
             shown: [Level::Bad, Level::Warning, Level::Note]
@@ -79,6 +81,26 @@ fn view() -> Overview {
     }
 }
 
+fn servers() -> Servers {
+    let server = |state: &str, freshness: Option<&str>| Server {
+        id: HOSTILE.into(),
+        name: HOSTILE.into(),
+        role: HOSTILE.into(),
+        state: state.into(),
+        version: HOSTILE.into(),
+        silent_seconds: 7,
+        position: Some(HOSTILE.into()),
+        freshness: freshness.map(Into::into),
+        complaints: vec![HOSTILE.into()],
+    };
+    Servers {
+        servers: vec![server("live", Some("fresh")), server("silent", None), server(HOSTILE, Some(HOSTILE))],
+        replicas_live: 1,
+        replicas_wanted: 2,
+        problem: Some(HOSTILE.into()),
+    }
+}
+
 fn curve() -> Curve {
     Curve { span: RANGES[0].1, points: vec![Some(1.0), None, Some(3.0), Some(4.0)] }
 }
@@ -90,7 +112,7 @@ fn pages() -> Vec<(String, String)> {
     let mut add = |name: String, page: maud::Markup| pages.push((name, page.into_string()));
     let all = SignIn { trouble: Some(HOSTILE), by_certificate: Some(HOSTILE), next: HOSTILE };
     add("sign-in".into(), sign_in(all));
-    add("overview".into(), overview(&reader, &view(), None));
+    add("overview".into(), overview(&reader, &view(), Some(&servers())));
     let nothing = || Rows { shown: Vec::new(), left_out: 0 };
     let empty = Overview {
         ready: None,

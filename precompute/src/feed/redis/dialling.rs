@@ -84,7 +84,7 @@ impl Dialler {
 fn name(address: &Address) -> Option<(&str, u16)> {
     match address {
         Address::Tcp { host, port } if host.parse::<IpAddr>().is_err() => Some((host, *port)),
-        Address::Tcp { .. } | Address::Unix(_) | Address::Master(_) => None,
+        Address::Tcp { .. } | Address::Unix(_) | Address::Master(_) | Address::Polled => None,
     }
 }
 

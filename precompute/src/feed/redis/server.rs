@@ -41,6 +41,8 @@ pub enum Address {
     Unix(PathBuf),
     /// Wherever these Sentinels say that the master is.
     Master(Master),
+    /// Not reached from here: the feed is polled from who gives snapshots.
+    Polled,
 }
 
 /// A master that Sentinels watch.
@@ -77,7 +79,7 @@ impl Server {
         })
     }
 
-    /// A client of the server at this address, which is no [`Address::Master`].
+    /// A client of the server at this address, which is neither [`Address::Master`] nor [`Address::Polled`].
     pub(super) fn client(&self, address: &Address, login: &Login) -> Result<Client, RedisError> {
         let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
         if let Some(user) = &login.user {
@@ -92,11 +94,8 @@ impl Server {
                 ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
             }
             Address::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
-            Address::Master(_) => {
-                return Err(RedisError::from((
-                    redis::ErrorKind::InvalidClientConfig,
-                    "a master has no address of its own",
-                )));
+            Address::Master(_) | Address::Polled => {
+                return Err(RedisError::from((redis::ErrorKind::InvalidClientConfig, "it has no address of its own")));
             }
         };
         let info = address
@@ -126,6 +125,7 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => path.display().fmt(f),
             Self::Master(Master { name, .. }) => write!(f, "the master `{name}`"),
+            Self::Polled => f.write_str("nowhere"),
         }
     }
 }

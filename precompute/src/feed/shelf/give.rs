@@ -1,8 +1,8 @@
 //! Gives out whole snapshots over HTTP, to replicas and to whatever stands in between.
 //!
 //! Invariants: nothing but the manifest and the chunks of a snapshot whose name the client knows; a chunk is verified
-//! before its first byte is sent; one chunk is in memory for each connection, which `admin::listener` bounds in number
-//! and time (`limits::shelf`).
+//! before its first byte is sent; at most [`limits::CHUNKS_AT_ONCE`] chunks are in memory; `admin::listener` bounds connections in number
+//! and time.
 //!
 //! - `GET /snapshot/<id>/manifest`: as it was signed.
 //! - `GET /snapshot/<id>/<n>`: chunk n, from 0.
@@ -27,17 +27,33 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::task::spawn_blocking;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 use tracing::warn;
 
 use super::{directory::Directory, id::Part};
+use crate::limits::shelf as limits;
 
 /// Answers for what is in the directory.
 pub fn router(directory: Directory) -> Router {
-    Router::new().route("/snapshot/{id}/{part}", get(give)).with_state(directory)
+    let turns = Arc::new(Semaphore::new(limits::CHUNKS_AT_ONCE));
+    Router::new().route("/snapshot/{id}/{part}", get(give)).with_state((directory, turns))
 }
 
-async fn give(State(directory): State<Directory>, Path((id, part)): Path<(String, String)>) -> Response {
+type Given = (Directory, Arc<Semaphore>);
+
+/// A chunk in memory; whoever is next has a turn when it is sent.
+struct Chunk(Vec<u8>, #[allow(dead_code)] OwnedSemaphorePermit);
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+async fn give(State((directory, turns)): State<Given>, Path((id, part)): Path<(String, String)>) -> Response {
     let asked = id.parse().ok().zip(part.parse().ok());
     let Some((kept, part)) = asked.and_then(|(id, part)| Some((directory.whole(id)?, part))) else {
         return unknown();
@@ -47,9 +63,10 @@ async fn give(State(directory): State<Directory>, Path((id, part)): Path<(String
         Part::Chunk(number) if number >= kept.manifest().chunks.len() => return unknown(),
         Part::Chunk(number) => number,
     };
+    let Ok(turn) = turns.acquire_owned().await else { return unknown() };
     let reading = Arc::clone(&kept);
     match spawn_blocking(move || reading.chunk(number)).await {
-        Ok(Ok(chunk)) => found(Body::from(chunk)),
+        Ok(Ok(chunk)) => found(Body::from(Bytes::from_owner(Chunk(chunk, turn)))),
         Ok(Err(fault)) => {
             warn!(snapshot = %kept.id(), "a snapshot is no longer given out: {fault}");
             directory.demote(&kept);

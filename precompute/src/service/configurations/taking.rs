@@ -32,6 +32,7 @@ pub struct Taken {
     /// Where files are unpacked, if nothing is to be left behind.
     scratch: Option<Arc<Scratch>>,
     with_keys: bool,
+    is_edge: bool,
     state: Arc<Mutex<State>>,
     /// Told when there is another version to be taken.
     asked: Arc<Notify>,
@@ -81,7 +82,11 @@ impl Taken {
         let with_keys = word("signer_keys").and_then(|value| value.as_bool()).unwrap_or(false);
         let scratch = is_trial.then(|| Arc::new(Scratch::new()));
         let kept = KeptVersions::of(&state_dir);
-        let taken = Self { kept, scratch, with_keys, state: Arc::default(), asked: Arc::default() };
+        let is_edge = tables.contains_key("edge");
+        if of_feed.is_some_and(|feed| !feed.contains_key("redis") && !feed.contains_key("sentinels")) {
+            return Err(document.fault("`configuration = \"published\"` of [feed] needs Redis, from which it comes: name `redis` or `sentinels`, or give this file tenants of its own"));
+        }
+        let taken = Self { kept, scratch, with_keys, is_edge, state: Arc::default(), asked: Arc::default() };
         let marked = taken.kept.in_use().and_then(|number| taken.kept.get(number));
         taken.state().in_use = marked.or_else(|| taken.kept.get(taken.kept.newest()));
         if taken.state().in_use.is_none() {
@@ -150,7 +155,7 @@ impl Taken {
                 dir.display()
             ))
         })?;
-        Ok(document.followed_by(&kept.published.tenants(&dir, self.with_keys)))
+        Ok(document.followed_by(&kept.published.tenants(&dir, self.with_keys, self.is_edge)))
     }
 
     /// What was read at the start is in use.

@@ -31,8 +31,8 @@ use crate::{
         Body, Cluster, Entry, Freshness, Issuer, Later, Manifest, Moment, Position, Reader, Trusted, Verdict,
         body::{IssuerStatus, Section},
         by_feed,
+        carrier::Carrier,
         reader::{Compared, Condition, Event},
-        redis::Stream,
         replica::Replica,
         shelf::{Directory, Fetcher, Journal},
         store::{Fault, Place, Snapshots as _, Store, Walk},
@@ -72,7 +72,7 @@ pub(super) struct Follower {
     pub(super) cluster: Cluster,
     pub(super) trusted: Trusted,
     pub(super) reader: Reader,
-    pub(super) stream: Stream,
+    pub(super) stream: Carrier,
     pub(super) replica: Replica,
     /// What the configuration calls each issuer.
     pub(super) names: HashMap<Issuer, String>,
@@ -459,7 +459,7 @@ impl Follower {
         let since = *self.side.silent_since.get_or_insert(now.monotonic);
         let heard = self.reader.heard().map_or(since, |heard| heard.max(since));
         if now.monotonic.saturating_sub(heard) >= limits::SILENCE_MAX {
-            debug!(redis = %self.stream.server().address, "nothing came for a while: connecting anew");
+            debug!(from = self.stream.place(), "nothing came for a while: connecting anew");
             self.stream.disconnect();
             self.side.silent_since = None;
             self.status.change(|report| report.silences += 1);
@@ -515,7 +515,7 @@ impl Follower {
         let now = now.monotonic;
         self.side.told.rest(now);
         match remarks.redis.news(report.redis_fault.is_some(), now) {
-            Some(News::Over(after)) => info!(seconds = after.as_secs(), "Redis answers again"),
+            Some(News::Over(after)) => info!(seconds = after.as_secs(), "{} answers again", self.stream.word()),
             Some(News::Begins | News::Lasts(_)) => {
                 warn!("{}; {served}; it is tried again and again", report.redis_fault.as_deref().unwrap_or_default());
             }

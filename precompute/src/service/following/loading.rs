@@ -20,8 +20,8 @@ use crate::{
     feed::{
         Body, Chain, Cluster, Entry, Issuer, Manifest, Position, Trusted,
         body::Section,
+        carrier::Carrier,
         reader::Compared,
-        redis::Stream,
         shelf::{Chunks, SnapshotId},
         snapshot::{Part, each_part},
         transport::Transport as _,
@@ -60,7 +60,7 @@ pub(super) struct Places {
     /// All chunks.
     pub(super) chunks: Chunks,
     /// A connection of its own.
-    pub(super) stream: Stream,
+    pub(super) stream: Carrier,
     /// Redis does not answer, so what was told comes last.
     pub(super) is_away: bool,
     pub(super) cluster: Cluster,
@@ -69,7 +69,7 @@ pub(super) struct Places {
 
 /// The entries after the snapshot, as far as they were read.
 struct Told {
-    stream: Stream,
+    stream: Carrier,
     cluster: Cluster,
     trusted: Trusted,
     /// The last of them.

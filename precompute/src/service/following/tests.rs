@@ -137,7 +137,7 @@ fn where_answers_told_after_the_snapshot_are_gone_another_snapshot_is_wanted() {
         let places = Places {
             first: None,
             chunks: fetcher.chunks(),
-            stream: redis.stream(),
+            stream: redis.stream().into(),
             is_away: false,
             cluster: cluster(),
             trusted: trusted(),
@@ -172,7 +172,7 @@ fn where_redis_does_not_give_what_was_told_after_the_snapshot_its_own_answers_ar
     let (answers, so_far) = (Arc::new(Answers::new(1 << 30)), Arc::default());
     let received = Arc::new(Received::new(&answers, [issued.active()], &so_far));
     let compared = Compared { manifest, later: Later::new(), changed: HashMap::new(), answers_until: Some(last) };
-    let (chunks, stream) = (fetcher.chunks(), redis.stream());
+    let (chunks, stream) = (fetcher.chunks(), redis.stream().into());
     let places = Places { first, chunks, stream, is_away: false, cluster: cluster(), trusted: trusted() };
     let loading = Loading::start(compared, places, received).unwrap();
     until("the snapshot's are here", || answers.len() == u64::from(COUNT - 1));

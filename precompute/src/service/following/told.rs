@@ -254,15 +254,15 @@ impl FeedStatus {
                 "what came while this process was away, or starting, is being taken".to_owned()
             }
             Some(age) if Freshness::of(Some(age)) == Freshness::Fresh => format!(
-                "Redis at {redis} has answered nothing for {} s: it hangs, or this process was stopped, and what has come since is not known yet",
+                "{redis} has answered nothing for {} s: it hangs, or this process was stopped, and what has come since is not known yet",
                 report.looked.map_or(self.begun.elapsed(), |looked| now.saturating_duration_since(looked)).as_secs(),
             ),
             Some(age) => format!(
-                "nothing that counts has come from the writer of `{cluster}` for {} s; look after `ostia-precompute run` and Redis at {redis}",
+                "nothing that counts has come from the writer of `{cluster}` for {} s; look after `ostia-precompute run` and {redis}",
                 age.as_secs(),
             ),
             None => format!(
-                "no writer of `{cluster}` has given a sign of life since the start; look after `ostia-precompute run` and Redis at {redis}"
+                "no writer of `{cluster}` has given a sign of life since the start; look after `ostia-precompute run` and {redis}"
             ),
         }
     }
@@ -307,11 +307,11 @@ impl FeedStatus {
         let Some((id, ..)) = snapshot.wanted else {
             return if report.is_connected {
                 format!(
-                    "there is no snapshot of `{cluster}` in Redis at {}: start its writer (`ostia-precompute run` with `[feed]`), or compare `cluster`",
+                    "there is no snapshot of `{cluster}` in {}: start its writer (`ostia-precompute run` with `[feed]`), or compare `cluster`",
                     self.redis
                 )
             } else {
-                format!("Redis at {} is not connected", self.redis)
+                format!("{} is not connected", self.redis)
             };
         };
         snapshot.progress().unwrap_or_else(|| {

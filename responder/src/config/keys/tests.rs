@@ -149,6 +149,49 @@ fn each_key_that_waits_for_a_restart_is_told_by_name_and_no_other() {
     assert_eq!(waiting(&started_with, &read(&other_tenants)), [], "they are gone over to at once");
 }
 
+const EDGE: &str = "version = 1\n[feed]\ncluster = \"a\"\nredis = \"redis://a\"\ntrusted = \"w.pub\"\n[edge]\nupstreams = [\"http://a:80/\", \"https://b/\"]\ntls_ca = \"/etc/ca.pem\"\nfail_back = \"20s\"\n[[issuer]]\ncertificate = \"ca.pem\"\nsigner = { certificate = \"ocsp.pem\" }\n[[tsa]]\npolicy = \"1.2.3\"\nsigner = { certificate = \"tsa.pem\" }\n";
+
+#[test]
+fn the_keys_of_an_edge_wait_for_a_restart() {
+    let in_use = read(EDGE);
+    assert_eq!(waiting(&in_use, &in_use), []);
+    for (name, value, other) in [
+        ("edge.upstreams", "[\"http://a:80/\", \"https://b/\"]", "[\"http://a:80/\"]"),
+        ("edge.tls_ca", "\"/etc/ca.pem\"", "\"system\""),
+        ("edge.fail_back", "\"20s\"", "\"21s\""),
+    ] {
+        let told = waiting(&in_use, &read(&EDGE.replace(value, other)));
+        assert_eq!(told, [Waiting { key: name, in_use: value.into(), in_file: other.into() }]);
+    }
+}
+
+#[test]
+fn an_edge_names_no_key() {
+    let refused = |text: String| {
+        let document = Document::from_text(Path::new("/etc/ostia/ostia.toml"), &text);
+        Config::reading(&document).finish().unwrap_err().to_string()
+    };
+    for (from, to, why) in [
+        (
+            "certificate = \"ocsp.pem\"",
+            "certificate = \"ocsp.pem\", key = \"ocsp.key\"",
+            "an edge holds no key and no PIN",
+        ),
+        (
+            "certificate = \"ocsp.pem\"",
+            "certificate = \"ocsp.pem\", key = \"pkcs11:object=o?module-path=/m.so&pin-source=/pin\"",
+            "an edge holds no key and no PIN",
+        ),
+        ("certificate = \"tsa.pem\"", "certificate = \"tsa.pem\", key = \"tsa.key\"", "TSA tsa of the tenant"),
+        ("trusted =", "key = \"w.key\"\ntrusted =", "`feed.key`, a writer's"),
+    ] {
+        let problem = refused(EDGE.replace(from, to));
+        assert!(problem.contains(why), "{problem}");
+    }
+    let without_feed = EDGE.replace("[feed]\ncluster = \"a\"\nredis = \"redis://a\"\ntrusted = \"w.pub\"\n", "");
+    assert!(refused(without_feed).contains("needs `[feed]`"));
+}
+
 fn length(range: std::ops::RangeInclusive<Duration>) -> impl Strategy<Value = Duration> {
     (range.start().as_millis() as u64..=range.end().as_millis() as u64).prop_map(Duration::from_millis)
 }

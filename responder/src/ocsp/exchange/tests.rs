@@ -172,6 +172,7 @@ impl World {
                 let budget = if on_budget { " on budget" } else { "" };
                 format!("sign once by {}{nonce}{budget}", self.place(&request))
             }
+            Decision::Forward(asked) => format!("forward to {}", asked.issuer.group().of()),
             Decision::OutputFirst => "output first".to_owned(),
         }
     }

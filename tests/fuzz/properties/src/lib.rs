@@ -8,6 +8,7 @@
 //! decoder (`x509-ocsp`, `x509-tsp`, `x509-cert`, `der`, `base64`, `toml`) of the same bytes.
 //! It does not know the fuzzer.
 
+mod admin;
 mod config;
 mod crl;
 pub mod feed;
@@ -18,6 +19,7 @@ mod journal;
 mod query;
 mod request;
 
+pub use admin::admin;
 pub use config::config;
 pub use crl::crl;
 pub use get::get;
@@ -31,13 +33,14 @@ pub use request::request;
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is also the name of its seeds' directory.
-pub const PROPERTIES: [(&str, Property); 13] = [
+pub const PROPERTIES: [(&str, Property); 14] = [
     ("http", http),
     ("request", request),
     ("get", get),
     ("query", query),
     ("index", index),
     ("crl", crl),
+    ("admin", admin),
     ("config", config),
     ("journal", journal),
     ("feed_entry", feed::entry),

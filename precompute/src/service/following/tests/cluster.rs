@@ -216,6 +216,8 @@ fn keyless(certificate: &Certificate, key: &SoftwareKey) -> Signers {
 
 pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
     let tenant = |issued: &&Issued| AssembledTenant {
+        forwarded: Vec::new(),
+        tsas_elsewhere: Vec::new(),
         name: issued.id.tenant().to_owned(),
         formerly: None,
         hosts: Vec::new(),
