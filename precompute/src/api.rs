@@ -10,13 +10,15 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
-//! - `servers`: who takes part in a feed. `usage`: what clients of time-stamping have had.
+//! - `servers`: who takes part in a feed. `configurations`: what they are configured with. `usage`: what clients of
+//!   time-stamping have had.
 //! - `place`: lists and backups under way. `refusals`: what is told of refused requests.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
 mod access;
 mod batch;
+mod configurations;
 mod handlers;
 mod issuers;
 pub(crate) mod lines;
@@ -57,7 +59,7 @@ use crate::{
     ledger::Ledgers,
     limits,
     pki::Certificate,
-    service::{Operator, Publishing, Telling, Tenants, registry::Registry},
+    service::{Operator, Publishing, Telling, Tenants, configurations::Announcer, registry::Registry},
 };
 
 /// The API, for as long as the process runs.
@@ -73,6 +75,8 @@ pub struct Api {
     registry: OnceLock<Registry>,
     /// Where the usage of time-stamps is.
     state_dir: OnceLock<PathBuf>,
+    /// And what it publishes.
+    announcer: OnceLock<Announcer>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     uploads_max: usize,
@@ -140,6 +144,7 @@ impl Api {
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
             state_dir: OnceLock::new(),
+            announcer: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             uploads_max: uploads,
@@ -157,6 +162,11 @@ impl Api {
     /// Of a writer of a feed: it is one of these servers.
     pub fn registers(&self, registry: &Registry) {
         let _ = self.registry.set(registry.clone());
+    }
+
+    /// Of a writer of a feed: it publishes the configuration by this.
+    pub fn configures(&self, announcer: &Announcer) {
+        let _ = self.announcer.set(announcer.clone());
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.

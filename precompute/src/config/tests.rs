@@ -191,6 +191,8 @@ fn any_feed(dice: &mut Dice) -> Feed {
         acknowledge_standbys: dice.below(limits::feed::STANDBYS_MAX as u64 + 1) as u32,
         shared_answers: dice.coin(),
         name: dice.maybe(|dice| dice.of(&["dmz-1", "Zone \"b\""]).to_owned()),
+        is_published: dice.coin(),
+        signer_keys: dice.coin(),
         replicas_wanted: dice.below(limits::servers::REPLICAS_WANTED_MAX as u64 + 1) as u32,
     }
 }
@@ -971,6 +973,8 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         shared_answers: true,
         name: None,
         replicas_wanted: 2,
+        is_published: false,
+        signer_keys: false,
     };
     assert_eq!(read.feed, Some(expected));
     let issuer = &read.tenants[0].issuers[0];

@@ -22,7 +22,10 @@ use precompute::{
     console::JournalFile,
     journal::{Identity, Journal},
     renew::Renewing,
-    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
+    service::{
+        EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, configurations::Taken, notify, reload_socket,
+        watchdog,
+    },
     state_dir::ServerId,
     tls::Certificates,
 };
@@ -181,7 +184,8 @@ impl Serving {
         self.gate.serve(background::into_tokio(listener)?, admin, &mut tasks);
         let asked = reload_socket::listen(&self.config.common.state_dir, self.opener.path(), &mut tasks);
         let reload = Arc::new(reload);
-        let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
+        let published = self.opener.taken().map(Taken::asked).unwrap_or_default();
+        let reloads = Reloads::start(hangup, asked, self.renewer.asked(), published, &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });

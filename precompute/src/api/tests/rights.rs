@@ -72,6 +72,7 @@ fn each_role_may_do_in_its_tenant_what_the_matrix_says_and_in_another_nothing() 
             }
         }
     }
+    assert_eq!(served.as_who("viewer", "GET", "/v1/servers", "").status, 403, "it sees one tenant");
     for (who, status) in
         [("viewer", 403), ("administrator", 403), ("everywhere", 403), ("all but other", 403), ("no revocations", 200)]
     {
@@ -81,6 +82,17 @@ fn each_role_may_do_in_its_tenant_what_the_matrix_says_and_in_another_nothing() 
         assert_eq!(begin, *format!("HTTP/1.1 {status}").as_bytes(), "{who}");
         let reply = served.as_who(who, "POST", "/v1/feed/promote", "");
         assert_eq!(reply.status, if status == 200 { 404 } else { 403 }, "{who}: there is no feed, which is not told");
+        for (method, path) in [
+            ("POST", "/v1/servers/0a1b2c3d/decommission"),
+            ("GET", "/v1/configurations"),
+            ("POST", "/v1/configurations"),
+            ("GET", "/v1/configurations/1"),
+            ("GET", "/v1/configurations/1/difference/2"),
+            ("POST", "/v1/configurations/1/rollback"),
+        ] {
+            let reply = served.as_who(who, method, path, "");
+            assert_eq!(reply.status, if status == 200 { 404 } else { 403 }, "{who} {method} {path}: {}", reply.body);
+        }
     }
 }
 
