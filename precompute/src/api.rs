@@ -10,7 +10,8 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
-//! - `servers`: who takes part in a feed. `configurations`: what they are configured with.
+//! - `servers`: who takes part in a feed. `configurations`: what they are configured with. `usage`: what clients of
+//!   time-stamping have had.
 //! - `place`: lists and backups under way. `refusals`: what is told of refused requests.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
@@ -35,9 +36,11 @@ mod testing;
 mod tests;
 mod told;
 mod upload;
+mod usage;
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -72,6 +75,8 @@ pub struct Api {
     registry: OnceLock<Registry>,
     /// And what it publishes.
     announcer: OnceLock<Announcer>,
+    /// Where the usage of time-stamps is.
+    state_dir: OnceLock<PathBuf>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     uploads_max: usize,
@@ -139,6 +144,7 @@ impl Api {
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
             announcer: OnceLock::new(),
+            state_dir: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             uploads_max: uploads,
@@ -146,6 +152,11 @@ impl Api {
             refusals: Refusals::new(),
             idle_max,
         })
+    }
+
+    /// Where the usage of time-stamps is. Once for all.
+    pub fn counts_in(&self, state_dir: &Path) {
+        let _ = self.state_dir.set(state_dir.to_owned());
     }
 
     /// Of a writer of a feed: it is one of these servers.

@@ -30,6 +30,7 @@ use super::{
     servers, snapshot,
     told::{self, Sender},
     upload::{Upload, frame},
+    usage,
 };
 use crate::{
     admin::{
@@ -54,7 +55,7 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-pub(super) const PATHS: [(&str, &str, &str); 17] = [
+pub(super) const PATHS: [(&str, &str, &str); 18] = [
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
     ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
     ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
@@ -75,6 +76,7 @@ pub(super) const PATHS: [(&str, &str, &str); 17] = [
         "what differs between two versions; `own` is what this writer runs with",
     ),
     ("POST", "/v1/configurations/N/rollback", "what a version says is published again"),
+    ("GET", "/v1/usage", "what clients of time-stamping have had in a month"),
     ("GET", "/v1/snapshot", "a backup of the book, as `ostia-precompute snapshot` writes it into a file"),
 ];
 
@@ -90,6 +92,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/configurations/{number}/rollback", post(configurations::roll_back))
         .route("/servers", get(servers::list))
         .route("/servers/{id}/decommission", post(servers::decommission))
+        .route("/usage", get(usage::of_month))
         .route("/snapshot", get(back_up))
         .route("/issuers/{id}/bulk", post(bulk));
     for asked in [Asked::HandOver, Asked::Promote] {

@@ -29,7 +29,6 @@ use precompute::{
     state_dir::ServerId,
     tls::Certificates,
 };
-use rustls::ServerConfig;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::info;
 
@@ -43,6 +42,7 @@ use crate::{
     access, admin,
     assemble::Opener,
     config::Config,
+    net::tls::ServerTls,
     ocsp::{miss::Misses, store::Store, transactions},
     reload::{Knowledge, Reload},
     site::{Around, Site},
@@ -57,7 +57,7 @@ pub(super) struct Plan {
     started: Instant,
     bound: Bound,
     certificates: Option<Arc<Certificates>>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     kept: Kept,
 }
 
@@ -114,7 +114,7 @@ impl Plan {
         kept: Kept,
     ) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
-        let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
+        let tls = certificates.as_ref().map(ServerTls::of).transpose()?;
         Ok(Self { opener, config, started, bound, certificates, tls, kept })
     }
 
