@@ -73,10 +73,10 @@ pub struct Api {
     operator: Option<Arc<Operator>>,
     /// And the list of its servers.
     registry: OnceLock<Registry>,
-    /// Where the usage of time-stamps is.
-    state_dir: OnceLock<PathBuf>,
     /// And what it publishes.
     announcer: OnceLock<Announcer>,
+    /// Where the usage of time-stamps is.
+    state_dir: OnceLock<PathBuf>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     uploads_max: usize,
@@ -143,8 +143,8 @@ impl Api {
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
-            state_dir: OnceLock::new(),
             announcer: OnceLock::new(),
+            state_dir: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             uploads_max: uploads,

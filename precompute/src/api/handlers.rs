@@ -67,7 +67,6 @@ pub(super) const PATHS: [(&str, &str, &str); 18] = [
     ("POST", "/v1/feed/promote", "this writer is to lead, whoever does now"),
     ("GET", "/v1/servers", "the servers of the feed, and how each fares"),
     ("POST", "/v1/servers/ID/decommission", "a server is gone for good"),
-    ("GET", "/v1/usage", "what clients of time-stamping have had in a month"),
     ("GET", "/v1/configurations", "the versions of the configuration that were published"),
     ("POST", "/v1/configurations", "what this writer runs with is published"),
     ("GET", "/v1/configurations/N", "a version: its tenants, in TOML"),
@@ -77,6 +76,7 @@ pub(super) const PATHS: [(&str, &str, &str); 18] = [
         "what differs between two versions; `own` is what this writer runs with",
     ),
     ("POST", "/v1/configurations/N/rollback", "what a version says is published again"),
+    ("GET", "/v1/usage", "what clients of time-stamping have had in a month"),
     ("GET", "/v1/snapshot", "a backup of the book, as `ostia-precompute snapshot` writes it into a file"),
 ];
 

@@ -120,7 +120,10 @@ impl Published {
                 }
             }
             tables(tenant, "issuer").try_for_each(|issuer| files.of_signers(issuer))?;
-            tables(tenant, "tsa").try_for_each(|tsa| files.of_signers(tsa))?;
+            tables(tenant, "tsa").try_for_each(|tsa| {
+                files.take(tsa, "client_ca")?;
+                files.of_signers(tsa)
+            })?;
         }
         let mut all = Table::new();
         all.insert("tenant".into(), Value::Array(tenants));
