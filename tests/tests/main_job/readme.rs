@@ -198,7 +198,7 @@ fn every_metric_is_documented_and_every_documented_one_is_given() {
     site.edit_config(|config| {
         let recorded = config.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1);
         let renewed = recorded.replacen("[tenant.issuer.signer]\n", "[tenant.issuer.signer]\nrenew = {}\n", 1);
-        renewed + "\n[journal]\npath = \"events\"\n"
+        renewed + "\n[journal]\npath = \"events\"\nocsp = true\n"
     });
     let metrics = site.start().metrics() + &crate::replica::metrics();
     let given: BTreeSet<_> = metrics
