@@ -11,24 +11,29 @@
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
 //! - `servers`: who takes part in a feed. `configurations`: what they are configured with. `usage`: what clients of
-//!   time-stamping have had.
+//!   time-stamping have had. `signers`, `overview`, `audit`: the other things that are looked at.
+//! - `description`: what OpenAPI says of all of it.
 //! - `place`: lists and backups under way. `refusals`: what is told of refused requests.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `snapshot`: a backup of the book. `handlers`: the paths.
 
 mod access;
+mod audit;
 mod batch;
 mod configurations;
+mod description;
 mod handlers;
 mod issuers;
 pub(crate) mod lines;
 mod members;
+mod overview;
 mod place;
 pub mod problem;
 mod pushing;
 mod refusals;
 mod request;
 mod servers;
+mod signers;
 mod snapshot;
 #[cfg(test)]
 mod testing;
@@ -50,16 +55,20 @@ use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::members::Members;
 use self::refusals::Refusals;
-pub use self::request::Verb;
 pub(crate) use self::request::certificate as certificate_of_text;
+pub use self::{overview::Counted, request::Verb};
 use crate::{
+    admin::Status,
+    answers::Answers,
     assemble::Assembly,
+    audit as verifying,
     config::Sources,
     issuer_id::IssuerId,
     ledger::Ledgers,
     limits,
     pki::Certificate,
     service::{Operator, Publishing, Telling, Tenants, configurations::Announcer, registry::Registry},
+    signers::TsaSigner,
 };
 
 /// The API, for as long as the process runs.
@@ -77,6 +86,8 @@ pub struct Api {
     announcer: OnceLock<Announcer>,
     /// Where the usage of time-stamps is.
     state_dir: OnceLock<PathBuf>,
+    /// What else is in this process.
+    process: OnceLock<Process>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     uploads_max: usize,
@@ -86,11 +97,33 @@ pub struct Api {
     idle_max: Duration,
 }
 
+/// What an API tells of its process beside what its issuers say.
+pub struct Process {
+    /// The kept answers.
+    pub answers: Arc<Answers>,
+    /// Whether it is ready, and what is to be said about that.
+    pub status: Arc<Status>,
+    /// Where its journal is, and the public key of that; `None` where none is kept.
+    pub journal: Option<(PathBuf, verifying::Key)>,
+    /// What it has answered.
+    pub traffic: Box<dyn Fn() -> Vec<Counted> + Send + Sync>,
+}
+
+/// A time-stamping authority, for the list of signers.
+#[derive(Debug)]
+pub struct ConfiguredTsa {
+    tenant: String,
+    name: String,
+    signer: Arc<TsaSigner>,
+}
+
 /// What a reload changes.
 #[derive(Default, Debug)]
 pub struct ApiSettings {
     /// What the configuration says of the issuers.
     pub issuers: HashMap<IssuerId, Arc<ConfiguredIssuer>>,
+    /// The time-stamping authorities.
+    pub tsas: Vec<ConfiguredTsa>,
     /// The cluster of the feed, which backups name.
     pub cluster: Option<String>,
 }
@@ -111,8 +144,13 @@ impl ApiSettings {
             let (certificate, sources) = (issuer.certificate.clone(), issuer.sources.clone());
             (issuer.id.clone(), Arc::new(ConfiguredIssuer { certificate, sources }))
         };
+        let authority = |(tenant, tsa): (&crate::assemble::AssembledTenant, &crate::assemble::AssembledTsa)| {
+            let (tenant, name) = (tenant.name.clone(), tsa.name.clone());
+            ConfiguredTsa { tenant, name, signer: Arc::clone(&tsa.signer) }
+        };
         Self {
             issuers: assembly.issuers().map(configured).collect(),
+            tsas: assembly.tsas().map(authority).collect(),
             cluster: assembly.feed.as_ref().map(|feed| feed.cluster.to_string()),
         }
     }
@@ -145,6 +183,7 @@ impl Api {
             registry: OnceLock::new(),
             announcer: OnceLock::new(),
             state_dir: OnceLock::new(),
+            process: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             uploads_max: uploads,
@@ -167,6 +206,11 @@ impl Api {
     /// Of a writer of a feed: it publishes the configuration by this.
     pub fn configures(&self, announcer: &Announcer) {
         let _ = self.announcer.set(announcer.clone());
+    }
+
+    /// What is told of the process as well.
+    pub fn tells_of(&self, process: Process) {
+        let _ = self.process.set(process);
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.

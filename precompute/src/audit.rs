@@ -6,7 +6,7 @@
 //! but for the tenant that they name.
 //!
 //! - `line`: a line, taken apart; pure. `chain`: whether lines follow each other; pure.
-//! - `files`: which files belong together, and their lines. `export`: one tenant's part.
+//! - `files`: which files belong together, and their lines. `export`: one tenant's part. `latest`: the last lines, unverified.
 //!
 //! **What it finds.** A line whose chain does not fit the next one was changed; numbers tell what is missing or out of place; a
 //! head whose signature is wrong was changed. Nothing vouches for the lines behind the last head: they are counted. A journal
@@ -21,6 +21,7 @@
 mod chain;
 mod export;
 mod files;
+mod latest;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use std::{
 pub use self::{
     export::export,
     files::{Group, find},
+    latest::{files_of, latest},
 };
 use crate::pki::hex::Hex;
 

@@ -22,6 +22,7 @@ pub mod reload;
 mod restore;
 mod run;
 mod server;
+mod signers;
 mod snapshot;
 mod source;
 mod status;
@@ -139,9 +140,11 @@ enum Command {
     /// Publish the configuration of all replicas, look at its versions, and roll back.
     #[command(subcommand)]
     Config(configuration::Configuration),
-    /// Verify journals, or hand out one tenant's part of them.
+    /// Show the journal, verify journals, or hand out one tenant's part of them.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Show who signs at the running service, until when, and whether it works; fails if one does not.
+    Signers(signers::Signers),
     /// Make tokens for principals, who may ask the running service for something, or list who there is.
     #[command(subcommand)]
     Token(token::Token),
@@ -235,6 +238,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Server(command) => server::run(command),
         Command::Config(command) => configuration::run(command),
         Command::Audit(command) => audit::run(command),
+        Command::Signers(asked) => signers::run(&asked),
         Command::Token(command) => token::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Source(command) => source::run(command),

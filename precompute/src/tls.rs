@@ -28,6 +28,7 @@ use rustls_pki_types::CertificateDer;
 use tracing::{error, info};
 
 use crate::{
+    journal::trail,
     limits,
     pki::{Certificate, FileError, UnixTime, pem, read_bounded},
     sign::read_private_key,
@@ -108,16 +109,44 @@ impl Certificates {
             Ok(pair) => {
                 self.current.store(Arc::new(pair));
                 info!(certificate = %files.certificate.display(), "the TLS certificate was read again");
+                drop(files);
+                self.tell(None);
             }
-            Err(error) => error!("{error}; TLS keeps the former certificate"),
+            Err(error) => {
+                error!("{error}; TLS keeps the former certificate");
+                drop(files);
+                self.tell(Some(&error.to_string()));
+            }
         }
     }
 
     /// Takes the files of `other`, and what it has read of them.
     pub fn go_over_to(&self, other: &Self) {
-        let mut files = self.files();
-        *files = other.files().clone();
+        let before = self.certificate();
+        let files = other.files().clone();
+        *self.files() = files;
         self.current.store(other.current.load_full());
+        self.tell_unless(before.as_ref());
+    }
+
+    /// Tells the journal, unless this is what was shown before.
+    pub fn tell_unless(&self, before: Option<&CertificateDer<'_>>) {
+        if self.certificate().as_ref() != before {
+            self.tell(None);
+        }
+    }
+
+    /// Tells the journal which certificate is shown from now on, or why another one is not.
+    fn tell(&self, refused: Option<&str>) {
+        trail::tell("certificate", |event| {
+            let event = event.text("tls", self.files().certificate.display());
+            if let Some(problem) = refused {
+                return event.text("what", "refused").text("problem", problem);
+            }
+            let shown = self.certificate().and_then(|der| Certificate::from_der(&der).ok());
+            let event = event.optional("serial", shown.as_ref().and_then(Certificate::serial));
+            event.optional("not_after", shown.as_ref().map(Certificate::not_after)).text("what", "renewed")
+        });
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {

@@ -7,6 +7,8 @@ mod serving;
 mod time_stamps;
 mod upstreams;
 
+pub use self::serving::traffic;
+
 use std::{fmt, sync::Arc};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::get};

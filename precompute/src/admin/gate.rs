@@ -98,7 +98,11 @@ impl Gate {
     /// Goes over to others. Requests under way keep the former ones.
     pub fn change(&self, admin: AssembledAdmin) {
         self.paces.retain(|counted| rate_of(&admin, counted));
-        self.admin.store(Arc::new(admin));
+        let shown = |admin: &AssembledAdmin| admin.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+        let (before, now) = (self.admin.swap(Arc::new(admin)), self.settings());
+        if let Some(certificates) = shown(&now) {
+            certificates.tell_unless(shown(&before).and_then(|before| before.certificate()).as_ref());
+        }
     }
 
     /// What counts now.

@@ -21,13 +21,13 @@ use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Api, access, configurations, issuers,
+    Api, access, audit, configurations, description, issuers, overview,
     place::Place,
     problem::{Kind, Problem},
     pushing::Pushing,
     refusals,
     request::{self, Verb},
-    servers, snapshot,
+    servers, signers, snapshot,
     told::{self, Sender},
     upload::{Upload, frame},
     usage,
@@ -39,13 +39,14 @@ use crate::{
     },
     config::Sources,
     journal::trail,
-    ledger::Push,
+    ledger::{Ledger, Push},
     limits,
     pki::{
         Serial, UnixTime,
         written::{self, Radix},
     },
     principals::{Action, Object},
+    records::Found,
     service::Asked,
 };
 
@@ -55,7 +56,9 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-pub(super) const PATHS: [(&str, &str, &str); 18] = [
+pub(super) const PATHS: [(&str, &str, &str); 22] = [
+    ("GET", "/v1/openapi.json", "all of this, as OpenAPI describes it"),
+    ("GET", "/v1/status", "how the service fares, at a glance"),
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
     ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
     ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
@@ -77,12 +80,18 @@ pub(super) const PATHS: [(&str, &str, &str); 18] = [
     ),
     ("POST", "/v1/configurations/N/rollback", "what a version says is published again"),
     ("GET", "/v1/usage", "what clients of time-stamping have had in a month"),
+    ("GET", "/v1/signers", "who signs, until when, and whether it works"),
+    ("GET", "/v1/audit", "the journal, the latest lines first"),
     ("GET", "/v1/snapshot", "a backup of the book, as `ostia-precompute snapshot` writes it into a file"),
 ];
 
 pub(super) fn router(api: Arc<Api>) -> Router {
     let mut paths = Router::new()
         .route("/", get(index))
+        .route("/openapi.json", get(async || json_of(&description::OPENAPI)))
+        .route("/status", get(overview::get))
+        .route("/signers", get(signers::list))
+        .route("/audit", get(audit::page))
         .route("/issuers", get(list))
         .route("/issuers/{id}/certificates/{serial}", get(look_up))
         .route("/certificates/{serial}", get(look_up_everywhere))
@@ -211,7 +220,7 @@ async fn look_up(
         let answered = issuers::answered_otherwise([&issuer], &api.tenants(), &serial, UnixTime::now());
         return Err(problem.with("issuer", issuers::reference(&issuer)).with("answered", answered));
     };
-    Ok(json_of(&issuers::record(&issuer, &api.tenants(), &serial, &found)))
+    Ok(json_of(&known(&api, &issuer, &serial, &found)))
 }
 
 async fn look_up_everywhere(
@@ -223,8 +232,7 @@ async fn look_up_everywhere(
     let serial = read_serial(&serial, &uri)?;
     let ledgers = issuers::shown(&api.ledgers, &caller.principal);
     let tenants = api.tenants();
-    let found =
-        ledgers.iter().filter_map(|issuer| Some(issuers::record(issuer, &tenants, &serial, &issuer.look_up(&serial)?)));
+    let found = ledgers.iter().filter_map(|issuer| Some(known(&api, issuer, &serial, &issuer.look_up(&serial)?)));
     let found: Vec<_> = found.collect();
     if found.is_empty() {
         let detail = format!("no source and no push has listed {serial} of any issuer");
@@ -233,6 +241,16 @@ async fn look_up_everywhere(
         return Err(problem.with("answered", answered));
     }
     Ok(json_of(&json!({ "serial": serial.to_string(), "certificates": found })))
+}
+
+/// What is known of a certificate, and which answers about it are kept.
+fn known(api: &Api, issuer: &Ledger, serial: &Serial, found: &Found) -> Value {
+    let tenants = api.tenants();
+    let mut record = issuers::record(issuer, &tenants, serial, found);
+    if let Some(process) = api.process.get() {
+        record["answers"] = issuers::kept(issuer, &tenants, &process.answers, serial, UnixTime::now()).into();
+    }
+    record
 }
 
 /// The serial number of a path; `?decimal=1` says that it is in decimal.
@@ -387,7 +405,7 @@ async fn bulk(
 
 /// A place among the lists and backups that may be under way. Where there are several principals none has them all, so that
 /// one with many lists, or with slow ones, keeps nobody else away.
-fn place(api: &Arc<Api>, head: &Parts, from: &Sender) -> Result<Place, Problem> {
+pub(super) fn place(api: &Arc<Api>, head: &Parts, from: &Sender) -> Result<Place, Problem> {
     let several = head.extensions.get::<Arc<Gate>>().is_some_and(|gate| gate.settings().known.count() > 1);
     let most = if several { api.uploads_max.div_ceil(2) } else { api.uploads_max };
     Place::take(api, from.principal(), most)

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::problem::{Kind, Problem};
 use crate::{
+    answers::Answers,
     issuer::{Answered, under_revoked_ca},
     ledger::{Ledger, Ledgers},
+    ocsp::{HashAlgorithm, profile::statement},
     pki::{Certificate, Serial, Status, UnixTime, hex, written},
     principals::{Action, Object, Principal},
     records::Found,
@@ -140,6 +142,43 @@ pub(super) fn record(issuer: &Ledger, tenants: &Tenants, serial: &Serial, found:
         record["answered_why"] = why.into();
     }
     record
+}
+
+/// The answers that are kept about a certificate, one for each hash and signer; those that several hashes share are one.
+pub(super) fn kept(
+    issuer: &Ledger,
+    tenants: &Tenants,
+    answers: &Answers,
+    serial: &Serial,
+    now: UnixTime,
+) -> Vec<Value> {
+    let Some(active) = tenants.issuer(issuer.id()) else { return Vec::new() };
+    let present = active.find(serial).ok().flatten().and_then(|found| statement(&active.policy, Some(found), now).ok());
+    let (mut told, mut seen, mut packed) = (Vec::<Value>::new(), Vec::new(), Vec::new());
+    for (place, signer) in active.signers.all().iter().enumerate() {
+        for hash in HashAlgorithm::ALL {
+            let key = active.key(hash, place as u8, serial);
+            if let Some(at) = seen.iter().position(|other| *other == key) {
+                if let Some(hashes) = told[at]["hashes"].as_array_mut() {
+                    hashes.push(hash.name().into());
+                }
+                continue;
+            }
+            let Some(entry) = answers.get(&key, active.packed_length(signer), &mut packed) else { continue };
+            let is_served = entry.next_update > now && present.is_some_and(|said| said.state == Some(entry.state));
+            seen.push(key);
+            told.push(json!({
+                "hashes": [hash.name()],
+                "signer": place,
+                "signer_serial": signer.serial().map(ToString::to_string),
+                "status": entry.state.status().map(|status| status.word()),
+                "this_update": entry.this_update.to_string(),
+                "next_update": entry.next_update.to_string(),
+                "is_served": is_served,
+            }));
+        }
+    }
+    told
 }
 
 /// What is answered about a certificate that these issuers do not list, where that is not `unauthorized`: at most

@@ -1,5 +1,7 @@
 //! The API over a real connection, with real ledgers.
 
+mod auditing;
+mod description;
 mod rights;
 
 use std::{

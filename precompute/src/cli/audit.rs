@@ -1,5 +1,5 @@
-//! `ostia-precompute audit`: verifies journals, and hands out one tenant's part of them. No service is asked, and no
-//! configuration is read.
+//! `ostia-precompute audit`: verifies journals, and hands out one tenant's part of them: no service is asked, and no
+//! configuration is read. `log` asks the running service.
 
 use std::{error::Error, fs, path::PathBuf};
 
@@ -11,8 +11,12 @@ use crate::{
     pki::hex,
 };
 
+mod log;
+
 #[derive(Subcommand, Debug)]
 pub(super) enum Audit {
+    /// Print the latest lines of the journal of the running service.
+    Log(log::Log),
     /// Find any line that was changed, removed, inserted or swapped, and say where. Fails if there is one.
     Verify {
         #[command(flatten)]
@@ -62,6 +66,7 @@ impl Files {
 
 pub(super) fn run(command: Audit) -> Result<(), Box<dyn Error>> {
     match command {
+        Audit::Log(log) => log::run(&log),
         Audit::Verify { journal } => verify(&journal),
         Audit::Export { journal, tenant, out } => {
             let groups = journal.groups()?;

@@ -22,7 +22,7 @@ use crate::{
         listener::{self, Bounds},
     },
     answers::Answers,
-    api::{Api, ApiSettings},
+    api::{Api, ApiSettings, Process},
     assemble::{self, AssembledFeed, Assembly, FeedFiles, Published, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
     console::{self, Console, JournalFile},
@@ -199,6 +199,12 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         let announcer = Announcer::start(&feed, kept, publishing, registry.clone(), candidate)?;
         announcer.iter().for_each(|announcer| api.configures(announcer));
     }
+    api.tells_of(Process {
+        answers: Arc::clone(&answers),
+        status: Arc::clone(&status),
+        journal: config.journal.as_ref().map(|journal| (journal.path.clone(), identity.key.public())),
+        traffic: Box::new(Vec::new),
+    });
     let router = admin::router(Arc::clone(&status), parts)
         .merge(admin::readyz(Arc::clone(&status)))
         .merge(Arc::clone(&api).router());

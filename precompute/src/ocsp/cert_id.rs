@@ -24,6 +24,16 @@ impl HashAlgorithm {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
 
+    /// Its name in configurations and answers of the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+
     /// The length of a hash in bytes.
     pub const fn len(self) -> usize {
         match self {

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::atomic::Ordering::Relaxed};
 
-use precompute::admin::encode::{Family, Labels, counters, gauge, gauges};
+use precompute::{
+    admin::encode::{Family, Labels, counters, gauge, gauges},
+    api::Counted,
+};
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 use super::Status;
@@ -11,6 +14,7 @@ use crate::{
     net::counters::Histogram,
     ocsp::miss::Misses,
     site::Site,
+    tsa::counters::Outcome,
 };
 
 /// Requests and connections.
@@ -26,6 +30,26 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fm
         counters(encoder, name, help, vec![(Labels::new(), sum)])?;
     }
     Ok(())
+}
+
+/// What was answered since the start, for the API.
+pub fn traffic(site: &Site) -> Vec<Counted> {
+    let of = |tenant: &str, name: Option<&str>, requests: &Requests| {
+        let sum = |result| (0..METHODS.len()).map(|method| requests.sum(method, result)).sum();
+        let results = RequestResult::ALL.map(|(result, label)| (label, sum(result))).to_vec();
+        Counted { tenant: tenant.to_owned(), kind: "ocsp", name: name.map(str::to_owned), results }
+    };
+    let of_tenants = site.tenants().iter().flat_map(|tenant| {
+        let issuers = tenant.issuers().iter().map(|issuer| of(&tenant.name, Some(&issuer.name), &issuer.requests));
+        std::iter::once(of(&tenant.name, None, &tenant.requests)).chain(issuers).collect::<Vec<_>>()
+    });
+    let of_authorities = site.authorities().map(|(tenant, authority)| Counted {
+        tenant: tenant.to_owned(),
+        kind: "tsa",
+        name: Some(authority.name.clone()),
+        results: Outcome::all().map(|outcome| (outcome.label(), authority.outcomes.sum(outcome))).collect(),
+    });
+    of_tenants.chain(of_authorities).collect()
 }
 
 /// Answers that are kept whole, and those being signed.

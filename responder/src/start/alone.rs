@@ -53,6 +53,7 @@ impl Alone {
         let api = Api::new(service.ledgers(), service.tenants(), None);
         api.counts_in(&config.state_dir);
         api.change(api_settings);
+        api.tells_of(serving.process(&status));
         let last = serving.workers.watched.last_words("what has caches told");
         let purging = Arc::new(Purging::start(service.tenants(), service.ledgers(), None, last)?);
         status.purges_by(&purging);

@@ -18,6 +18,7 @@ use std::{
 use axum::Router;
 use precompute::{
     admin::{Status, gate::Gate},
+    api::Process,
     assemble::Assembly as Common,
     console::JournalFile,
     journal::{Identity, Journal},
@@ -244,6 +245,17 @@ impl Serving {
             record: self.time_stamps.record.clone(),
             renewer: Arc::clone(&self.renewer),
             gate: Arc::clone(&self.gate),
+        }
+    }
+
+    /// What the API tells of it.
+    pub(super) fn process(&self, status: &Arc<Status>) -> Process {
+        let sites = self.sites.subscribe();
+        Process {
+            answers: Arc::clone(self.misses.store().answers()),
+            status: Arc::clone(status),
+            journal: self.journal_file.as_ref().map(|file| (file.path.clone(), file.key)),
+            traffic: Box::new(move || admin::traffic(&sites.borrow())),
         }
     }
 

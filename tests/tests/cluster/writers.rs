@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Cluster, ClusterPlan, Status};
+use ostia_tests::{Cluster, ClusterPlan, Kept, Status};
 
 use crate::{DURABLE, SOON, issued, revoked, until_logged, until_told};
 
@@ -14,10 +14,14 @@ const RESUMED_WITHIN: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_leader_that_is_killed_is_replaced_and_revocations_go_on() {
-    let mut cluster = ClusterPlan::of(2, 2).start();
+    let mut cluster = ClusterPlan::of(2, 2).set_of_writers("[journal]").start();
     let before = revoked(&cluster);
     let next = issued(&cluster);
     let leader = cluster.until_led(SOON);
+    let kept = [0, 1].map(|writer| Kept::of(cluster.writers[writer].site()));
+    kept[leader].expect("leadership", &[("state", "leads")]);
+    let another = || kept[leader].lines().iter().filter(|line| line["state"] == "another leads").count();
+    let before_that = another();
     cluster.writers[leader].kill();
     let begun = Instant::now();
     let taken_by = cluster.revoke(&next);
@@ -40,6 +44,11 @@ fn a_leader_that_is_killed_is_replaced_and_revocations_go_on() {
     }
     let after = revoked(&cluster);
     cluster.are_revoked_now(&[&before, &next, &after]);
+    let led = kept[taken_by].expect("leadership", &[("state", "leads")]);
+    assert!(led["position"].as_str().is_some_and(|place| place.contains('-')), "{led}");
+    // Its journal goes on behind the kill.
+    cluster.until("it knows who leads", SOON, || (another() > before_that).then_some(()));
+    kept.iter().for_each(Kept::verifies);
 }
 
 #[test]

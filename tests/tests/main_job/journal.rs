@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ostia_tests::{Ca, Delegate, Ended, KeyKind, Responder, Site, Tenant, programs, run, until};
+use ostia_tests::{Ca, Delegate, Ended, Kept, KeyKind, Responder, Site, Tenant, programs, run, until};
 use serde_json::Value;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     pushes::{done, refused, with_api},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A site that takes pushes and keeps a journal.
 fn keeping() -> (Ca, Site) {
@@ -35,24 +35,17 @@ fn audit(arguments: &[&str], paths: &[&Path]) -> Ended {
     run(Command::new(&programs().precompute).arg("audit").args(arguments).args(paths))
 }
 
-/// The whole lines of the journal.
-fn lines(site: &Site) -> Vec<Value> {
-    let text = fs::read_to_string(site.dir().join("journal.jsonl")).unwrap();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn kept(site: &Site) -> Kept {
+    Kept::at(site.dir().join("journal.jsonl"))
 }
 
-/// Waits for a line of this type that has these members.
+fn lines(site: &Site) -> Vec<Value> {
+    kept(site).lines()
+}
+
 #[track_caller]
 fn expect(site: &Site, kind: &str, members: &[(&str, &str)]) -> Value {
-    let is_it = |line: &Value| {
-        line["type"] == kind
-            && members.iter().all(|(name, value)| match &line[*name] {
-                Value::Array(all) => all.iter().any(|one| one == value),
-                one => one.as_str().is_some_and(|one| one.contains(value)),
-            })
-    };
-    until(&format!("{kind} {members:?}"), PATIENCE, || lines(site).into_iter().find(is_it))
+    kept(site).expect(kind, members)
 }
 
 /// The public key, as the command tells it.

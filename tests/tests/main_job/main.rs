@@ -32,6 +32,7 @@ mod console;
 mod conversions;
 mod databases;
 mod demo;
+mod described;
 mod directories;
 mod doubt;
 mod drain;

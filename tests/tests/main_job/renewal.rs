@@ -10,7 +10,7 @@ use std::{
 };
 
 use ostia_tests::{
-    Ask, Ca, Delegate, KeyKind, Query, Responder, Signer, Site, SoftHsm, Status, Tenant, Tsa, TsaCertificate,
+    Ask, Ca, Delegate, Kept, KeyKind, Query, Responder, Signer, Site, SoftHsm, Status, Tenant, Tsa, TsaCertificate,
     http::post, openssl, until,
 };
 
@@ -70,6 +70,7 @@ fn a_signer_renews_itself_under_load_without_a_failure_and_a_restart_prefers_the
     let signer = ca.delegate_for(DAY);
     let command = issuing(&ca, "ocsp_signer");
     let site = Site::new(&[tenant(&ca, &(signer.lines() + "\n" + &renewed_by(&command, "30d"))).presigned()]);
+    site.edit_config(|text| text.replacen("[admin]\n", "[journal]\n[admin]\n", 1));
     let former = der(&signer.certificate);
     let (request, http) = (Ask::about(&ca, &leaf).request(), site.http);
     let mut responder = site.start();
@@ -98,6 +99,9 @@ fn a_signer_renews_itself_under_load_without_a_failure_and_a_restart_prefers_the
     });
     assert!(asked.load(Relaxed) > 20);
     Ask::about(&ca, &leaf).at(http, "/").expect(Status::Good);
+    let journal = Kept::of(&responder.site);
+    journal.expect("certificate", &[("signer", "tests/ca"), ("what", "renewed")]);
+    journal.verifies();
     assert_eq!(responder.metric("ostia_signer_renewal_due", "issuer=\"ca\""), 0.0);
     assert_eq!(responder.metric("ostia_signer_renewal_failures_total", "issuer=\"ca\""), 0.0);
     assert!(!responder.readiness().1.contains("degraded"), "{:?}", responder.readiness());

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ostia_tests::{Ask, Ca, Responder, Site, Status, free_port, http, openssl, run, until, write_tls_pair};
+use ostia_tests::{Ask, Ca, Kept, Responder, Site, Status, free_port, http, openssl, run, until, write_tls_pair};
 
 use crate::ca_and_site;
 
@@ -132,8 +132,9 @@ fn a_client_that_speaks_another_protocol_is_told_so_by_tls_1_2_and_1_3() {
 #[test]
 fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() {
     let (_ca, site, address) = with_tls();
+    site.edit_config(|text| text.replacen("\n[admin]", "\n[journal]\n[admin]", 1));
     let responder = site.start();
-    let dir = responder.site.dir();
+    let (dir, kept) = (responder.site.dir(), Kept::of(&responder.site));
     let request = http::request("GET", "/", "");
     let mut living = Client::open(address, dir, &[]);
     assert!(!living.ask(&request).is_empty());
@@ -142,12 +143,17 @@ fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() 
     write_tls_pair(dir, address.ip(), RSA);
     until("the new certificate is shown", Duration::from_secs(30), || curl(address, dir));
     assert!(!living.ask(&request).is_empty(), "the connection from before goes on");
+    let renewed = kept.expect("certificate", &[("tls", "cert.pem"), ("what", "renewed")]);
+    let serial = openssl(dir, ["x509", "-in", "cert.pem", "-noout", "-serial"]);
+    assert!(serial.contains(renewed["serial"].as_str().unwrap()), "{renewed} {serial}");
 
     // A key that does not fit, and then one that others may read: the pair from before stays.
     let good = fs::read(dir.join("key.pem")).unwrap();
     openssl(dir, ["genpkey", "-algorithm", "RSA", "-out", "other.key"]);
     fs::rename(dir.join("other.key"), dir.join("key.pem")).unwrap();
     says(&responder, "does not fit the key");
+    kept.expect("certificate", &[("tls", "cert.pem"), ("what", "refused"), ("problem", "does not fit the key")]);
+    kept.verifies();
     assert!(curl(address, dir).is_some());
     fs::write(dir.join("key.pem"), &good).unwrap();
     fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -159,6 +165,7 @@ fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() 
 #[test]
 fn a_reload_goes_over_to_another_pair_and_follows_it() {
     let (_ca, site, address) = with_tls();
+    site.edit_config(|text| text.replacen("\n[admin]", "\n[journal]\n[admin]", 1));
     let responder = site.start();
     let dir = responder.site.dir();
     let mut living = Client::open(address, dir, &[]);
@@ -178,6 +185,7 @@ fn a_reload_goes_over_to_another_pair_and_follows_it() {
     turn_to("first");
     responder.signal("HUP");
     until("the pair that is named now", Duration::from_secs(30), || curl(address, dir));
+    Kept::of(&responder.site).expect("certificate", &[("tls", "first/cert.pem"), ("what", "renewed")]);
     // It is this one that is followed.
     write_tls_pair(&dir.join("first"), address.ip(), P256);
     until("the pair renewed", Duration::from_secs(30), || curl(address, dir));

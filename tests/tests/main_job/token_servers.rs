@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use ostia_tests::{SoftHsm, Status, TokenServer, until};
+use ostia_tests::{Kept, SoftHsm, Status, TokenServer, until};
 
 use super::token_loss::{House, PATIENCE, UNASKED};
 
@@ -12,6 +12,7 @@ fn served() -> (House, [Option<TokenServer>; 2]) {
     let mut servers = [None, None];
     let keys = |hsm: &SoftHsm| format!("{:?}", ["a", "b"].map(|token| TokenServer::uri(hsm, token, "ocsp")));
     let house = House::new(keys, |site, hsm| {
+        site.edit_config(|text| text.replacen("[admin]\n", "[journal]\n[admin]\n", 1));
         servers = ["a", "b"].map(|token| Some(TokenServer::start(hsm, token)));
         ["a", "b"].into_iter().fold(site, |site, token| {
             let (name, value) = TokenServer::environment(hsm, token);
@@ -45,6 +46,10 @@ fn both_token_servers_killed_and_started_again_under_load_cost_no_answer() {
         assert!(!said.contains("no key works"), "{said}");
         servers[place] = Some(TokenServer::start(&house.hsm, token));
         house.until_up(token, true);
+        let kept = Kept::of(&house.responder().site);
+        kept.expect("signer", &[("signer", "tests/ca"), ("token", token), ("what", "does not sign; others do")]);
+        kept.expect("signer", &[("signer", "tests/ca"), ("token", token), ("what", "is at work again")]);
+        kept.verifies();
         let before = metric("ostia_token_signatures_total", token);
         house.expect_no_errors(load);
         // However long that took.
