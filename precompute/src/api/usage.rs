@@ -47,12 +47,12 @@ type Parameters = (Option<String>, Option<String>);
 
 fn parameters(uri: &Uri) -> Result<Parameters, Problem> {
     let (mut month, mut tenant) = (None, None);
-    for parameter in uri.query().unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
-        match parameter.split_once('=') {
-            Some(("month", text)) if usage::is_month(text) => month = Some(text.to_owned()),
-            Some(("tenant", text)) => tenant = Some(text.to_owned()),
+    for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        match &*name {
+            "month" if usage::is_month(&value) => month = Some(value.into_owned()),
+            "tenant" if !value.is_empty() => tenant = Some(value.into_owned()),
             _ => {
-                let excerpt = written::excerpt(parameter);
+                let excerpt = written::excerpt(&format!("{name}={value}"));
                 let detail =
                     format!("{excerpt} is no parameter of this path; expected `month=2026-11` or `tenant=NAME`");
                 return Err(Problem::new(Kind::BadRequest, detail));
