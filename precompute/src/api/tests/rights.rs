@@ -244,3 +244,24 @@ fn a_foreign_issuer_takes_as_long_as_one_that_is_not_there() {
     let ratio = there.as_secs_f64() / absent.as_secs_f64();
     assert!((0.5..2.0).contains(&ratio), "{there:?} and {absent:?}");
 }
+
+/// One with a list that never ends has no more than its half of the places.
+#[test]
+fn lists_of_one_principal_leave_places_to_others() {
+    let served = two_tenants(vec![entry("slow", &["operator:acme"], &[]), entry(TOKEN, &["administrator:*"], &[])]);
+    let list = "{\"do\":\"add\",\"serial\":\"0A\"}\n";
+    let begin = served.head("POST", "/v1/issuers/acme:Root/bulk", NDJSON, "").replace(TOKEN, "slow");
+    let unfinished = served.begin(&begin, 100);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let refused = loop {
+        let reply = served.as_who("slow", "POST", "/v1/issuers/acme:Root/bulk", list);
+        if reply.status != 200 {
+            break reply;
+        }
+        assert!(std::time::Instant::now() < deadline, "the list is being taken");
+    };
+    assert_eq!((refused.status, &refused.json()["type"]), (503, &json!("urn:ostia:problem:too-many-uploads")));
+    assert!(refused.body.contains("`slow` has 1 lists and backups under way"), "{}", refused.body);
+    assert_eq!(served.as_who(TOKEN, "POST", "/v1/issuers/acme:Root/bulk", list).status, 200);
+    drop(unfinished);
+}
