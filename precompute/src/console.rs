@@ -70,8 +70,8 @@ pub struct Console {
     parts: Parts,
     sessions: Mutex<Sessions<Seat>>,
     ring: Mutex<Ring>,
-    /// Places for sign-ins.
-    sign_ins: Semaphore,
+    /// Places for wrong tokens, which wait.
+    wrong_sign_ins: Semaphore,
     /// The place for who reads the journal.
     journal_reads: Arc<Semaphore>,
 }
@@ -98,7 +98,7 @@ impl Console {
             parts,
             sessions: Mutex::new(Sessions::new(bounds)),
             ring: Mutex::new(Ring::new(limits::SAMPLES_MAX, limits::SAMPLE_INTERVAL)),
-            sign_ins: Semaphore::new(limits::SIGN_INS_AT_ONCE),
+            wrong_sign_ins: Semaphore::new(limits::WRONG_SIGN_INS_AT_ONCE),
             journal_reads: Arc::new(Semaphore::new(1)),
         })
     }

@@ -74,6 +74,7 @@ pub enum Knowledge {
 }
 
 /// What was prepared.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, for as long as a reload takes")]
 enum Prepared {
     Sources(Change, ApiSettings, Vec<Target>),
     Feed(FeedChange),

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use super::{
-    Api, access,
+    Api, audit,
     handlers::json_of,
     problem::{Kind, Problem},
 };
@@ -26,9 +26,7 @@ pub(super) async fn of_month(
 ) -> Result<Response, Problem> {
     let (month, tenant) = parameters(&uri)?;
     let principal = caller.principal;
-    if let Some(tenant) = &tenant {
-        access::allow(&principal, Action::Audit, Object::Tenant(tenant))?;
-    }
+    audit::may_audit(&api, &principal, tenant.as_deref())?;
     let month = month.unwrap_or_else(|| usage::month_of(UnixTime::now()));
     let (directory, asked) = (api.state_dir.get().cloned().unwrap_or_default(), month.clone());
     let read = spawn_blocking(move || usage::month(&directory, &asked)).await;

@@ -228,10 +228,6 @@ impl Console {
         };
         let next = own_path(&form.text("next"));
         let again = |status, told: &str| self.sign_in_again(&extensions, status, Some(told), &next);
-        // A few at a time; a wrong one keeps its place for a while.
-        let Ok(Ok(place)) = timeout(SIGN_IN_WITHIN, self.sign_ins.acquire()).await else {
-            return again(StatusCode::TOO_MANY_REQUESTS, "Too many sign in at once. Try again in a minute.");
-        };
         let known = std::sync::Arc::clone(&self.gate.settings().known);
         let principal = match by {
             By::Token => known.of_token(form.text("token").as_bytes()),
@@ -241,6 +237,10 @@ impl Console {
             known.iter().find(|entry| std::sync::Arc::ptr_eq(&entry.principal, &principal)).cloned()
         });
         let Some(entry) = entry else {
+            // A few at a time, and each keeps its place for a while. Who is known waits for none of them.
+            let Ok(Ok(place)) = timeout(SIGN_IN_WITHIN, self.wrong_sign_ins.acquire()).await else {
+                return again(StatusCode::TOO_MANY_REQUESTS, "Too many sign in at once. Try again in a minute.");
+            };
             told(&extensions, by, None);
             sleep(WRONG_TOKEN_PAUSE).await;
             drop(place);
@@ -320,8 +320,10 @@ fn told(extensions: &Extensions, by: By, name: Option<&str>) {
 /// A path of the console to go to; the overview for whatever else is asked for.
 fn own_path(next: &str) -> String {
     let is_plain = next.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'\\');
-    let is_own =
-        next.starts_with("/console/") && !next.starts_with("/console/sign") && is_plain && !next.contains("//");
+    // A browser takes `..` and `%2e` for the way up; no page has either in its path.
+    let path = next.split('?').next().unwrap_or_default();
+    let stays = !path.contains(['.', '%']) && !next.contains("//");
+    let is_own = next.starts_with("/console/") && !next.starts_with("/console/sign") && is_plain && stays;
     if is_own { next.to_owned() } else { "/console/".to_owned() }
 }
 
@@ -342,6 +344,9 @@ mod tests {
             ("/console/certificates/00/0A", "/console/certificates/00/0A"),
             ("", "/console/"),
             ("/console/sign-out", "/console/"),
+            ("/console/../v1/snapshot", "/console/"),
+            ("/console/%2E%2e/v1/snapshot", "/console/"),
+            ("/console/look-up?text=a.b%2F", "/console/look-up?text=a.b%2F"),
             ("//evil.example/console/", "/console/"),
             ("/console//evil.example", "/console/"),
             ("/console/\\evil.example", "/console/"),

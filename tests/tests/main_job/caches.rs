@@ -496,8 +496,15 @@ fn purge_by_hand_tells_the_caches_that_are_meant_what_is_meant() {
         (&["--all", "--cache", "three"], 1, "no cache is called `three`; there are `one`, `two`"),
         (&["--issuer", "other"], 2, "no issuer is called `other`; there are tests:ca"),
         (&["--issuer", "ca", "xyz"], 2, "a serial number is"),
+        (&["--all", "0A"], 2, "--issuer"),
     ] {
         let refused = purge(arguments);
         assert!(refused.status.code() == Some(code) && refused.text.contains(said), "{arguments:?}: {refused:?}");
+    }
+    recorders[0].say([], Said::This(500, "", "out of order"));
+    let refused = purge(&["--issuer", "ca"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.text);
+    for said in ["one: the cache answered 500; it said: out of order", "two: purged", "1 of 2 caches were not told"] {
+        assert!(refused.text.contains(said), "{}", refused.text);
     }
 }

@@ -28,7 +28,8 @@ fn the_description_has_every_path_and_no_other() {
     let served = served();
     for (method, told, _) in PATHS {
         let path = told.replace("ID", &served.id).replace("SERIAL", "0A").replace("/N", "/1").replace("/M", "/2");
-        let has = |method: &str| PATHS.iter().any(|(other, at, _)| *other == method && templated(at) == templated(told));
+        let has =
+            |method: &str| PATHS.iter().any(|(other, at, _)| *other == method && templated(at) == templated(told));
         let other = ["POST", "GET", "DELETE"].into_iter().find(|method| !has(method)).unwrap();
         let reply = served.ask(other, &path, "application/json", "", "{}");
         assert_eq!(reply.status, 405, "{other} {path}: {}", reply.body);
