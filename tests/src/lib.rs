@@ -50,7 +50,7 @@ pub use front::{Haproxy, Nginx, write_tls_pair};
 pub use hosts::{Host, Hosts, Seat};
 pub use kept::Kept;
 pub use programs::{Programs, programs};
-pub use python::{openbao, python, python_command, python_module};
+pub use python::{openbao, python, python_command, python_module, python_module_in};
 pub use questions::Questions;
 pub use redis_server::RedisServer;
 pub use responder::{Responder, Site, Tenant, free_port};

@@ -56,6 +56,11 @@ pub fn python_module(module: &str, arguments: &[&str]) -> Ended {
     run(interpreter().args(["-m", module]).args(arguments))
 }
 
+/// The same in this directory, for one that leaves files where it runs.
+pub fn python_module_in(dir: &Path, module: &str, arguments: &[&str]) -> Ended {
+    run(interpreter().current_dir(dir).args(["-m", module]).args(arguments))
+}
+
 /// The interpreter of the clients' environment.
 fn interpreter() -> Command {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -130,6 +130,8 @@ mod tests {
     }
 
     proptest! {
+        // Each writes and reads some MiB.
+        #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn every_whole_line_is_told_once_the_last_one_first(
             lengths in proptest::collection::vec(prop_oneof![1usize..200, Just(limits::READ_OCTETS - 1), Just(limits::READ_OCTETS)], 0..9),

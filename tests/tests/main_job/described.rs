@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use ostia_tests::{Kept, http, python_module, run, until};
+use ostia_tests::{Kept, http, python_module_in, run, until};
 use serde_json::Value;
 
 use crate::{
@@ -30,7 +30,8 @@ fn whatever_is_asked_the_api_answers_as_its_description_says() {
     let url = format!("http://{admin}/v1/openapi.json");
     let authorization = format!("Authorization: Bearer {TOKEN}");
     // A list is no JSON: schemathesis cannot write one.
-    let asked = python_module(
+    let asked = python_module_in(
+        dir,
         "schemathesis.cli",
         &[
             "--config-file",

@@ -162,7 +162,7 @@ fn every_path_refuses_strangers_and_who_has_no_right_there() {
         let reply = served.as_who("nobody", method, &full, r#"{"serial":"0A"}"#);
         let kind = if reply.status < 400 { "done".to_owned() } else { reply.json()["type"].to_string() };
         match reply.status {
-            200 => assert!(general.contains(&path) || reply.body == "{\"issuers\":[]}\n", "{path}: {}", reply.body),
+            200 => assert!(general.contains(&path) || lists_nothing(&reply.json()), "{path}: {}", reply.body),
             403 | 404 => assert!(!kind.contains("not-found"), "{path} ({what}): there is no such path: {}", reply.body),
             status => panic!("{method} {path}: {status} {}", reply.body),
         }
@@ -173,6 +173,12 @@ fn every_path_refuses_strangers_and_who_has_no_right_there() {
             assert!(reply.status == 401 && !reply.body.contains("acme"), "{method} {full}: {}", reply.body);
         }
     }
+}
+
+/// Whether there is a list in an answer, and nothing in any.
+fn lists_nothing(answer: &Value) -> bool {
+    let mut lists = answer.as_object().unwrap().values().filter_map(Value::as_array).peekable();
+    lists.peek().is_some() && lists.all(Vec::is_empty)
 }
 
 /// One that asks without a pause is told to wait, and nobody else is.
