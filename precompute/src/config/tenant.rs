@@ -163,7 +163,7 @@ fn check_former_names(root: &Section<'_>, tenants: &[TenantConfig]) {
             root.problem(
                 "tenant",
                 format_args!(
-                    "`{}` was formerly `{former}`, which is the name of {} now; remove `formerly`, or one of them",
+                    "`{}` was formerly `{former}`, which is the name of {} now; remove `formerly`, or one of them; to exchange two names, go by a third one, with a reload for each step",
                     tenant.name,
                     if present.name == tenant.name { "itself" } else { "another tenant" }
                 ),
