@@ -276,6 +276,37 @@ fn nothing_that_a_hostile_upstream_sends_leaves() {
 }
 
 #[test]
+fn what_was_revoked_is_not_good_again_by_an_older_answer() {
+    let (ca, signer) = other();
+    let leaf = ca.issue();
+    let [sha1, sha256] = [Ask::about(&ca, &leaf), Ask::about(&ca, &leaf).hash("sha256")];
+    let earlier = FakeClock::new(ca.dir());
+    earlier.set("-1h");
+    let good = |ask: &Ask| OpensslResponder::answer_by(&earlier, &ca, &signer, &ask.request(), A_DAY);
+    let [old, old_sha256] = [good(&sha1), good(&sha256)];
+    ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    let newer = {
+        let responder = OpensslResponder::start(&ca, &signer, A_DAY);
+        http::post(responder.address(), "/", &sha1.request()).body
+    };
+    let upstream = FaultyUpstream::start(free_port([127, 0, 0, 1].into()), Manner::Bytes(old.clone()));
+    // Nothing is kept, so that each request is passed on.
+    let responder = before(&ca, &[upstream.address()], &["max_age = \"0s\""]);
+    sha1.at(responder.http(), "/").expect(Status::Good);
+    upstream.set(Manner::Bytes(newer));
+    sha1.at(responder.http(), "/").expect(Status::Revoked);
+    upstream.set(Manner::Bytes(old));
+    for _ in 0..3 {
+        sha1.at(responder.http(), "/").expect(Status::Revoked);
+    }
+    upstream.set(Manner::Bytes(old_sha256));
+    sha256.at(responder.http(), "/").expect(Status::error("trylater"));
+    assert_eq!((upstream.requests(), outcomes(&responder, "outdated")), (6, 4.0));
+    let log = responder.log();
+    assert!(log.contains("says `good` of a certificate that is `revoked` here"), "{log}");
+}
+
+#[test]
 fn another_upstream_answers_where_the_first_does_not_and_is_not_left_for_a_flapping_one() {
     let (ca, signer) = other();
     let serials = ca.list(60);
