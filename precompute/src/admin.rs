@@ -207,6 +207,7 @@ impl Status {
             self.reloaded.store(UnixTime::now().0, Relaxed);
         }
         *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        self.registry.get().into_iter().for_each(Registry::changed);
     }
 
     /// Why the last configuration was refused, if it was.

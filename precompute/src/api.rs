@@ -10,7 +10,8 @@
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
-//! - `servers`: who takes part in a feed. `signers`, `overview`, `audit`: the other things that are looked at.
+//! - `servers`: who takes part in a feed. `configurations`: what they are configured with. `usage`: what clients of
+//!   time-stamping have had. `signers`, `overview`, `audit`: the other things that are looked at.
 //! - `description`: what OpenAPI says of all of it.
 //! - `place`: lists and backups under way. `refusals`: what is told of refused requests.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
@@ -19,6 +20,7 @@
 mod access;
 mod audit;
 mod batch;
+mod configurations;
 mod description;
 mod handlers;
 mod issuers;
@@ -39,10 +41,11 @@ mod testing;
 mod tests;
 mod told;
 mod upload;
+mod usage;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -64,7 +67,7 @@ use crate::{
     ledger::Ledgers,
     limits,
     pki::Certificate,
-    service::{Operator, Publishing, Telling, Tenants, registry::Registry},
+    service::{Operator, Publishing, Telling, Tenants, configurations::Announcer, registry::Registry},
     signers::TsaSigner,
 };
 
@@ -79,6 +82,10 @@ pub struct Api {
     operator: Option<Arc<Operator>>,
     /// And the list of its servers.
     registry: OnceLock<Registry>,
+    /// And what it publishes.
+    announcer: OnceLock<Announcer>,
+    /// Where the usage of time-stamps is.
+    state_dir: OnceLock<PathBuf>,
     /// What else is in this process.
     process: OnceLock<Process>,
     settings: Mutex<Arc<ApiSettings>>,
@@ -174,6 +181,8 @@ impl Api {
             telling: publishing.map(Publishing::telling),
             operator: publishing.map(Publishing::operator),
             registry: OnceLock::new(),
+            announcer: OnceLock::new(),
+            state_dir: OnceLock::new(),
             process: OnceLock::new(),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
@@ -184,9 +193,19 @@ impl Api {
         })
     }
 
+    /// Where the usage of time-stamps is. Once for all.
+    pub fn counts_in(&self, state_dir: &Path) {
+        let _ = self.state_dir.set(state_dir.to_owned());
+    }
+
     /// Of a writer of a feed: it is one of these servers.
     pub fn registers(&self, registry: &Registry) {
         let _ = self.registry.set(registry.clone());
+    }
+
+    /// Of a writer of a feed: it publishes the configuration by this.
+    pub fn configures(&self, announcer: &Announcer) {
+        let _ = self.announcer.set(announcer.clone());
     }
 
     /// What is told of the process as well.

@@ -54,6 +54,7 @@ pub use self::{
 };
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
@@ -71,7 +72,7 @@ use self::{
     of_feed::Remembered,
     overlay::Overlay,
     witness::Witness,
-    writing::write,
+    writing::{take_back, write},
 };
 use crate::{
     issuer_id::IssuerId,
@@ -375,6 +376,16 @@ impl Book {
         let made = self.ready()?;
         self.is_for(made, batch)?;
         self.flush(|transaction, version| write(transaction, batch, version))
+    }
+
+    /// Notes that these issuers are configured, so that nobody has their place. Nothing is written where that is known.
+    pub fn are_there(&mut self, issuers: &HashSet<IssuerId>) -> Result<(), StateError> {
+        let mut successions = self.lineage()?.successions();
+        successions.retain(|(former, _)| issuers.contains(former));
+        if successions.is_empty() {
+            return Ok(());
+        }
+        self.flush(|transaction, _| take_back(transaction, &successions)).map(drop)
     }
 
     fn is_for(&self, made: Made, batch: &Batch<'_>) -> Result<(), StateError> {

@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod client;
 mod config_file;
+mod configuration;
 mod end;
 mod forget;
 pub mod health;
@@ -136,6 +137,9 @@ enum Command {
     /// Show the identity of this server, or give a copied state directory to a new one.
     #[command(subcommand)]
     Server(server::Server),
+    /// Publish the configuration of all replicas, look at its versions, and roll back.
+    #[command(subcommand)]
+    Config(configuration::Configuration),
     /// Show the journal, verify journals, or hand out one tenant's part of them.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -232,6 +236,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Forget(command) => command.run(),
         Command::Health { config } => health::run(&config.path()),
         Command::Server(command) => server::run(command),
+        Command::Config(command) => configuration::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Signers(asked) => signers::run(&asked),
         Command::Token(command) => token::run(command),

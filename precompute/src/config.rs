@@ -23,7 +23,7 @@ pub use admin::{Admin, AdminTls, OF_TOKEN_FILE, PrincipalConfig, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, TlsTrust};
-pub use in_use::{Change, InUse};
+pub use in_use::{Change, InUse, differences};
 pub use journal::Transactions;
 pub use purge::{DriverConfig, PurgeConfig};
 pub use relay::RelayConfig;
@@ -78,7 +78,8 @@ impl Config {
         let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
         let purge = purge::read(root, is_of_replica);
         let role = Role { is_of_replica, has_feed: root.has("feed"), is_edge: root.has("edge") };
-        let tenants = tenant::read_all(root, role, &state_dir);
+        let tenants_come = feed.as_ref().is_some_and(|feed| feed.is_published);
+        let tenants = tenant::read_all(root, role, tenants_come, &state_dir);
         Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, purge, tenants }
     }
 
@@ -90,6 +91,17 @@ impl Config {
     /// The state directory alone, for a program that asks the running service and does not need the rest of the file.
     pub fn state_dir_of(path: &Path) -> Result<PathBuf, ConfigError> {
         Document::open(path)?.read(|root| Some(read_state_dir(root)))
+    }
+
+    /// The same of a document.
+    pub fn state_dir_in(root: &mut Section<'_>) -> PathBuf {
+        read_state_dir(root)
+    }
+
+    /// The feed alone, for a program that needs nothing else of the file.
+    pub fn feed_in(root: &mut Section<'_>) -> Option<Feed> {
+        let admin = admin::read(root);
+        feed::read(root, admin.listen).feed
     }
 
     /// The same for a program that only reads the feed, and does not open the key of a writer on the same machine.

@@ -70,8 +70,8 @@ pub struct Console {
     parts: Parts,
     sessions: Mutex<Sessions<Seat>>,
     ring: Mutex<Ring>,
-    /// Places for sign-ins.
-    sign_ins: Semaphore,
+    /// Places for wrong tokens, which wait.
+    wrong_sign_ins: Semaphore,
     /// The place for who reads the journal.
     journal_reads: Arc<Semaphore>,
 }
@@ -94,11 +94,11 @@ impl Console {
         };
         Arc::new(Self {
             gate: Arc::clone(gate),
-            client: Client::new(api),
+            client: Client::new(api, gate),
             parts,
             sessions: Mutex::new(Sessions::new(bounds)),
             ring: Mutex::new(Ring::new(limits::SAMPLES_MAX, limits::SAMPLE_INTERVAL)),
-            sign_ins: Semaphore::new(limits::SIGN_INS_AT_ONCE),
+            wrong_sign_ins: Semaphore::new(limits::WRONG_SIGN_INS_AT_ONCE),
             journal_reads: Arc::new(Semaphore::new(1)),
         })
     }

@@ -35,10 +35,9 @@ mod survey;
 mod watch;
 
 pub use change::Prepared;
-pub use departed::{Departed, Unsaid, departed, forget};
+pub use departed::{Departed, Unsaid, beside, departed, forget};
 use followed::{FollowedIssuer, followed};
 use follower::{Follower, Terms};
-use let_go::LetGo;
 use notifier::Notifier;
 pub use predecessor::Forgotten;
 use predecessor::Predecessor;
@@ -214,7 +213,10 @@ impl Engine {
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
     ) -> Result<Follower, StateError> {
-        let predecessors = self.predecessors(&issuer.id, lineage, configured)?;
+        self.open_after(self.predecessors(&issuer.id, lineage, configured)?, issuer)
+    }
+
+    fn open_after(&self, predecessors: Vec<Predecessor>, issuer: FollowedIssuer) -> Result<Follower, StateError> {
         let opened = Ledger::open(&issuer.id, &issuer.name, &self.book, &self.saver)?;
         let ledger = opened.ledger;
         ledger.state().health.verified_before(opened.verified, issuer.sources.is_crl_alone(), UnixTime::now());
@@ -233,12 +235,18 @@ impl Engine {
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
     ) -> Result<Vec<Predecessor>, StateError> {
-        let let_go = LetGo::read(&self.state_dir)?;
         let mut predecessors = self.book.read(|book| Predecessor::all(book, id, lineage, configured))?;
-        predecessors.retain(|predecessor| !let_go.has(&predecessor.id));
-        let running = self.followers.iter().filter(|running| !let_go.has(&running.issuer.id));
-        running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
+        for running in &self.followers {
+            let is_beside = self.stood_beside(&running.issuer.id, id, lineage);
+            Predecessor::add_running(&mut predecessors, running, id, is_beside, configured);
+        }
         Ok(predecessors)
+    }
+
+    /// Whether an issuer that runs was there at the same time as another one. The book may not know them yet.
+    fn stood_beside(&self, running: &IssuerId, id: &IssuerId, lineage: &Lineage) -> bool {
+        let is_running = || self.followers.iter().any(|running| running.issuer.id == *id);
+        running.ca() == id.ca() && (lineage.stood_beside(running, id) || is_running())
     }
 
     /// What [`Engine::sync`] may accept.

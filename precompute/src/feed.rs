@@ -15,7 +15,7 @@
 //! it. [`ledgers`] is the store of a writer, and [`replica`] that of a reader that serves. `chain` has the entries that a
 //! writer remembers, `pulse` signs of life, [`acknowledgement`] what a standby has on disk, and `rule` what may become of a record; `ahead` lends a thread to what is read
 //! ahead. [`shelf`] keeps snapshots as files,
-//! gives them out and fetches them. [`servers`] is the registry of who takes part. [`probe`] looks at a feed from outside. `simulation` runs the machines against everything that may go wrong.
+//! gives them out and fetches them. [`servers`] is the registry of who takes part, [`configuration`] a version of what all are to be configured with. [`probe`] looks at a feed from outside. `simulation` runs the machines against everything that may go wrong.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
@@ -29,6 +29,7 @@ mod ahead;
 pub mod body;
 pub mod carrier;
 mod chain;
+pub mod configuration;
 pub mod entry;
 pub mod https;
 pub mod keys;
@@ -147,7 +148,7 @@ impl fmt::Debug for Issuer {
     }
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     hash

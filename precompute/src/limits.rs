@@ -3,6 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 pub mod audit;
+pub mod configuration;
 pub mod console;
 pub mod directory;
 pub mod feed;

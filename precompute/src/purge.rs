@@ -79,7 +79,12 @@ impl Target {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Old {
     /// The answers about these certificates.
-    These(Vec<Serial>),
+    These {
+        /// Those that are not good, or not listed, any more.
+        pressing: Vec<Serial>,
+        /// Those that are good now: issued, or released from hold.
+        others: Vec<Serial>,
+    },
     /// All, or too many to name.
     All,
 }

@@ -10,6 +10,7 @@
 
 mod alarms;
 mod change;
+pub mod configurations;
 mod control;
 mod engine_thread;
 pub mod following;

@@ -5,17 +5,23 @@
 //! know sockets, or what is served.
 
 use std::{
+    cell::Cell,
     fmt,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::{CryptoProvider, aws_lc_rs},
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     sign::CertifiedKey,
 };
 use rustls_pki_types::CertificateDer;
@@ -24,7 +30,7 @@ use tracing::{error, info};
 use crate::{
     journal::trail,
     limits,
-    pki::{Certificate, FileError, pem, read_bounded},
+    pki::{Certificate, FileError, UnixTime, pem, read_bounded},
     sign::read_private_key,
 };
 
@@ -149,9 +155,23 @@ impl Certificates {
 
     /// The configuration for accepting connections of relying parties.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        self.public_config(false)
+    }
+
+    /// The same where a client may show a certificate. Whether it counts is for others to find out ([`ClientCas`]): that of
+    /// one tenant is nothing to another.
+    pub fn asking_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        self.public_config(true)
+    }
+
+    fn public_config(self: &Arc<Self>, asks: bool) -> Result<Arc<ServerConfig>, rustls::Error> {
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let builder = match asks {
+            true => builder.with_client_cert_verifier(Arc::new(AnyClient(provider()))),
+            false => builder.with_no_client_auth(),
+        };
         let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Clients resume with what they store themselves; the server stores nothing for them.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
@@ -169,14 +189,7 @@ impl Certificates {
         let builder = if client_cas.is_empty() {
             builder.with_no_client_auth()
         } else {
-            let mut roots = RootCertStore::empty();
-            for ca in client_cas {
-                let ca = roots.add(CertificateDer::from(ca.der().to_vec()));
-                ca.map_err(|error| format!("has a certificate that TLS cannot use as a CA: {error}"))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-            let verifier = verifier.allow_unauthenticated().build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| error.to_string())?)
+            builder.with_client_cert_verifier(verifier(client_cas)?)
         };
         let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
         let mut config = builder.with_cert_resolver(resolver);
@@ -205,6 +218,122 @@ pub async fn look(certificates: &Arc<Certificates>) {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.current.load_full())
+    }
+}
+
+/// CAs of certificates of clients.
+#[derive(Debug)]
+pub struct ClientCas {
+    certificates: Vec<Certificate>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCas {
+    /// The error is for the user.
+    pub fn new(certificates: Vec<Certificate>) -> Result<Self, String> {
+        let verifier = verifier(&certificates)?;
+        Ok(Self { certificates, verifier })
+    }
+
+    /// Whether both are the same CAs.
+    pub fn are_as(&self, other: &Self) -> bool {
+        self.certificates.iter().map(Certificate::der).eq(other.certificates.iter().map(Certificate::der))
+    }
+
+    /// Whether one of them has issued the first of these certificates, perhaps by way of the others, for a client of TLS, and it
+    /// is valid at `now`.
+    pub fn have_issued(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        let now = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(now.0));
+        let parted = chain.split_first();
+        parted.is_some_and(|(own, above)| self.verifier.verify_client_cert(own, above, now).is_ok())
+    }
+}
+
+/// The certificate that the client of a connection has shown. That it has the key is proven, and nothing else.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its own first, as the client has sent them.
+    chain: Vec<CertificateDer<'static>>,
+    /// Its own.
+    pub certificate: Certificate,
+    /// The CAs that were asked last whether they have issued it, when, and what came of it.
+    issued: Cell<Option<(usize, UnixTime, bool)>>,
+}
+
+impl Shown {
+    /// `None` if there is none, or none that can be read.
+    pub fn of(chain: Option<&[CertificateDer<'static>]>) -> Option<Self> {
+        let chain = chain?;
+        let certificate = Certificate::from_der(chain.first()?).ok()?;
+        Some(Self { chain: chain.to_vec(), certificate, issued: Cell::new(None) })
+    }
+
+    /// Whether these CAs have issued it, and it is valid at `now`. What was found out in the same second is not looked at again.
+    pub fn is_of(&self, cas: &Arc<ClientCas>, now: UnixTime) -> bool {
+        let which = Arc::as_ptr(cas).addr();
+        match self.issued.get() {
+            Some((asked, at, is)) if asked == which && at == now => is,
+            _ => {
+                let is = cas.have_issued(&self.chain, now);
+                self.issued.set(Some((which, now, is)));
+                is
+            }
+        }
+    }
+}
+
+fn verifier(cas: &[Certificate]) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut roots = RootCertStore::empty();
+    for ca in cas {
+        let ca = roots.add(CertificateDer::from(ca.der().to_vec()));
+        ca.map_err(|error| format!("has a certificate that TLS cannot use as a CA: {error}"))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    verifier.allow_unauthenticated().build().map_err(|error| error.to_string())
+}
+
+/// Takes any certificate of a client, or none; that the client has its key is proven.
+#[derive(Debug)]
+struct AnyClient(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: rustls_pki_types::UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use precompute::{
@@ -14,6 +14,7 @@ use precompute::{
     feed::https,
     journal::{self, trail},
     pki::UnixTime,
+    service::configurations::Taken,
     tls::Certificates,
 };
 
@@ -41,12 +42,14 @@ pub struct Opener {
     path: PathBuf,
     tokens: Tokens,
     in_use: InUse,
+    /// The published configuration, if the file says so that was read first.
+    taken: Arc<OnceLock<Option<Taken>>>,
 }
 
 impl Opener {
     /// For this file; nothing is read yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), tokens: Tokens::default(), in_use: InUse::default() }
+        Self { path: path.to_owned(), tokens: Tokens::default(), in_use: InUse::default(), taken: Arc::default() }
     }
 
     /// The file.
@@ -57,17 +60,45 @@ impl Opener {
     /// Reads the file and opens what it names: keys and certificates are opened and tried. If all tokens of a signer
     /// are out of reach, that is only logged; the signer signs when one is back.
     pub fn read(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
-        self.open(&self.in_use.read(Document::open(&self.path)?), now)
+        let document = self.in_use.read(Document::open(&self.path)?);
+        if self.taken.get().is_none() {
+            let _ = self.taken.set(Taken::of(&document, false)?);
+        }
+        self.open_present(&document, now)
+    }
+
+    /// What is in use of the file, with the next version of the published configuration; `None` if there is none.
+    pub fn read_next(&self, now: UnixTime) -> Option<Result<(Config, Assembly), ConfigError>> {
+        let document = self.in_use.get()?;
+        let next = self.taken()?.with_next(&document)?;
+        Some(next.and_then(|document| self.open(&document, now)))
+    }
+
+    /// What is taken of the published configuration, if the file says so.
+    pub fn taken(&self) -> Option<&Taken> {
+        self.taken.get()?.as_ref()
+    }
+
+    fn open_present(&self, document: &Document, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
+        match self.taken() {
+            Some(taken) => self.open(&taken.with_present(document)?, now),
+            None => self.open(document, now),
+        }
     }
 
     /// The same of what is in use, whatever the file says now.
     pub fn reopen(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
-        self.in_use.get().map_or_else(|| self.read(now), |document| self.open(&document, now))
+        self.in_use.get().map_or_else(|| self.read(now), |document| self.open_present(&document, now))
     }
 
     /// What was read last is in use from now on; the journal is told what changed.
-    pub fn taken(&self) {
+    pub fn file_taken(&self) {
         self.in_use.taken().iter().for_each(Change::tell);
+    }
+
+    /// How many lines the file in use has.
+    pub fn lines(&self) -> usize {
+        self.in_use.get().map_or(0, |document| document.lines())
     }
 
     /// SHA-256 of the text in use, in hexadecimal.
@@ -77,7 +108,11 @@ impl Opener {
 
     /// As [`Self::read`], but such a signer is a problem.
     pub fn check(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
-        self.open(&Document::open(&self.path)?.to_be_checked(), now)
+        let document = Document::open(&self.path)?.to_be_checked();
+        match Taken::of(&document, true)? {
+            Some(taken) => self.open(&taken.with_present(&document)?, now),
+            None => self.open(&document, now),
+        }
     }
 
     fn open(&self, document: &Document, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {

@@ -33,6 +33,10 @@ impl Service for Desk {
         monoio::spawn(async move { sites.follow_sites().await });
     }
 
+    fn asks(&self, server_name: Option<&str>) -> bool {
+        self.site().asks(server_name)
+    }
+
     fn body_max(&self, head: &Head<'_>) -> usize {
         route::body_max(head)
     }

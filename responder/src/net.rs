@@ -26,5 +26,5 @@ pub mod proxy;
 pub mod ring;
 pub mod run;
 pub mod service;
-mod tls;
+pub mod tls;
 mod worker;

@@ -16,6 +16,7 @@ use precompute::{
     purge::Target,
     service::{
         Change, Handle, Opens, Purging, Renewer, Tenants,
+        configurations::Taken,
         following::{FeedChange, FeedHandle},
         let_go,
         reload_socket::Verdict,
@@ -73,6 +74,7 @@ pub enum Knowledge {
 }
 
 /// What was prepared.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, for as long as a reload takes")]
 enum Prepared {
     Sources(Change, Box<ApiSettings>, Vec<Target>),
     Feed(FeedChange),
@@ -148,6 +150,9 @@ impl Reload {
             outcome.as_ref().err().into_iter().for_each(|problem| self.renewer.refused(problem));
             return outcome;
         }
+        if opens == Opens::NextVersion {
+            return self.take_version().await;
+        }
         self.record.iter().for_each(|record| record.reopen());
         self.status.reopen_journals();
         let outcome = self.change(opens).await;
@@ -156,13 +161,41 @@ impl Reload {
             Err(problem) => error!("{problem}; the configuration stays as it was"),
         }
         self.status.reloaded(outcome.as_ref().err().cloned());
+        if outcome.is_ok() {
+            self.opener.taken().into_iter().for_each(Taken::try_again);
+        }
+        outcome
+    }
+
+    /// Takes the next version of the published configuration, as a whole or not at all.
+    async fn take_version(&self) -> Verdict {
+        let outcome = self.change(Opens::NextVersion).await;
+        let Some(taken) = self.opener.taken() else { return outcome };
+        match &outcome {
+            Ok(_) => {
+                if let Some(version) = taken.taken() {
+                    info!(version, "a version of the published configuration was taken");
+                    self.status.reloaded(None);
+                }
+            }
+            Err(problem) => {
+                if let Some(refused) = taken.refuse(self.opener.lines(), problem) {
+                    error!("the configuration was refused: {refused}");
+                    self.status.reloaded(Some(refused));
+                }
+            }
+        }
         outcome
     }
 
     async fn change(&self, opens: Opens) -> Verdict {
         let (opener, now) = (self.opener.clone(), UnixTime::now());
         // Keys are opened and tried, which takes time.
-        let open = move || if opens == Opens::TheFile { opener.read(now) } else { opener.reopen(now) };
+        let open = move || match opens {
+            Opens::TheFile => opener.read(now),
+            Opens::WhatIsInUse => opener.reopen(now),
+            Opens::NextVersion => opener.read_next(now).unwrap_or_else(|| opener.reopen(now)),
+        };
         let read = tokio::task::spawn_blocking(open);
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let mut warnings = keys::tell_waiting(keys::waiting(&self.started_with, &config));
@@ -201,7 +234,7 @@ impl Reload {
             own.go_over_to(certificates);
         }
         if opens == Opens::TheFile {
-            self.opener.taken();
+            self.opener.file_taken();
         }
         self.renewer.change(renewing);
         tokio::spawn(let_go(former));

@@ -47,6 +47,8 @@ use crate::{
 pub struct Site {
     tenants: Vec<Tenant>,
     urls: Urls,
+    /// The hosts of tenants whose time-stamping clients show certificates; `None`: at any host.
+    asking: Vec<Option<String>>,
 }
 
 /// One tenant.
@@ -131,14 +133,29 @@ impl Site {
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
             Tenant::new(tenant, active, around, workers, former)
         });
-        let tenants: Vec<Tenant> = tenants.collect::<io::Result<_>>()?;
-        let urls = Urls::of(tenants.iter().map(|tenant| (&tenant.hosts[..], tenant.path.as_str())));
-        let site = Self { tenants, urls };
+        let site = Self::with(tenants.collect::<io::Result<_>>()?);
         // Last, when nothing else can prevent the site.
         let ordered = config.tenants.iter().flat_map(|tenant| &tenant.tsas).filter(|tsa| tsa.policy.ordering);
         let promises: Vec<_> = ordered.map(|tsa| (promised_name(tsa), tsa.policy.accuracy.duration())).collect();
         around.clocks.promised().promise(&promises, Instant::now()).map_err(io::Error::other)?;
         Ok(site)
+    }
+
+    fn with(tenants: Vec<Tenant>) -> Self {
+        let urls = Urls::of(tenants.iter().map(|tenant| (&tenant.hosts[..], tenant.path.as_str())));
+        let asking = asking(&tenants);
+        Self { tenants, urls, asking }
+    }
+
+    /// Whether clients of TLS that name this host are asked for a certificate.
+    pub fn asks(&self, host: Option<&str>) -> bool {
+        let is_it = |own: &Option<String>| match (own, host) {
+            (None, _) => true,
+            (Some(own), Some(host)) => own.eq_ignore_ascii_case(host),
+            // Who names no server may mean any.
+            (Some(_), None) => true,
+        };
+        self.asking.iter().any(is_it)
     }
 
     /// Every time-stamping authority with its tenant's name.
@@ -343,6 +360,16 @@ impl Tenant {
         let mut candidates = self.directory.candidates(id.hash, id.issuer_key_hash).map(|place| &self.issuers[place]);
         candidates.find(|issuer| issuer.hashes.get(id.hash) == asked)
     }
+}
+
+/// See [`Site::asking`].
+fn asking(tenants: &[Tenant]) -> Vec<Option<String>> {
+    let asks = |tenant: &&Tenant| tenant.authorities().any(|authority| authority.clients.have_certificates());
+    let hosts = |tenant: &Tenant| match &tenant.hosts[..] {
+        [] => vec![None],
+        hosts => hosts.iter().cloned().map(Some).collect(),
+    };
+    tenants.iter().filter(asks).flat_map(hosts).collect()
 }
 
 /// A bound, the present one if it is the same.

@@ -3,7 +3,8 @@
 //! Purpose: what cannot be answered here is asked of an upstream over OCSP or TSP itself. [`question`] is what is asked and
 //! [`answer`] reads what comes (pure); [`verify`] says whether that may leave, as [`token`] does of time-stamps (pure), and [`choice`] which upstream is asked
 //! (pure, time is a parameter). [`client`] asks one upstream over HTTP, a [`group`] those that stand for one another, and
-//! [`told`] counts and logs. [`forwarded`] is an issuer that is answered elsewhere, with what is kept of its answers.
+//! [`told`] counts and logs. [`forwarded`] is an issuer that is answered elsewhere, with what is kept of its answers;
+//! [`newest`] keeps older ones from taking their place.
 //!
 //! Invariant: nothing that an upstream has sent leaves before it is verified, and nobody waits longer than
 //! [`limits::MISS_DEADLINE`](crate::limits::MISS_DEADLINE).
@@ -19,6 +20,7 @@ pub mod client;
 pub mod courier;
 pub mod forwarded;
 pub mod group;
+pub mod newest;
 pub mod question;
 pub mod token;
 pub mod told;

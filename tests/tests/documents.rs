@@ -108,11 +108,11 @@ fn known_keys() -> Keys {
     let sections =
         ["http", "tls", "admin", "cache", "edge", "feed", "journal", "log", "time_stamping", "purge", "tenant"];
     let sections = sections.into_iter().chain(["admin.principal"]).map(str::to_owned).collect::<Vec<_>>();
-    let below = ["issuer", "issuer.signer", "issuer.signer.renew", "issuer.sql", "tsa", "tsa.signer"]
+    let below = ["issuer", "issuer.signer", "issuer.signer.renew", "issuer.sql", "tsa", "tsa.signer", "tsa.client"]
         .map(|section| format!("tenant.{section}"));
     let mut config = "wrong = 1\n".to_owned();
     for section in sections.iter().chain(&below) {
-        let is_array = ["tenant", "issuer", "tsa", "purge", "principal"]
+        let is_array = ["tenant", "issuer", "tsa", "client", "purge", "principal"]
             .iter()
             .any(|array| section.split('.').next_back() == Some(array));
         config += &if is_array { format!("[[{section}]]\nwrong = 1\n") } else { format!("[{section}]\nwrong = 1\n") };
@@ -149,7 +149,7 @@ fn section_of(head: &str) -> Option<String> {
     let section = named.trim_matches(['`', '[', ']']);
     Some(match section {
         "the file" => String::new(),
-        "issuer" | "issuer.signer" | "issuer.signer.renew" | "issuer.sql" | "tsa" | "tsa.signer" => {
+        "issuer" | "issuer.signer" | "issuer.signer.renew" | "issuer.sql" | "tsa" | "tsa.signer" | "tsa.client" => {
             format!("tenant.{section}")
         }
         _ => section.to_owned(),

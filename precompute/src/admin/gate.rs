@@ -110,8 +110,9 @@ impl Gate {
         self.admin.load_full()
     }
 
-    /// Counts a request of a principal; the error is how long it should wait.
-    fn count_request(&self, principal: &Principal) -> Result<(), Duration> {
+    /// Counts a request of a principal; the error is how long it should wait. Where the request itself has proved who asks,
+    /// it was counted before.
+    pub fn count_request(&self, principal: &Principal) -> Result<(), Duration> {
         let counted = Counted::Requests(principal.name.clone());
         let rate = rate_of(&self.settings(), &counted);
         self.paces.take(&[(counted, rate)], 1, false)

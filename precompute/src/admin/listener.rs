@@ -427,6 +427,23 @@ mod tests {
     }
 
     #[test]
+    fn at_the_limit_strangers_make_room_before_whoever_is_known() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let connection = |_| (tokio::spawn(pending::<()>()).abort_handle(), Stay::new(PATIENCE));
+            let mut connections: VecDeque<Connection> = (0..4).map(connection).collect();
+            [0, 2].into_iter().for_each(|known: usize| connections[known].1.recognise());
+            let all: Vec<_> = connections.iter().map(|(task, _)| task.clone()).collect();
+            for (most, ended) in [(4, &[1][..]), (3, &[1, 3]), (2, &[0, 1, 3])] {
+                make_room(&mut connections, most);
+                tokio::task::yield_now().await;
+                let now: Vec<_> = (0..4).filter(|at| all[*at].is_finished()).collect();
+                assert_eq!(now, ended, "{most}");
+            }
+        });
+    }
+
+    #[test]
     fn at_the_limit_the_oldest_makes_room() {
         let bounds = Bounds { head: 6 * PATIENCE, total: 6 * PATIENCE, connections_max: 4, ..Bounds::default() };
         let address = listening(bounds);

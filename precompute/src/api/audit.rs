@@ -74,7 +74,7 @@ pub(super) async fn page(
 }
 
 /// Whether it may see every line; an error if it may see none of those that are asked for.
-fn may_audit(api: &Api, principal: &Principal, tenant: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn may_audit(api: &Api, principal: &Principal, tenant: Option<&str>) -> Result<bool, Problem> {
     if let Some(tenant) = tenant {
         if !principal.sees(tenant) {
             return Err(Problem::new(Kind::NotFound, format!("there is no tenant {}", written::excerpt(tenant))));

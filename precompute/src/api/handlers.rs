@@ -21,7 +21,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Api, access, audit, description, issuers, overview,
+    Api, access, audit, configurations, description, issuers, overview,
     place::Place,
     problem::{Kind, Problem},
     pushing::Pushing,
@@ -30,6 +30,7 @@ use super::{
     servers, signers, snapshot,
     told::{self, Sender},
     upload::{Upload, frame},
+    usage,
 };
 use crate::{
     admin::{
@@ -55,7 +56,7 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-pub(super) const PATHS: [(&str, &str, &str); 16] = [
+pub(super) const PATHS: [(&str, &str, &str); 22] = [
     ("GET", "/v1/openapi.json", "all of this, as OpenAPI describes it"),
     ("GET", "/v1/status", "how the service fares, at a glance"),
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
@@ -69,6 +70,16 @@ pub(super) const PATHS: [(&str, &str, &str); 16] = [
     ("POST", "/v1/feed/promote", "this writer is to lead, whoever does now"),
     ("GET", "/v1/servers", "the servers of the feed, and how each fares"),
     ("POST", "/v1/servers/ID/decommission", "a server is gone for good"),
+    ("GET", "/v1/configurations", "the versions of the configuration that were published"),
+    ("POST", "/v1/configurations", "what this writer runs with is published"),
+    ("GET", "/v1/configurations/N", "a version: its tenants, in TOML"),
+    (
+        "GET",
+        "/v1/configurations/N/difference/M",
+        "what differs between two versions; `own` is what this writer runs with",
+    ),
+    ("POST", "/v1/configurations/N/rollback", "what a version says is published again"),
+    ("GET", "/v1/usage", "what clients of time-stamping have had in a month"),
     ("GET", "/v1/signers", "who signs, until when, and whether it works"),
     ("GET", "/v1/audit", "the journal, the latest lines first"),
     ("GET", "/v1/snapshot", "a backup of the book, as `ostia-precompute snapshot` writes it into a file"),
@@ -84,8 +95,13 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/issuers", get(list))
         .route("/issuers/{id}/certificates/{serial}", get(look_up))
         .route("/certificates/{serial}", get(look_up_everywhere))
+        .route("/configurations", get(configurations::list).post(configurations::publish))
+        .route("/configurations/{number}", get(configurations::show))
+        .route("/configurations/{number}/difference/{other}", get(configurations::difference))
+        .route("/configurations/{number}/rollback", post(configurations::roll_back))
         .route("/servers", get(servers::list))
         .route("/servers/{id}/decommission", post(servers::decommission))
+        .route("/usage", get(usage::of_month))
         .route("/snapshot", get(back_up))
         .route("/issuers/{id}/bulk", post(bulk));
     for asked in [Asked::HandOver, Asked::Promote] {
@@ -456,7 +472,7 @@ pub(super) async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>
 
 /// Reads what is left of a refused request's body, up to a bound and while it comes: a client that is still sending when
 /// the connection is closed may be told of the reset, and not of the problem. One that waits to be asked is not.
-async fn unread(headers: &HeaderMap, mut body: Body, problem: Problem) -> Problem {
+pub(super) async fn unread(headers: &HeaderMap, mut body: Body, problem: Problem) -> Problem {
     if headers.contains_key(EXPECT) {
         return problem;
     }

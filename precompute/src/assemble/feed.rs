@@ -87,6 +87,22 @@ pub struct WriterKeyError {
 }
 
 impl AssembledFeed {
+    /// What a part of this program needs that looks at the feed beside what follows or writes it.
+    #[must_use]
+    pub fn of_its_reader(&self) -> Self {
+        Self {
+            cluster: self.cluster.clone(),
+            redis: self.redis.clone(),
+            trusted: self.trusted.clone(),
+            key: self.key.clone(),
+            https: Https::default(),
+            api_url: self.api_url.clone(),
+            snapshots: self.snapshots.clone(),
+            name: self.name.clone(),
+            ..*self
+        }
+    }
+
     /// Reads what the section names. `credentials`: the directory of the service's systemd credentials. `None` if a
     /// problem was noted.
     pub fn open(config: &Feed, problems: &Problems, credentials: Option<&OsStr>) -> Option<Self> {

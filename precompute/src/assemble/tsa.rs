@@ -1,16 +1,17 @@
 //! Time-stamping authorities: each with its key and certificate, and whether those of different tenants are separate.
 //! It does not know clocks or tokens.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{AssembledTenant, Assembler, key::Wanted, renewed::Whose};
 use crate::{
     config::{At, ClientsConfig, TsaConfig, shown_path},
     limits,
-    pki::{Certificate, is_same_general_name, is_same_name},
+    pki::{Certificate, certificates, is_same_general_name, is_same_name},
     renew::{Renewing, Signs},
     sign::{KeyPurpose, Signing},
     signers::{EndOfUse, TsaSigner, TsaSignerError, UseOfKey},
+    tls::ClientCas,
     tsp::{TsaName, TsaPolicy},
 };
 
@@ -27,6 +28,8 @@ pub struct AssembledTsa {
     pub signer: Arc<TsaSigner>,
     /// Who may ask it.
     pub clients: ClientsConfig,
+    /// The CAs of their certificates.
+    pub client_cas: Option<Arc<ClientCas>>,
     /// What renews the signer, if anything does.
     pub renewing: Option<Renewing>,
     /// Whether another tenant's authority may have the same key.
@@ -95,16 +98,28 @@ impl<'a> Assembler<'a> {
     pub(super) fn tsa(&self, tenant: &str, config: &'a TsaConfig) -> Option<AssembledTsa> {
         let (signer, renewing) = self.tsa_signer(tenant, config)?;
         let signer = Arc::new(signer);
-        check_names(&self.at(&config.place), &config.policy, signer.certificate());
+        let at = self.at(&config.place);
+        check_names(&at, &config.policy, signer.certificate());
+        let client_cas = self.client_cas(&at, config.clients.client_ca.as_deref());
         Some(AssembledTsa {
             name: config.name.clone(),
             path: config.path.clone(),
             policy: config.policy.clone(),
             signer,
             clients: config.clients.clone(),
+            client_cas,
             renewing,
             shared_key: config.shared_key,
         })
+    }
+
+    /// `None` also if a problem was noted: then nothing of it is used.
+    fn client_cas(&self, at: &At<'_>, path: Option<&Path>) -> Option<Arc<ClientCas>> {
+        let cas = at.noted("client_ca", certificates(path?))?;
+        for ca in cas.iter().filter(|ca| ca.not_after() <= self.now) {
+            at.warning("client_ca", format_args!("has a CA that expired at {}: {}", ca.not_after(), ca.subject()));
+        }
+        at.noted("client_ca", ClientCas::new(cas)).map(Arc::new)
     }
 
     fn tsa_signer(&self, tenant: &str, tsa: &'a TsaConfig) -> Option<(TsaSigner, Option<Renewing>)> {

@@ -63,16 +63,20 @@ impl Lineage {
         self.successions.range((number, 0)..=(number, u32::MAX)).next().is_some()
     }
 
-    /// The possible predecessors of this issuer, which are under other tenants with the same CA. If the book knows the
-    /// issuer: only those that have succeeded it, since it may come back. Otherwise: those that have no successor.
+    /// Whether the book knows both, and this former issuer has not taken the place of the other one: they were there at the
+    /// same time.
+    pub fn stood_beside(&self, former: &IssuerId, issuer: &IssuerId) -> bool {
+        let number = |id: &IssuerId| self.numbers.get(id.fingerprint()).copied();
+        let both = number(issuer).zip(number(former));
+        both.is_some_and(|pair| !self.successions.contains(&pair))
+    }
+
+    /// The possible predecessors of this issuer, which are under other tenants with the same CA and have no successor. It
+    /// may have stood beside them, or they may have succeeded it, and it comes back.
     pub fn predecessors(&self, issuer: &IssuerId) -> Vec<IssuerId> {
         let own = self.numbers.get(issuer.fingerprint()).copied();
-        let had_the_place = |number| match own {
-            Some(own) => self.successions.contains(&(own, number)),
-            None => !self.has_left(number),
-        };
         let same_ca = self.of_ca.get(issuer.ca()).into_iter().flatten();
-        let others = same_ca.filter(|(number, _)| Some(*number) != own && had_the_place(*number));
+        let others = same_ca.filter(|(number, _)| Some(*number) != own && !self.has_left(*number));
         others.map(|(_, tenant)| issuer.under(tenant)).collect()
     }
 }

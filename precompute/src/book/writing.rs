@@ -161,6 +161,28 @@ fn succeed(
     Ok(())
 }
 
+/// Removes successions: predecessor and successor.
+pub(super) fn take_back(
+    transaction: &WriteTransaction,
+    successions: &[(IssuerId, IssuerId)],
+) -> Result<usize, redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let issuers = transaction.open_table(ISSUERS)?;
+    let mut successors = transaction.open_table(SUCCESSORS)?;
+    let mut list = meta.get("issuers")?.map_or(0, |guard| guard.value());
+    let number = |id: &IssuerId| Ok::<_, redb::Error>(issuers.get(id.fingerprint())?.map(|guard| guard.value()));
+    let mut removed = 0;
+    for (former, successor) in successions {
+        let (Some(former), Some(successor)) = (number(former)?, number(successor)?) else { continue };
+        if successors.remove((former, successor))?.is_some() {
+            list = list.wrapping_sub(successor_seal((former, successor)));
+            removed += 1;
+        }
+    }
+    meta.insert("issuers", list)?;
+    Ok(removed)
+}
+
 /// The issuer of a batch while it is written.
 struct Issuer<'a> {
     transaction: &'a WriteTransaction,

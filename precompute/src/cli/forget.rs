@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{config_file::ConfigOption, read};
 use crate::{
-    engine::{Departed, departed, forget},
+    engine::{Departed, beside, departed, forget},
     issuer_id::IssuerId,
     output::say,
     pki::{certificates, hex::Hex},
@@ -43,10 +43,12 @@ impl Forget {
         if self.issuers.is_empty() {
             return list(&departed);
         }
+        let beside = beside(&config.state_dir, &configured)?;
         let named = |text: &String| named(text, &departed, &configured, &path);
+        let named = |text: &String| stays(text, &beside, &path).map_or_else(|| named(text), Err);
         let meant = self.issuers.iter().map(named).collect::<Result<Vec<_>, _>>()?;
         let by = format!("uid:{}", rustix::process::getuid().as_raw());
-        forget(&config.state_dir, meant.iter().map(|departed| &departed.issuer), &by)?;
+        forget(&config.state_dir, meant.iter().copied(), &by)?;
         for departed in meant {
             say(format_args!(
                 "{departed}: may leave; the book keeps them, and they count again if the issuer is configured again"
@@ -67,6 +69,20 @@ fn list(departed: &[(Departed, bool)]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn is_it(text: &str, id: &IssuerId) -> bool {
+    let text = text.to_ascii_lowercase();
+    [id.to_string(), Hex(id.fingerprint()).to_string()].contains(&text)
+}
+
+/// Why the issuer that is meant may not be let go of: its CA is in the file under another tenant.
+fn stays(text: &str, beside: &[(IssuerId, IssuerId)], path: &Path) -> Option<String> {
+    let (gone, present) = beside.iter().find(|(gone, _)| is_it(text, gone))?;
+    let (former, tenant, file) = (gone.tenant(), present.tenant(), path.display());
+    Some(format!(
+        "{text}: the same CA is in {file} under the tenant `{tenant}`, whose answers would say *good* of what was pushed: write `formerly = \"{former}\"` under `{tenant}`, which keeps the records, or stop the service and run `ostia-precompute sync --carry-over --config {file}` once"
+    ))
+}
+
 /// The issuer that is meant.
 fn named<'d>(
     text: &str,
@@ -74,8 +90,7 @@ fn named<'d>(
     configured: &HashSet<IssuerId>,
     path: &Path,
 ) -> Result<&'d Departed, String> {
-    let text = text.to_ascii_lowercase();
-    let is_it = |id: &IssuerId| [id.to_string(), Hex(id.fingerprint()).to_string()].contains(&text);
+    let is_it = |id: &IssuerId| is_it(text, id);
     if configured.iter().any(is_it) {
         return Err(format!("{text}: is an issuer of {}: remove it there first, and then run this", path.display()));
     }

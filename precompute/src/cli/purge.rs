@@ -47,6 +47,12 @@ struct Known {
 
 impl Purge {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
+        if self.all && !self.serials.is_empty() {
+            return Err(Usage::new(
+                "a serial number is one of an issuer: name that by --issuer, without --all".to_owned(),
+            )
+            .into());
+        }
         let serials: Vec<Serial> =
             self.serials.iter().map(|text| read_serial(text, self.decimal)).collect::<Result<_, _>>()?;
         let path = self.config.path();

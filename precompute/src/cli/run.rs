@@ -23,7 +23,7 @@ use crate::{
     },
     answers::Answers,
     api::{Api, ApiSettings, Process},
-    assemble::{self, Assembly, FeedFiles, Tokens},
+    assemble::{self, AssembledFeed, Assembly, FeedFiles, Published, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
     console::{self, Console, JournalFile},
     feed::{
@@ -39,7 +39,9 @@ use crate::{
     renew::Renewing,
     service::{
         Control, Handle, Opens, Publishing, Purging, Reloads, Renewer, Service, ServiceState, Signals, Tenants,
-        Threads, notify,
+        Threads,
+        configurations::{Announcer, KeptVersions, Tried},
+        notify,
         registry::{Facts, Membership, Registry, keys_of},
         reload_socket::{self, Verdict},
         watchdog,
@@ -68,6 +70,23 @@ impl Opener {
         self.in_use.get().map_or_else(|| self.read(), |document| self.open(&document))
     }
 
+    /// What the file would publish. It has to be what is in use.
+    fn candidate(&self, tried: Tried) -> Result<Published, String> {
+        let document = Document::open(&self.path).map_err(|error| error.to_string())?;
+        if self.in_use.digest() != Some(document.digest()) {
+            return Err(format!(
+                "{} was changed and is not in use here yet: `ostia-precompute reload` first, then publish",
+                self.path.display()
+            ));
+        }
+        let config = super::reading(&document).finish().map_err(|error| error.to_string())?;
+        let published = Published::of(&document, &config)?;
+        if tried == Tried::Whole {
+            self.open(&document.to_be_checked()).map_err(|error| error.to_string())?;
+        }
+        Ok(published)
+    }
+
     fn open(&self, document: &Document) -> Result<(Config, Assembly), ConfigError> {
         let reading = super::reading(document).with(|config, problems| {
             check_writer(config, problems);
@@ -79,6 +98,12 @@ impl Opener {
 
 /// What reads sources is the writer of a feed.
 pub(super) fn check_writer(config: &Config, problems: &Problems) {
+    if let Some(feed) = config.feed.as_ref().filter(|feed| feed.is_published) {
+        problems.at(&feed.place).problem(
+            "configuration",
+            "is `published`, which is for replicas (`ostia-responder serve`): a writer publishes the tenants of its own file",
+        );
+    }
     if let Some(feed) = config.feed.as_ref().filter(|feed| feed.is_of_replica()) {
         problems.at(&feed.place).problem(
             "key",
@@ -114,6 +139,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let feed = assembly.feed.take();
     let targets = std::mem::take(&mut assembly.purge);
     let files = feed.as_ref().map(FeedFiles::of);
+    let of_feed = feed.as_ref().map(AssembledFeed::of_its_reader);
     let membership = feed.as_ref().map(|feed| Membership::of(feed, &config.state_dir));
     let given = feed.as_ref().filter(|feed| feed.snapshots.listen.is_some());
     let tail =
@@ -139,9 +165,12 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let of_writer = membership.zip(publishing.clone());
     let registry = of_writer.map(|(membership, publishing)| {
         let (addresses, in_use) = (addresses(&config), opener.in_use.clone());
+        let kept = KeptVersions::of(&config.state_dir);
         let (tenants, status) = (service.tenants(), Arc::clone(&status));
         Registry::start(membership, &identity, move || {
-            facts(&publishing, &addresses, &tenants.borrow(), &in_use, &status)
+            let mut facts = facts(&publishing, &addresses, &tenants.borrow(), &in_use, &status);
+            facts.configuration.version = Some(kept.newest()).filter(|newest| *newest > 0);
+            facts
         })
     });
     let registry = registry.transpose()?;
@@ -164,6 +193,12 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let api = Api::new(service.ledgers(), service.tenants(), publishing.as_ref());
     api.change(api_settings);
     registry.iter().for_each(|registry| api.registers(registry));
+    if let (Some(feed), Some(publishing), Some(registry)) = (of_feed, publishing, &registry) {
+        let (kept, opener) = (KeptVersions::of(&config.state_dir), opener.clone());
+        let candidate = Box::new(move |tried| opener.candidate(tried));
+        let announcer = Announcer::start(&feed, kept, publishing, registry.clone(), candidate)?;
+        announcer.iter().for_each(|announcer| api.configures(announcer));
+    }
     api.tells_of(Process {
         answers: Arc::clone(&answers),
         status: Arc::clone(&status),
@@ -305,7 +340,9 @@ impl Running<'_> {
             renewer: Arc::clone(&renewer),
             purging: Arc::clone(&purging),
         });
-        let reloads = Reloads::start(hangup, asked, renewer.asked(), &mut tasks, move |opens| {
+        // A writer takes no version of others.
+        let published = Arc::default();
+        let reloads = Reloads::start(hangup, asked, renewer.asked(), published, &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });

@@ -86,13 +86,30 @@ impl Document {
     }
 
     /// SHA-256 of the text, in hexadecimal.
-    pub(super) fn digest(&self) -> String {
+    pub fn digest(&self) -> String {
         hex::text(digest(&SHA256, self.text.as_bytes()).as_ref())
     }
 
     /// What it says, if it is TOML.
-    pub(super) fn tables(&self) -> toml::Table {
+    pub fn tables(&self) -> toml::Table {
         self.text.parse().unwrap_or_default()
+    }
+
+    /// The same document with more text behind it, whose paths are relative to the file's directory as well.
+    #[must_use]
+    pub fn followed_by(&self, text: &str) -> Self {
+        let text = format!("{}\n\n{text}", self.text);
+        Self { path: self.path.clone(), text, is_checked: self.is_checked }
+    }
+
+    /// How many lines it has.
+    pub fn lines(&self) -> usize {
+        self.text.lines().count()
+    }
+
+    /// An error that is about all of it.
+    pub fn fault(&self, text: impl fmt::Display) -> ConfigError {
+        ConfigError { path: self.path.clone(), problems: vec![Problem::new(None, text.to_string())] }
     }
 
     /// The file.

@@ -71,7 +71,14 @@ pub struct Feed {
     pub name: Option<String>,
     /// Below how many live replicas writers warn.
     pub replicas_wanted: u32,
+    /// Whether a replica takes its tenants from the writer,
+    pub is_published: bool,
+    /// and has the keys of their signers.
+    pub signer_keys: bool,
 }
+
+/// The values of `configuration`: whether tenants come from the writer.
+const CONFIGURATIONS: [(&str, bool); 2] = [("own", false), ("published", true)];
 
 /// Whose certificates count.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -215,6 +222,11 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr, is_edge: bool) -> Opt
     let takes_over = section.choice("takeover", &TAKEOVERS).unwrap_or(true);
     let acknowledge_standbys = section.integer("acknowledge_standbys", 0..=limits::STANDBYS_MAX).unwrap_or(0) as u32;
     let shared_answers = section.boolean("shared_answers").unwrap_or(true);
+    let is_published = section.choice("configuration", &CONFIGURATIONS).unwrap_or(false);
+    let signer_keys = section.boolean("signer_keys").unwrap_or(false);
+    if signer_keys && !is_published {
+        section.warning("signer_keys", "has no effect without `configuration = \"published\"`; add that, or remove it");
+    }
     let name = read_name(section);
     let replicas_wanted = section
         .integer("replicas_wanted", 0..=servers::REPLICAS_WANTED_MAX)
@@ -252,6 +264,8 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr, is_edge: bool) -> Opt
         shared_answers,
         name,
         replicas_wanted: replicas_wanted as u32,
+        is_published,
+        signer_keys,
     })
 }
 

@@ -76,6 +76,13 @@ impl InUse {
     }
 }
 
+/// The paths of what differs, in order; so many of them.
+pub fn differences(former: &toml::Table, now: &toml::Table, most: usize) -> Vec<String> {
+    let mut keys = BTreeSet::new();
+    differing(former, now, "", &mut keys);
+    keys.into_iter().take(most).collect()
+}
+
 /// Adds the paths of what differs.
 fn differing(former: &toml::Table, now: &toml::Table, above: &str, keys: &mut BTreeSet<String>) {
     for key in former.keys().chain(now.keys()) {

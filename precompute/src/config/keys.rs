@@ -36,7 +36,7 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 43] = [
+pub const KEYS: [ConfigKey<Config>; 45] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
@@ -87,6 +87,10 @@ pub const KEYS: [ConfigKey<Config>; 43] = [
     ConfigKey::at_start("feed.replicas_wanted", |config| {
         of_feed(config, |feed| Some(feed.replicas_wanted.to_string()))
     }),
+    ConfigKey::at_start("feed.configuration", |config| {
+        of_feed(config, |feed| Some(quoted(if feed.is_published { "published" } else { "own" })))
+    }),
+    ConfigKey::at_start("feed.signer_keys", |config| of_feed(config, |feed| Some(feed.signer_keys.to_string()))),
     ConfigKey::at_start("journal.path", |config| text(Some(config.journal.as_ref()?.path.display()))),
     ConfigKey::at_start("journal.rotate_size", |config| Some(config.journal.as_ref()?.rotate_octets.to_string())),
     ConfigKey::at_start("journal.rotate_age", |config| length(config.journal.as_ref()?.rotate_age)),

@@ -99,7 +99,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every tenant of the file: those of `[[tenant]]`, or one tenant with the `[[issuer]]` tables of the root.
-pub(super) fn read_all(root: &mut Section<'_>, of_feed: Role, state_dir: &Path) -> Vec<TenantConfig> {
+/// `they_come`: all of these come from the feed as well, so that the file has none.
+pub(super) fn read_all(root: &mut Section<'_>, of_feed: Role, they_come: bool, state_dir: &Path) -> Vec<TenantConfig> {
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
         root.problem(key, format_args!("stands beside [[tenant]]; move it into one of them as [[tenant.{key}]]"));
@@ -111,6 +112,9 @@ pub(super) fn read_all(root: &mut Section<'_>, of_feed: Role, state_dir: &Path) 
         check_former_names(root, &tenants);
         tsa::check_reachable(root, &tenants);
         return tenants;
+    }
+    if !root.has("tenant") && they_come {
+        return Vec::new();
     }
     if !root.has("tenant") {
         root.problem(
@@ -159,7 +163,7 @@ fn check_former_names(root: &Section<'_>, tenants: &[TenantConfig]) {
             root.problem(
                 "tenant",
                 format_args!(
-                    "`{}` was formerly `{former}`, which is the name of {} now; remove `formerly`, or one of them",
+                    "`{}` was formerly `{former}`, which is the name of {} now; remove `formerly`, or one of them; to exchange two names, go by a third one, with a reload for each step",
                     tenant.name,
                     if present.name == tenant.name { "itself" } else { "another tenant" }
                 ),

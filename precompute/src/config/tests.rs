@@ -191,6 +191,8 @@ fn any_feed(dice: &mut Dice) -> Feed {
         acknowledge_standbys: dice.below(limits::feed::STANDBYS_MAX as u64 + 1) as u32,
         shared_answers: dice.coin(),
         name: dice.maybe(|dice| dice.of(&["dmz-1", "Zone \"b\""]).to_owned()),
+        is_published: dice.coin(),
+        signer_keys: dice.coin(),
         replicas_wanted: dice.below(limits::servers::REPLICAS_WANTED_MAX as u64 + 1) as u32,
     }
 }
@@ -317,7 +319,12 @@ fn any_clients(dice: &mut Dice) -> ClientsConfig {
             place: Place::default(),
             name: format!("client-{number}"),
             networks: dice.some_of(&networks, usize::from(!has_key)),
-            keys: if has_key { vec![[number as u8; 32]] } else { Vec::new() },
+            keys: if has_key { vec![TokenHash::of(&[number as u8])] } else { Vec::new() },
+            certificates: dice.some_of(
+                &["dns:a.example", "key-sha256:0000000000000000000000000000000000000000000000000000000000000007"]
+                    .map(|text| text.parse::<Mark>().unwrap()),
+                0,
+            ),
             quota: Quota {
                 per_second: dice.maybe(|dice| 1 + dice.below(1000) as u32),
                 per_day: dice.maybe(|dice| 1 + dice.below(1000)),
@@ -326,7 +333,12 @@ fn any_clients(dice: &mut Dice) -> ClientsConfig {
         }
     });
     let clients: Vec<_> = clients.collect();
-    ClientsConfig { is_open: clients.is_empty() || dice.coin(), clients }
+    let has_certificates = clients.iter().any(|client: &ClientConfig| !client.certificates.is_empty());
+    ClientsConfig {
+        is_open: clients.is_empty() || dice.coin(),
+        client_ca: has_certificates.then(|| dice.path()),
+        clients,
+    }
 }
 
 fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
@@ -662,8 +674,10 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
             key(text, "name", quoted(&client.name));
             let networks = client.networks.iter().map(ToString::to_string);
             maybe(text, "networks", (!client.networks.is_empty()).then(|| list(networks)));
-            let keys = client.keys.iter().map(|key| crate::pki::hex::text(key));
+            let keys = client.keys.iter().map(TokenHash::to_hex);
             maybe(text, "token_sha256", (!client.keys.is_empty()).then(|| list(keys)));
+            let marks = client.certificates.iter().map(ToString::to_string);
+            maybe(text, "certificate", (!client.certificates.is_empty()).then(|| list(marks)));
             maybe(text, "per_second", client.quota.per_second);
             maybe(text, "per_day", client.quota.per_day);
             maybe(text, "per_month", client.quota.per_month);
@@ -700,6 +714,7 @@ fn write_tsa(text: &mut String, tsa: &TsaConfig) {
     let policy = &tsa.policy;
     key(text, "name", quoted(&tsa.name));
     key(text, "path", quoted(tsa.shown_path()));
+    maybe(text, "client_ca", tsa.clients.client_ca.as_deref().map(path));
     maybe(text, "open", (!tsa.clients.clients.is_empty()).then_some(tsa.clients.is_open));
     key(text, "policy", list(policy.policies.iter().map(Oid::to_string)));
     key(text, "hashes", list(policy.hashes.iter().map(|hash| hash.name().to_owned())));
@@ -958,6 +973,8 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         shared_answers: true,
         name: None,
         replicas_wanted: 2,
+        is_published: false,
+        signer_keys: false,
     };
     assert_eq!(read.feed, Some(expected));
     let issuer = &read.tenants[0].issuers[0];

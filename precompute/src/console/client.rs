@@ -3,6 +3,8 @@
 //! Invariant: each request is a principal's, and goes through the same handlers as any other client's, with its roles, its
 //! limits, its lines in the log and in the journal. Nothing is known here of ledgers.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -18,13 +20,19 @@ use serde_json::Value;
 
 use super::view::Refused;
 use crate::{
-    admin::{gate::Caller, listener::Peer},
+    admin::{
+        gate::{Caller, Gate},
+        listener::Peer,
+    },
     limits::console::ANSWER_OCTETS_MAX,
 };
 
-/// The paths of the API.
+/// The paths of the API, and what counts how much is asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Client(Router);
+pub(super) struct Client {
+    api: Router,
+    gate: Arc<Gate>,
+}
 
 /// Whose request it is.
 #[derive(Clone, Debug)]
@@ -38,8 +46,8 @@ pub(super) struct Whose {
 
 impl Client {
     /// `api`: its paths, without a gate before them.
-    pub(super) fn new(api: Router) -> Self {
-        Self(api)
+    pub(super) fn new(api: Router, gate: &Arc<Gate>) -> Self {
+        Self { api, gate: Arc::clone(gate) }
     }
 
     /// Looks something up.
@@ -75,11 +83,12 @@ impl Client {
         }
         let mut request = request.body(body).map_err(|_| Refused::of(StatusCode::BAD_REQUEST, "no path of the API"))?;
         request.extensions_mut().insert(whose.caller.clone());
+        request.extensions_mut().insert(Arc::clone(&self.gate));
         if let Some(peer) = whose.peer {
             request.extensions_mut().insert(peer);
         }
         // It cannot fail.
-        let Ok(response) = TowerToHyperService::new(self.0.clone()).call(request).await;
+        let Ok(response) = TowerToHyperService::new(self.api.clone()).call(request).await;
         let status = response.status();
         let defect = |what: &str| Refused::of(StatusCode::INTERNAL_SERVER_ERROR, what);
         let octets = to_bytes(response.into_body(), ANSWER_OCTETS_MAX).await;

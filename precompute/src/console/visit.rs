@@ -11,7 +11,7 @@ use axum::{
     extract::Request,
     http::{
         Extensions, HeaderMap, HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, LOCATION, SET_COOKIE, USER_AGENT},
+        header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE, USER_AGENT},
     },
     response::{IntoResponse as _, Response},
 };
@@ -31,8 +31,8 @@ use super::{
 };
 use crate::{
     admin::{
-        gate::{By, Caller, Stranger},
-        listener::{Link, Peer},
+        gate::{By, Caller, Stranger, TooOften},
+        listener::{Link, Peer, Stay},
     },
     journal::trail,
     limits::console::{SIGN_IN_WITHIN, WRONG_TOKEN_PAUSE},
@@ -135,6 +135,14 @@ impl Console {
             return Err(go_to(&format!("/console/sign-in?next={next}")));
         };
         let principal = &session.who.entry.principal;
+        extensions.get::<Stay>().into_iter().for_each(Stay::recognise);
+        let wait = match extensions.get::<Caller>() {
+            Some(_) => extensions.get::<TooOften>().map(|TooOften(wait)| *wait),
+            None => self.gate.count_request(principal).err(),
+        };
+        if let Some(wait) = wait {
+            return Err(too_often(wait));
+        }
         let caller = Caller { principal: std::sync::Arc::clone(principal), by: session.who.by };
         let whose = Whose { caller, peer: extensions.get::<Peer>().copied(), agent: headers.get(USER_AGENT).cloned() };
         let form = session.form.text().to_owned();
@@ -220,10 +228,6 @@ impl Console {
         };
         let next = own_path(&form.text("next"));
         let again = |status, told: &str| self.sign_in_again(&extensions, status, Some(told), &next);
-        // A few at a time; a wrong one keeps its place for a while.
-        let Ok(Ok(place)) = timeout(SIGN_IN_WITHIN, self.sign_ins.acquire()).await else {
-            return again(StatusCode::TOO_MANY_REQUESTS, "Too many sign in at once. Try again in a minute.");
-        };
         let known = std::sync::Arc::clone(&self.gate.settings().known);
         let principal = match by {
             By::Token => known.of_token(form.text("token").as_bytes()),
@@ -233,6 +237,10 @@ impl Console {
             known.iter().find(|entry| std::sync::Arc::ptr_eq(&entry.principal, &principal)).cloned()
         });
         let Some(entry) = entry else {
+            // A few at a time, and each keeps its place for a while. Who is known waits for none of them.
+            let Ok(Ok(place)) = timeout(SIGN_IN_WITHIN, self.wrong_sign_ins.acquire()).await else {
+                return again(StatusCode::TOO_MANY_REQUESTS, "Too many sign in at once. Try again in a minute.");
+            };
             told(&extensions, by, None);
             sleep(WRONG_TOKEN_PAUSE).await;
             drop(place);
@@ -263,6 +271,16 @@ impl Console {
         trail::tell("sign_out", |event| event.text("principal", name).optional("from", from(&extensions)));
         with_cookie(go_to("/console/sign-in"), None, is_tls)
     }
+}
+
+/// Whoever asks more often than `requests_per_second` allows.
+fn too_often(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let detail = format!("More is asked for than requests_per_second of the principal allows. Wait for {seconds} s.");
+    let refused = Refused::of(StatusCode::TOO_MANY_REQUESTS, &detail);
+    let mut response = trouble(None, &refused, ("/console/", "Try again"));
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
 }
 
 /// A form that some other page has sent, or one of a session that is over.
@@ -302,8 +320,10 @@ fn told(extensions: &Extensions, by: By, name: Option<&str>) {
 /// A path of the console to go to; the overview for whatever else is asked for.
 fn own_path(next: &str) -> String {
     let is_plain = next.bytes().all(|octet| octet.is_ascii_graphic() && octet != b'\\');
-    let is_own =
-        next.starts_with("/console/") && !next.starts_with("/console/sign") && is_plain && !next.contains("//");
+    // A browser takes `..` and `%2e` for the way up; no page has either in its path.
+    let path = next.split('?').next().unwrap_or_default();
+    let stays = !path.contains(['.', '%']) && !next.contains("//");
+    let is_own = next.starts_with("/console/") && !next.starts_with("/console/sign") && is_plain && stays;
     if is_own { next.to_owned() } else { "/console/".to_owned() }
 }
 
@@ -324,6 +344,9 @@ mod tests {
             ("/console/certificates/00/0A", "/console/certificates/00/0A"),
             ("", "/console/"),
             ("/console/sign-out", "/console/"),
+            ("/console/../v1/snapshot", "/console/"),
+            ("/console/%2E%2e/v1/snapshot", "/console/"),
+            ("/console/look-up?text=a.b%2F", "/console/look-up?text=a.b%2F"),
             ("//evil.example/console/", "/console/"),
             ("/console//evil.example", "/console/"),
             ("/console/\\evil.example", "/console/"),

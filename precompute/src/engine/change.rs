@@ -16,7 +16,6 @@ use super::{
     departed::Departure,
     followed,
     follower::{self, Follower, Terms},
-    let_go::LetGo,
 };
 use crate::{assemble::Assembly, issuer_id::IssuerId, ledger::Ledger, limits, pki::Serial};
 
@@ -54,8 +53,11 @@ impl Engine {
         let running: HashMap<_, _> = self.followers.iter().map(|follower| (&follower.issuer.id, follower)).collect();
         let (mut fresh, mut states) = (Vec::new(), Vec::new());
         for issuer in &issuers {
-            let former = running.get(&issuer.id);
-            if let Some(same) = former.filter(|former| *former.issuer == *issuer) {
+            let former = running.get(&issuer.id).copied();
+            let predecessors = self.predecessors(&issuer.id, &lineage, &configured)?;
+            // Who had the same CA beside it and leaves is asked about as any predecessor is.
+            let is_same = |former: &&Follower| *former.issuer == *issuer && predecessors.is_empty();
+            if let Some(same) = former.filter(is_same) {
                 // Whoever reloads wants what there is now.
                 same.fetch_now();
                 states.push(same.ledger.state().clone());
@@ -63,11 +65,11 @@ impl Engine {
             }
             let is_back = || self.saver.leaving(&issuer.id);
             let mut follower = if let Some(ledger) = former.map(|former| former.ledger.clone()) {
-                self.follow_on(issuer, ledger, Vec::new())
+                self.follow_on(issuer, ledger, predecessors)
             } else if let Some(ledger) = is_back() {
-                self.follow_on(issuer, ledger, self.predecessors(&issuer.id, &lineage, &configured)?)
+                self.follow_on(issuer, ledger, predecessors)
             } else {
-                self.open_one(issuer.clone(), &lineage, &configured)?
+                self.open_after(predecessors, issuer.clone())?
             };
             follower.feed(&self.feeders).map_err(|error| follower.lost_feed(&error))?;
             states.push(follower.ledger.state().clone());
@@ -96,12 +98,15 @@ impl Engine {
         leaving().for_each(|gone| gone.ledger.wait_for_pushes());
         let stay = || leaving().for_each(|stays| stays.ledger.serve(&stays.issuer.name));
         self.unsaid_of(leaving(), &configured).inspect_err(|_| stay())?;
-        let let_go = LetGo::read(&self.state_dir).inspect_err(|_| stay())?;
-        let is_running = |id: &IssuerId| self.followers.iter().any(|running| running.issuer.id == *id);
-        for follower in fresh.iter().filter(|follower| !is_running(&follower.issuer.id)) {
+        let lineage = self.book.lock().lineage().inspect_err(|_| stay())?;
+        let come: HashSet<&IssuerId> = fresh.iter().map(|follower| &follower.issuer.id).collect();
+        let is_same = |id: &IssuerId| configured.contains(id) && !come.contains(id);
+        for follower in fresh.iter().chain(self.followers.iter().filter(|follower| is_same(&follower.issuer.id))) {
             let mut predecessors = Vec::new();
-            leaving().filter(|gone| !let_go.has(&gone.issuer.id)).for_each(|gone| {
-                Predecessor::add_running(&mut predecessors, gone, &follower.issuer.id, &configured);
+            leaving().for_each(|gone| {
+                let id = &follower.issuer.id;
+                let is_beside = self.stood_beside(&gone.issuer.id, id, &lineage);
+                Predecessor::add_running(&mut predecessors, gone, id, is_beside, &configured);
             });
             let is_kept = |serial: &Serial, former| follower.handover.keeps(serial, former);
             if let Some(forgotten) = Forgotten::of(&predecessors, is_kept) {
@@ -109,7 +114,7 @@ impl Engine {
                 if forgotten.tenants.iter().all(|tenant| follower.issuer.was_of(tenant)) {
                     return Err(EngineError::Overtaken);
                 }
-                return Err(EngineError::Forgotten(follower.issuer.to_string(), forgotten));
+                return Err(EngineError::Forgotten(follower.issuer.to_string(), forgotten.under(&follower.issuer)));
             }
         }
         Ok(())

@@ -25,7 +25,7 @@ use std::{cmp::Reverse, path::PathBuf};
 
 use super::{followed::FollowedIssuer, progress::Progress, revocations::Revocations};
 use crate::{
-    ledger::reconcile::{Contradiction, FINAL, Known, by_source, strictness},
+    ledger::reconcile::{Contradiction, Known, by_source, strictness},
     pki::{Reason, Record, Serial, Status, UnixTime},
     publication::AcceptedCrl,
     records::{self, Details, Found, Origin, Records, RevocationDetails, Stated},
@@ -255,12 +255,6 @@ impl Comparison {
     /// When the first of the CRLs goes out of date.
     pub(super) fn crl_next_update(&self) -> Option<UnixTime> {
         self.crl_ends.iter().map(|(_, end)| *end).min()
-    }
-
-    /// The serials that these changes finally revoke.
-    pub(super) fn finally_revoked(&self) -> impl Iterator<Item = Serial> + '_ {
-        let is_final = |change: &&Stated| change.record().is_some_and(|record| strictness(record.status) == FINAL);
-        self.changes.iter().filter(is_final).map(|change| change.serial)
     }
 
     /// Sorts the changes. Of several sources that speak of a certificate, the strictest counts.

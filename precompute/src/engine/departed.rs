@@ -6,7 +6,11 @@
 //! (`ostia-precompute forget`). The book keeps its records in any case. It does not know sources, and leaves an issuer whose
 //! tenant has another name now to [`predecessor`](super::predecessor).
 
-use std::{collections::HashSet, fmt, path::Path};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    path::Path,
+};
 
 use tracing::{info, warn};
 
@@ -114,21 +118,13 @@ impl fmt::Display for Unsaid {
     }
 }
 
-/// The issuers of the book and of `running` that the configuration lacks and none of its issuers succeeds.
+/// The issuers of the book and of `running` whose CA is in no tenant of the configuration. Where it is in one, that issuer is
+/// asked about what the others leave behind, whatever was said of them.
 fn departed_ids(configured: &HashSet<IssuerId>, lineage: &Lineage, running: &[Follower]) -> Vec<IssuerId> {
-    let succeeded: HashSet<IssuerId> = configured.iter().flat_map(|id| lineage.predecessors(id)).collect();
-    let running: HashSet<&IssuerId> = running.iter().map(|running| &running.issuer.id).collect();
-    // One that comes with the same CA asks what becomes of those that run.
-    let come: HashSet<&[u8; 32]> = configured.iter().filter(|id| !running.contains(id)).map(IssuerId::ca).collect();
-    let of_book: HashSet<IssuerId> = lineage.issuers().into_iter().collect();
-    let all = of_book.iter().chain(running.iter().copied().filter(|id| !of_book.contains(id)));
-    let departed = all.filter(|id| {
-        let is_asked_about = running.contains(id) && come.contains(id.ca());
-        !configured.contains(id) && !succeeded.contains(id) && !is_asked_about
-    });
-    let mut departed: Vec<IssuerId> = departed.cloned().collect();
-    departed.sort();
-    departed
+    let present: HashSet<&[u8; 32]> = configured.iter().map(IssuerId::ca).collect();
+    let running = running.iter().map(|running| running.issuer.id.clone());
+    let all: BTreeSet<IssuerId> = lineage.issuers().into_iter().chain(running).collect();
+    all.into_iter().filter(|id| !present.contains(id.ca())).collect()
 }
 
 /// What leaves with a configuration, when it may.
@@ -155,7 +151,7 @@ impl Engine {
                 None => self.book.read(|book| Departed::of_book(book, id.clone()))?,
             });
         }
-        let unsaid = left.iter().filter(|left| left.records > 0 && !forgotten.has(&left.issuer));
+        let unsaid = left.iter().filter(|left| !forgotten.allows(left));
         let unsaid: Vec<Departed> = unsaid.cloned().collect();
         if unsaid.is_empty() || accepts {
             Ok(Departure { configured, left })
@@ -167,6 +163,12 @@ impl Engine {
     /// The configuration is in use: whoever left is noted and told, and whoever is back will be asked about again.
     pub(super) fn depart(&self, departure: Departure) {
         let Departure { configured, left } = departure;
+        // A standby's book follows the writer's.
+        if self.leads
+            && let Err(error) = self.book.lock().are_there(&configured)
+        {
+            warn!("{error}: who is back in the configuration is noted at the next start");
+        }
         let noted = LetGo::read(&self.state_dir).and_then(|mut forgotten| {
             configured.iter().for_each(|id| forgotten.is_back(id));
             for departed in &left {
@@ -186,11 +188,9 @@ impl Engine {
         configured: &HashSet<IssuerId>,
     ) -> Result<(), EngineError> {
         let forgotten = LetGo::read(&self.state_dir)?;
-        let is_running = |id: &IssuerId| self.followers.iter().any(|running| running.issuer.id == *id);
-        let is_succeeded =
-            |gone: &Follower| configured.iter().any(|id| id.ca() == gone.issuer.id.ca() && !is_running(id));
-        let leaving = leaving.filter(|gone| !is_succeeded(gone) && !forgotten.has(&gone.issuer.id));
-        let unsaid: Vec<_> = leaving.map(Departed::of_running).filter(|departed| departed.records > 0).collect();
+        let is_asked_about = |gone: &Follower| configured.iter().any(|id| id.ca() == gone.issuer.id.ca());
+        let leaving = leaving.filter(|gone| !is_asked_about(gone)).map(Departed::of_running);
+        let unsaid: Vec<_> = leaving.filter(|departed| !forgotten.allows(departed)).collect();
         if unsaid.is_empty() { Ok(()) } else { Err(EngineError::Departed(Unsaid(unsaid))) }
     }
 }
@@ -198,12 +198,12 @@ impl Engine {
 fn note(forgotten: &mut LetGo, departed: &Departed) {
     let Departed { issuer, records, .. } = departed;
     if *records == 0 && !forgotten.has(issuer) {
-        return forgotten.add(issuer, Why::Nothing, "-", UnixTime::now());
+        return forgotten.add(issuer, Why::Nothing, "-", UnixTime::now(), 0);
     }
     // The order itself was accepted on the command line where there is no note.
     let by = forgotten.get(issuer).map(|note| note.by.clone());
     if by.is_none() {
-        forgotten.add(issuer, Why::Taken, "sync", UnixTime::now());
+        forgotten.add(issuer, Why::Taken, "sync", UnixTime::now(), *records);
     }
     let by = by.unwrap_or_else(|| "sync".to_owned());
     forgotten.taken(issuer);
@@ -237,17 +237,35 @@ fn look(state_dir: &Path, configured: &HashSet<IssuerId>) -> Result<Vec<(Departe
     let Some(mut book) = Book::look(state_dir)? else { return Ok(Vec::new()) };
     let (lineage, forgotten, reader) = (book.lineage()?, LetGo::read(state_dir)?, book.reader()?);
     let ids = departed_ids(configured, &lineage, &[]);
-    ids.into_iter().map(|id| Ok((Departed::of_book(&reader, id.clone())?, forgotten.has(&id)))).collect()
+    let ids = ids.into_iter().map(|id| {
+        let departed = Departed::of_book(&reader, id)?;
+        let may_leave = forgotten.allows(&departed);
+        Ok((departed, may_leave))
+    });
+    ids.collect()
 }
 
-/// Notes that these issuers may leave. `by`: who says so, a word.
+/// Issuers of the book that are not configured and whose CA is, each with the issuer that has it.
+pub fn beside(state_dir: &Path, configured: &HashSet<IssuerId>) -> Result<Vec<(IssuerId, IssuerId)>, StateError> {
+    let Some(mut book) = Book::look(state_dir)? else { return Ok(Vec::new()) };
+    let gone = book.lineage()?.issuers().into_iter().filter(|id| !configured.contains(id));
+    let with_ca = |gone: IssuerId| {
+        let present = configured.iter().filter(|id| id.ca() == gone.ca()).min()?.clone();
+        Some((gone, present))
+    };
+    Ok(gone.filter_map(with_ca).collect())
+}
+
+/// Notes that these issuers may leave with the records that they have now. `by`: who says so, a word.
 pub fn forget<'i>(
     state_dir: &Path,
-    issuers: impl IntoIterator<Item = &'i IssuerId>,
+    departed: impl IntoIterator<Item = &'i Departed>,
     by: &str,
 ) -> Result<(), StateError> {
     let mut forgotten = LetGo::read(state_dir)?;
-    issuers.into_iter().for_each(|issuer| forgotten.add(issuer, Why::Ordered, by, UnixTime::now()));
+    for Departed { issuer, records, .. } in departed {
+        forgotten.add(issuer, Why::Ordered, by, UnixTime::now(), *records);
+    }
     forgotten.write()
 }
 

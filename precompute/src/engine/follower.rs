@@ -101,7 +101,8 @@ impl Follower {
                     if terms.from_book && known || !terms.whole && are_awaited(&faults, &feeds) =>
                 {
                     reader.refused(&faults);
-                    Ok(None)
+                    // What others with its CA leave behind is not lost meanwhile.
+                    reader.follow_predecessors(terms.accept, &mut Pass::default()).map(|()| None)
                 }
                 outcome => outcome.map(Some),
             };

@@ -2,11 +2,11 @@
 //!
 //! Purpose: `ostia-precompute forget` notes here what an operator means, for a start, a reload and `check`, also while a
 //! service has the book. Invariants: an issuer is let go of once: when it is configured again, its line is removed, and the
-//! next removal is asked about anew. The file is replaced as a whole. A line that nobody can read counts for nothing, so that
+//! next removal is asked about anew, and what is pushed after it was let go of is asked about as well. The file is replaced as a whole. A line that nobody can read counts for nothing, so that
 //! the question is asked again. It does not know the book.
 //!
 //! A line is the fingerprint of the issuer in hexadecimal, what is known of it, when that was noted in seconds since 1970,
-//! by whom, and the tenant's name.
+//! by whom, how many records it had then, and the tenant's name.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,7 @@ use std::{
 
 use tracing::warn;
 
+use super::Departed;
 use crate::{
     issuer_id::IssuerId,
     pki::{
@@ -59,6 +60,8 @@ pub(super) struct Note {
     at: UnixTime,
     /// Who has said so: a word without spaces.
     pub(super) by: String,
+    /// How many records it had then that no source says.
+    records: u64,
     /// The name of its tenant.
     pub(super) tenant: String,
 }
@@ -106,9 +109,15 @@ impl LetGo {
         self.get(issuer).is_some()
     }
 
-    /// Notes why an issuer may leave. `by`: a word.
-    pub(super) fn add(&mut self, issuer: &IssuerId, why: Why, by: &str, at: UnixTime) {
-        let note = Note { why, at, by: by.to_owned(), tenant: issuer.tenant().to_owned() };
+    /// Whether one that leaves has nothing that was not let go of.
+    pub(super) fn allows(&self, departed: &Departed) -> bool {
+        let noted = self.get(&departed.issuer).map_or(0, |note| note.records);
+        departed.records <= noted
+    }
+
+    /// Notes why an issuer may leave. `by`: a word; `records`: how many it has that no source says.
+    pub(super) fn add(&mut self, issuer: &IssuerId, why: Why, by: &str, at: UnixTime, records: u64) {
+        let note = Note { why, at, by: by.to_owned(), records, tenant: issuer.tenant().to_owned() };
         self.notes.insert(*issuer.fingerprint(), note);
         self.is_changed = true;
     }
@@ -132,8 +141,8 @@ impl LetGo {
             return Ok(());
         }
         let line = |(issuer, note): (&[u8; 32], &Note)| {
-            let Note { why, at, by, tenant } = note;
-            format!("{} {} {} {by} {tenant}\n", Hex(issuer), why.name(), at.0)
+            let Note { why, at, by, records, tenant } = note;
+            format!("{} {} {} {by} {records} {tenant}\n", Hex(issuer), why.name(), at.0)
         };
         let text: String = self.notes.iter().map(line).collect();
         write_whole(&self.path, text.as_bytes(), 0o644).map_err(|error| {
@@ -150,8 +159,8 @@ fn note(line: &str) -> Option<([u8; 32], Note)> {
     let mut next = || words.next().filter(|word| !word.is_empty());
     let issuer = hex::array::<32>(next()?)?;
     let (why, at) = (Why::named(next()?)?, UnixTime(next()?.parse().ok()?));
-    let (by, tenant) = (next()?.to_owned(), next()?.to_owned());
-    words.next().is_none().then_some((issuer, Note { why, at, by, tenant }))
+    let (by, records, tenant) = (next()?.to_owned(), next()?.parse().ok()?, next()?.to_owned());
+    words.next().is_none().then_some((issuer, Note { why, at, by, records, tenant }))
 }
 
 #[cfg(test)]
@@ -165,17 +174,17 @@ mod tests {
         let mut notes = LetGo::read(dir.path()).unwrap();
         notes.write().unwrap();
         assert!(!dir.path().join(FILE).exists(), "nothing was noted");
-        notes.add(&a, Why::Ordered, "uid:0", UnixTime(17));
-        notes.add(&b, Why::Nothing, "-", UnixTime(18));
+        notes.add(&a, Why::Ordered, "uid:0", UnixTime(17), 3);
+        notes.add(&b, Why::Nothing, "-", UnixTime(18), 0);
         notes.taken(&a);
         notes.write().unwrap();
         let read = LetGo::read(dir.path()).unwrap();
-        let of_a = Note { why: Why::Taken, at: UnixTime(17), by: "uid:0".into(), tenant: "a".into() };
+        let of_a = Note { why: Why::Taken, at: UnixTime(17), by: "uid:0".into(), records: 3, tenant: "a".into() };
         assert_eq!(read.get(&a), Some(&of_a));
         assert!(read.has(&b) && !read.has(&c));
         let file = dir.path().join(FILE);
         let text = fs::read_to_string(&file).unwrap();
-        let other = format!("{} sometimes 17 uid:0 c\n{}\nx\n", Hex(c.fingerprint()), Hex(c.fingerprint()));
+        let other = format!("{} sometimes 17 uid:0 3 c\n{}\nx\n", Hex(c.fingerprint()), Hex(c.fingerprint()));
         fs::write(&file, format!("{other}{text}")).unwrap();
         let mut read = LetGo::read(dir.path()).unwrap();
         assert!(read.has(&a) && !read.has(&c));

@@ -31,7 +31,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Predecessor {
     pub(super) id: IssuerId,
-    /// Its final revocations and what was pushed, in order of serial.
+    /// Its final revocations and what was pushed, in order of serial; of one that stood beside its successor, which had
+    /// sources of its own, what was pushed.
     kept: Vec<Change>,
     /// The CRLs that it had taken.
     crl_marks: CrlMarks,
@@ -46,16 +47,25 @@ impl Predecessor {
         configured: &HashSet<IssuerId>,
     ) -> Result<Vec<Self>, StateError> {
         let mut found = Vec::new();
-        for id in lineage.predecessors(id).into_iter().filter(|id| !configured.contains(id)) {
-            let mut kept = Vec::new();
+        let successor = id;
+        for id in lineage.predecessors(successor).into_iter().filter(|id| !configured.contains(id)) {
+            let (is_beside, mut kept) = (lineage.stood_beside(&id, successor), Vec::new());
             let held = book.load(&id, |serial, record, origin| {
-                if strictness(record.status) == FINAL || origin.is_pushed() {
+                if origin.is_pushed() || !is_beside && strictness(record.status) == FINAL {
                     kept.push(Change::new(serial, Some(record)).by(origin));
                 }
             })?;
-            found.push(Self { id, kept, crl_marks: held.crl_marks });
+            // Nothing of it is asked about.
+            if !is_beside || !kept.is_empty() {
+                found.push(Self { id, kept, crl_marks: held.crl_marks });
+            }
         }
         Ok(found)
+    }
+
+    /// The serials of what it keeps.
+    pub(super) fn serials(&self) -> impl Iterator<Item = Serial> {
+        self.kept.iter().map(|change| change.serial)
     }
 
     /// The CRLs that no older one may follow, for an issuer that the book does not know.
@@ -67,10 +77,12 @@ impl Predecessor {
     }
 
     /// Adds what is in memory for issuers whose sources are followed: the book may lack it, or just have been lost.
+    /// `is_beside`: whether they were there at the same time.
     pub(super) fn add_running(
         predecessors: &mut Vec<Self>,
         running: &Follower,
         id: &IssuerId,
+        is_beside: bool,
         configured: &HashSet<IssuerId>,
     ) {
         let is_one =
@@ -78,20 +90,23 @@ impl Predecessor {
         if !is_one {
             return;
         }
-        let place = predecessors.iter().position(|predecessor| predecessor.id == running.issuer.id);
-        let place = place.unwrap_or_else(|| {
-            predecessors.push(Self { id: running.issuer.id.clone(), kept: Vec::new(), crl_marks: CrlMarks::default() });
-            predecessors.len() - 1
-        });
         let mut kept = Vec::new();
         for segment in 0..SEGMENTS {
             running.ledger.state().records.each_in(segment, |serial, found| {
-                if strictness(found.status) == FINAL || found.origin.is_pushed() {
+                if found.origin.is_pushed() || !is_beside && strictness(found.status) == FINAL {
                     let record = Record { status: found.status, not_after: found.not_after };
                     kept.push(Change::new(serial, Some(record)).by(found.origin));
                 }
             });
         }
+        let place = predecessors.iter().position(|predecessor| predecessor.id == running.issuer.id);
+        if place.is_none() && is_beside && kept.is_empty() {
+            return;
+        }
+        let place = place.unwrap_or_else(|| {
+            predecessors.push(Self { id: running.issuer.id.clone(), kept: Vec::new(), crl_marks: CrlMarks::default() });
+            predecessors.len() - 1
+        });
         // The first of two counts, which is the one in memory.
         kept.append(&mut predecessors[place].kept);
         kept.sort_by_key(|change| change.serial);
@@ -117,6 +132,8 @@ pub struct Forgotten {
     pub count: usize,
     /// The serial of one of them.
     pub example: Serial,
+    /// The former name that the configuration states, which is none of those.
+    stated: Option<String>,
 }
 
 impl Forgotten {
@@ -137,7 +154,12 @@ impl Forgotten {
         let example = *serials.first()?;
         // The book numbers issuers in the order in which they come.
         tenants.sort();
-        Some(Self { tenants, count: serials.len(), example })
+        Some(Self { tenants, count: serials.len(), example, stated: None })
+    }
+
+    /// Of this issuer.
+    pub(super) fn under(self, issuer: &FollowedIssuer) -> Self {
+        Self { stated: issuer.formerly.clone().filter(|stated| !self.tenants.contains(stated)), ..self }
     }
 
     /// Whether there is more than one possible predecessor.
@@ -148,7 +170,7 @@ impl Forgotten {
 
 impl fmt::Display for Forgotten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tenants, count, example } = self;
+        let Self { tenants, count, example, stated } = self;
         let names = tenants.iter().map(|tenant| format!("`{tenant}`")).collect::<Vec<_>>().join(" and ");
         let what = if self.is_ambiguous() { "tenants" } else { "tenant" };
         write!(
@@ -156,6 +178,12 @@ impl fmt::Display for Forgotten {
             "the book has this issuer under the {what} {names}, which no longer has it in the configuration; {count} of its revocations and pushes, {example} among them, are in no source of the issuer now and would be \
              forgotten: give the tenant that has it its former name again"
         )?;
+        if let Some(stated) = stated {
+            write!(
+                f,
+                " (`formerly = \"{stated}\"`, which is written there, is no tenant that the book has this issuer under)"
+            )?;
+        }
         if self.is_ambiguous() {
             return f.write_str(
                 "; or stop the service and run `ostia-precompute sync --accept-forgotten --config FILE` once to forget them; to keep them, rename one tenant at a time",
@@ -189,7 +217,7 @@ impl SourceReader {
             let taken_along = accept.carry_over && !forgotten.is_ambiguous();
             if !taken_along && !accept.forgotten {
                 self.predecessors = predecessors;
-                return Err(EngineError::Forgotten(self.issuer.to_string(), forgotten));
+                return Err(EngineError::Forgotten(self.issuer.to_string(), forgotten.under(&self.issuer)));
             }
             if taken_along {
                 carried.extend(others.iter().flat_map(|predecessor| predecessor.forgotten(is_kept)));

@@ -29,7 +29,7 @@ use crate::{
     limits::{self, fetch},
     pki::{Record, Serial, Status, UnixTime},
     publication::Publication,
-    records::{Details, Records, Stated},
+    records::{Details, Origin, Records, Stated},
     source::SourceError,
     state_dir::file_system,
 };
@@ -163,14 +163,17 @@ fn survey_one(
     if let Some((path, end)) = comparison.crl_ends.iter().find(|(_, end)| *end <= question.now) {
         return Err(EngineError::OutOfDate(followed.to_string(), path.display().to_string(), *end));
     }
-    let revoked: BTreeSet<Serial> = comparison.finally_revoked().collect();
-    // What was pushed to the predecessor is left to the start: only revocations are known here.
+    // As a start has it: what the book has of the issuer, or what the sources say.
     let is_kept = |serial: &Serial, former: reconcile::Known| {
-        strictness(former.record.status) < FINAL || revoked.contains(serial) || known.revoked.contains(serial)
+        let said = comparison.changes.binary_search_by_key(serial, |change| change.serial).ok();
+        let said = said.and_then(|place| comparison.changes[place].record());
+        let said = said.map(|record| reconcile::Known { record, origin: Origin::SOURCE });
+        let own = known.own.get(serial).copied();
+        own.into_iter().chain(said).any(|present| reconcile::keeps(present, former))
     };
     let (_, others) = predecessor::split(&known.predecessors, followed);
     match Forgotten::of(others, is_kept) {
-        Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten)),
+        Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten.under(followed))),
         None => Ok(Survey {
             listed: comparison.listed,
             doubts: doubts(&comparison, issuer, now)

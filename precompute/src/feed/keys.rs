@@ -43,6 +43,7 @@ pub(super) enum Purpose {
     Manifest,
     Acknowledgement,
     Gone,
+    Configuration,
 }
 
 impl Purpose {
@@ -53,6 +54,7 @@ impl Purpose {
             Self::Manifest => b"Ostia feed manifest\0",
             Self::Acknowledgement => b"Ostia feed acknowledgement\0",
             Self::Gone => b"Ostia feed gone\0",
+            Self::Configuration => b"Ostia feed configuration\0",
         }
     }
 

@@ -75,6 +75,8 @@ pub struct Stream {
     servers: String,
     /// Servers that were decommissioned.
     gone: String,
+    /// The newest version of the configuration.
+    configuration: String,
     connection: Option<Connection>,
     dialler: Dialler,
     /// How many connections there have been.
@@ -106,7 +108,7 @@ impl Stream {
     /// Connects with the first command.
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
-        let keys = ["feed", "head", "ack", "relayed", "a:", "s:", "gone"].map(key);
+        let keys = ["feed", "head", "ack", "relayed", "a:", "s:", "gone", "configuration"].map(key);
         let lookup = match &server.address {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
             Address::Tcp { .. } | Address::Unix(_) | Address::Polled => None,
@@ -116,7 +118,8 @@ impl Stream {
 
     /// One more to the same place, with a connection of its own, whose reads wait for nothing.
     pub fn another(&self) -> Self {
-        let keys = [&self.feed, &self.head, &self.ack, &self.relayed, &self.shared, &self.servers, &self.gone];
+        let (servers, gone, configuration) = (&self.servers, &self.gone, &self.configuration);
+        let keys = [&self.feed, &self.head, &self.ack, &self.relayed, &self.shared, servers, gone, configuration];
         let keys = keys.map(String::clone);
         Self::over(self.server.clone(), self.lookup.clone(), keys)
     }
@@ -124,7 +127,7 @@ impl Stream {
     fn over(
         server: Server,
         lookup: Option<Arc<Lookup>>,
-        [feed, head, ack, relayed, shared, servers, gone]: [String; 7],
+        [feed, head, ack, relayed, shared, servers, gone, configuration]: [String; 8],
     ) -> Self {
         Self {
             server,
@@ -137,6 +140,7 @@ impl Stream {
             shared,
             servers,
             gone,
+            configuration,
             connection: None,
             dialler: Dialler::default(),
             connections: 0,

@@ -17,7 +17,7 @@ const _: () = assert!(SESSION_IDLE_MAX.as_secs() < SESSION_LIFETIME.as_secs());
 /// How long a wrong token is waited for, and how many are at once: two guesses a second, of 2^128 or more.
 pub const WRONG_TOKEN_PAUSE: Duration = Duration::from_secs(1);
 /// See [`WRONG_TOKEN_PAUSE`].
-pub const SIGN_INS_AT_ONCE: usize = 2;
+pub const WRONG_SIGN_INS_AT_ONCE: usize = 2;
 /// How long a sign-in waits for its turn. Then it is refused, with the time to come again.
 pub const SIGN_IN_WITHIN: Duration = Duration::from_secs(10);
 const _: () = assert!(SIGN_IN_WITHIN.as_secs() + WRONG_TOKEN_PAUSE.as_secs() < super::ADMIN_DEADLINE.as_secs());

@@ -62,6 +62,10 @@ pub const CREDENTIALS_OCTETS_MAX: u64 = 4096;
 /// Bytes of a token: shorter ones are a file that is not filled in yet.
 pub const TOKEN_OCTETS_MIN: usize = 8;
 
+/// How long what does not press waits for others: certificates that are good now were issued, or released from hold. A CA that
+/// issues all the time takes six requests a minute by it, and revocations take those that they need.
+pub const GATHER: Duration = Duration::from_secs(10);
+
 /// How long a connection is waited for.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long a request may take as a whole. CDNs answer within a second.

@@ -151,6 +151,11 @@ impl Template {
         &self.fingerprint
     }
 
+    /// What they carry: `[0] EXPLICIT SEQUENCE OF Certificate`, or nothing.
+    pub fn certificates(&self) -> &[u8] {
+        &self.certificates
+    }
+
     /// ResponseData: what is signed.
     pub fn response_data(&self, content: &Content<'_>) -> Vec<u8> {
         let layout = self.lay_out(content, 0);

@@ -312,8 +312,11 @@ impl Certificate {
             let unlike = Unlike { names: self.issuer_der(), is: issuer.subject_der() };
             return Err(VerifyError::Issuer(unlike.to_string()));
         }
-        let signature = self.parsed.signature.raw_bytes();
-        verify_signed(issuer.spki_der(), &self.parsed.signature_algorithm, &self.der[self.tbs.clone()], signature)
+        // What is outside of the signed part has to fit, too: X.509 clients refuse it otherwise.
+        let (algorithm, signed) = (&self.parsed.signature_algorithm, &self.parsed.tbs_certificate.signature);
+        let signature = self.parsed.signature.as_bytes().filter(|_| algorithm == signed);
+        let signature = signature.ok_or(VerifyError::Signature)?;
+        verify_signed(issuer.spki_der(), algorithm, &self.der[self.tbs.clone()], signature)
     }
 
     /// Whether both have the same name and key, such as a CA's old certificate and its renewed one.

@@ -21,6 +21,7 @@ use crate::{
     limits::purge as limits,
     log::remarks::{Lasting, News},
     ocsp::{CacheKey, IssuerKey},
+    pki::Serial,
 };
 
 /// How a cache fares.
@@ -153,8 +154,10 @@ impl Cache {
         let since = since.saturating_duration_since(self.began);
         self.change(|state| match old {
             Old::All => state.queue.add(CacheKey { issuer, serial: None }, since),
-            Old::These(serials) => {
-                serials.iter().for_each(|serial| state.queue.add(CacheKey { issuer, serial: Some(*serial) }, since));
+            Old::These { pressing, others } => {
+                let key = |serial: &Serial| CacheKey { issuer, serial: Some(*serial) };
+                pressing.iter().for_each(|serial| state.queue.add(key(serial), since));
+                others.iter().for_each(|serial| state.queue.add_gathering(key(serial), since));
             }
         });
     }

@@ -2,8 +2,8 @@
 //!
 //! Invariants: a key that was put here is purged after that moment, alone or with its whole issuer, however often a request
 //! fails; each is purged a second time, `again_after` its first purge was acknowledged; one request is under way at a time;
-//! and there are never more keys than [`limits`] says, since an issuer with very many is purged as a whole. It does not know
-//! requests, or what a change was.
+//! and there are never more keys than [`limits`] says, since an issuer with very many is purged as a whole. A key that does not
+//! press begins no request for a while, and goes with the next one. It does not know requests, or what a change was.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -50,6 +50,8 @@ pub(super) struct Queue {
 struct Waiting {
     /// When the change was shown.
     since: Duration,
+    /// When it begins a request, unless another one does earlier.
+    due: Duration,
     is_second: bool,
 }
 
@@ -85,21 +87,27 @@ impl Queue {
 
     /// A change that shows `since` then.
     pub(super) fn add(&mut self, key: CacheKey, since: Duration) {
-        self.put(key, Waiting { since, is_second: false });
+        self.put(key, Waiting { since, due: since, is_second: false });
+    }
+
+    /// One that does not press.
+    pub(super) fn add_gathering(&mut self, key: CacheKey, since: Duration) {
+        self.put(key, Waiting { since, due: since + limits::GATHER, is_second: false });
     }
 
     fn put(&mut self, key: CacheKey, new: Waiting) {
         let whole = CacheKey { serial: None, ..key };
-        if self.waiting.get(&whole).is_some_and(|waiting| new.is_second || !waiting.is_second) {
+        if let Some(waiting) = self.waiting.get_mut(&whole).filter(|waiting| new.is_second || !waiting.is_second) {
             // It goes with its issuer.
+            waiting.due = waiting.due.min(new.due);
             return;
         }
         if key.serial.is_none() {
             return self.take_in(key.issuer, new);
         }
         match self.waiting.get_mut(&key) {
-            Some(there) if there.is_second => *there = new,
-            Some(_) => {}
+            Some(there) if there.is_second => *there = Waiting { due: there.due.min(new.due), ..new },
+            Some(there) => there.due = there.due.min(new.due),
             None => {
                 self.waiting.insert(key, new);
                 self.order.push_back(key);
@@ -127,6 +135,7 @@ impl Queue {
             if !waiting.is_second {
                 whole.since = whole.since.min(waiting.since);
             }
+            whole.due = whole.due.min(waiting.due);
             false
         });
         if left == 0 {
@@ -144,7 +153,8 @@ impl Queue {
     /// sent now.
     pub(super) fn take(&mut self, now: Duration) -> Vec<CacheKey> {
         self.bring_back(now);
-        if !self.under_way.is_empty() || self.waiting.is_empty() || self.sendable_at(now) > now {
+        let is_due = self.waiting.values().any(|waiting| waiting.due <= now);
+        if !self.under_way.is_empty() || !is_due || self.sendable_at(now) > now {
             return Vec::new();
         }
         self.tokens.take(&self.pace, now);
@@ -174,7 +184,7 @@ impl Queue {
     fn bring_back(&mut self, now: Duration) {
         while self.again.front().is_some_and(|(due, _)| *due <= now) {
             let Some((due, keys)) = self.again.pop_front() else { break };
-            keys.into_iter().for_each(|key| self.put(key, Waiting { since: due, is_second: true }));
+            keys.into_iter().for_each(|key| self.put(key, Waiting { since: due, due, is_second: true }));
         }
     }
 
@@ -189,7 +199,8 @@ impl Queue {
             return None;
         }
         let again = self.again.front().map(|(due, _)| (*due).max(self.paused_until));
-        let waiting = (!self.waiting.is_empty()).then(|| self.sendable_at(now));
+        let due = self.waiting.values().map(|waiting| waiting.due).min();
+        let waiting = due.map(|due| due.max(self.sendable_at(now)));
         again.into_iter().chain(waiting).min()
     }
 

@@ -62,15 +62,18 @@ pub enum Opens {
     TheFile,
     /// What is in use, with certificates that were renewed.
     WhatIsInUse,
+    /// What is in use of the file, with the next version of the published configuration.
+    NextVersion,
 }
 
 impl Reloads {
     /// Starts a task that has `reload` run for each SIGHUP, for all who have `asked`, and each time that something was
-    /// `renewed`.
+    /// `renewed`, or another version of the configuration was `published`.
     pub fn start<F>(
         mut hangup: Signal,
         mut asked: Askers,
         renewed: Arc<Notify>,
+        published: Arc<Notify>,
         tasks: &mut JoinSet<()>,
         reload: impl Fn(Opens) -> F + Send + 'static,
     ) -> Self
@@ -84,6 +87,7 @@ impl Reloads {
                     asked = hangup.recv() => if asked.is_some() { (Opens::TheFile, Vec::new()) } else { break },
                     Some(askers) = asked.recv() => (Opens::TheFile, askers),
                     () = renewed.notified() => (Opens::WhatIsInUse, Vec::new()),
+                    () = published.notified() => (Opens::NextVersion, Vec::new()),
                     _ = stopping.wait_for(|stopping| *stopping) => break,
                 };
                 // systemd waits for a reload that it has asked for.

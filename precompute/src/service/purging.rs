@@ -235,13 +235,13 @@ impl Work {
         // Each says what it waits for before any is waited for.
         let begin = |(issuer, waits): (IssuerId, Waits)| {
             let ledger = ledger(&issuer)?;
-            let told = telling.begin(ledger, waits.serials().iter().copied());
+            let told = telling.begin(ledger, waits.serials());
             Some((issuer, waits, ledger, told))
         };
         let asked: Vec<_> = self.waits.drain().filter_map(begin).collect();
         let mut left = HashMap::new();
         for (issuer, waits, ledger, told) in asked {
-            let told = told.and_then(|begun| begun.wait(waits.serials()));
+            let told = told.and_then(|begun| begun.wait(&waits.serials()));
             let told = told.and_then(|()| waits.is_all_told(ledger));
             match told {
                 // Replicas have it from the feed, whoever else has not.
@@ -269,17 +269,20 @@ impl Work {
 impl Waits {
     fn add(&mut self, more: Old) {
         match (&mut self.old, more) {
-            (Old::These(serials), Old::These(more)) if serials.len() + more.len() <= limits::SERIALS_TOLD_MAX => {
-                serials.extend(more);
+            (Old::These { pressing, others }, Old::These { pressing: more, others: more_others })
+                if pressing.len() + others.len() + more.len() + more_others.len() <= limits::SERIALS_TOLD_MAX =>
+            {
+                pressing.extend(more);
+                others.extend(more_others);
             }
             (old, _) => *old = Old::All,
         }
     }
 
-    fn serials(&self) -> &[Serial] {
+    fn serials(&self) -> Vec<Serial> {
         match &self.old {
-            Old::These(serials) => serials,
-            Old::All => &[],
+            Old::These { pressing, others } => [&pressing[..], others].concat(),
+            Old::All => Vec::new(),
         }
     }
 

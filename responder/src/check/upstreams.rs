@@ -106,7 +106,8 @@ async fn ask(group: &Group, trial: &Trial) {
     let question = Question { ids: vec![Asked::from(&hashes.cert_id(HashAlgorithm::Sha1, &[1]))], nonce: None };
     let (path, host) = (Arc::clone(path), host.clone());
     let errand = Errand { protocol: Protocol::Ocsp, path, host, body: Bytes::from(question.der()) };
-    let rules = Rules { question: &question, issuers: &[issuer], signer: signer.as_deref(), may_lack_nonce: true };
+    let (issuers, signer) = (&[issuer][..], signer.as_deref());
+    let rules = Rules { question: &question, issuers, signer, carried: &[], may_lack_nonce: true };
     let asked = group.ask(&errand, |reply| match verify(&reply.body, &rules, UnixTime::now()) {
         Ok(Ok(_)) | Ok(Err(OcspError::Unauthorized)) => Ok(()),
         Ok(Err(error)) => Err(Fault::of_error(error)),

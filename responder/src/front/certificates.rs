@@ -26,7 +26,7 @@ use crate::{
         service::{Request, Responded},
     },
     ocsp::{
-        budget::Budget,
+        budget::{Budget, Spender},
         exchange::{AfterSigning, Decision, Exchange, KeptAnswer, after_signing},
         get,
         miss::{Miss, Outcome},
@@ -87,7 +87,7 @@ pub(super) async fn respond(
             let quota = Quota::of(route.tenant);
             let signed = sign(desk, reply, (&request, &quota), &mut answer, out).await;
             if let Some(begin) = begin {
-                Budget::spend_from(&desk.budget, begin.elapsed());
+                Budget::spend_from(&desk.budget, Spender::of(route.tenant), begin.elapsed());
             }
             signing = is_told.then_some((request, answer));
             signed.unwrap_or_else(|error| {

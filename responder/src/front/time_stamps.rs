@@ -118,7 +118,7 @@ fn asking<'r>(request: &Framed<'r>) -> Asking<'r> {
         None if authorization.is_empty() => Credential::None,
         None => Credential::Ambiguous,
     };
-    Asking { address: request.client.address(), authorization }
+    Asking { address: request.client.address(), authorization, shown: request.shown, now: UnixTime::now() }
 }
 
 const KEY_NEEDED: Refusal = Refusal {

@@ -69,6 +69,10 @@ pub const REFUSAL_KEPT: Duration = Duration::from_secs(5);
 /// Bytes of kept answers of other CAs' responders, of all issuers together: 30,000 answers of 1.5 KiB.
 pub const KEPT_OCTETS_MAX: u64 = 64 << 20;
 
+/// Bytes of the newest that was said of certificates of other CAs, of all issuers together, so that nothing older takes its place:
+/// 30,000 with their answers.
+pub const NEWEST_OCTETS_MAX: u64 = 64 << 20;
+
 /// How often the log tells of an upstream's faults of one kind.
 pub const TOLD_EVERY: Duration = Duration::from_secs(60);
 

@@ -19,12 +19,12 @@ use monoio::{
     net::TcpStream,
 };
 use monoio_rustls::ServerTlsStream;
-use precompute::pki::UnixTime;
+use precompute::{pki::UnixTime, tls::Shown};
 use rustix::{
     buffer::spare_capacity,
     net::{RecvFlags, SendFlags, recv, send},
 };
-use rustls::ServerConnection;
+use rustls::{ServerConnection, server::Acceptor};
 use tracing::debug;
 
 use super::{
@@ -34,6 +34,7 @@ use super::{
     http::{self, Rejection, response::Context},
     proxy::{self, ProxyError},
     service::{Responded, Service},
+    tls::ServerTls,
     worker::Worker,
 };
 use crate::limits;
@@ -100,6 +101,8 @@ pub(super) struct Session<'w, S: Service> {
     watched: &'w ConnectionState,
     /// The other end of the connection, or of the proxy's connection.
     peer: SocketAddr,
+    /// What the client has shown over TLS.
+    shown: Option<Shown>,
     input: Vec<u8>,
     /// Whether the client was told to continue with the body it announced.
     continued: bool,
@@ -116,7 +119,7 @@ impl<'w, S: Service> Session<'w, S> {
     pub(super) fn new(worker: &'w Worker<S>, watched: &'w ConnectionState, peer: SocketAddr) -> Self {
         let mut input = worker.inputs.take();
         input.reserve(limits::READ_OCTETS);
-        Self { worker, watched, peer: canonical(peer), input, continued: false }
+        Self { worker, watched, peer: canonical(peer), shown: None, input, continued: false }
     }
 
     /// Serves a connection over plain TCP until the client ends it or it fails.
@@ -159,13 +162,17 @@ impl<'w, S: Service> Session<'w, S> {
         if self.worker.policy.proxy_protocol {
             self.learn_client(&mut stream).await?;
         }
-        let Some(config) = &self.worker.tls else { return Ok(()) };
-        let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+        let worker = self.worker;
+        let Some(tls) = &worker.tls else { return Ok(()) };
         self.watched.enter(Phase::Head, self.worker.tick.get());
-        let shaken = self.shake_hands(&mut stream, &mut session).await;
+        let shaken = match self.greet(&mut stream, tls).await {
+            Ok(mut session) => self.shake_hands(&mut stream, &mut session).await.map(|()| session),
+            Err(error) => Err(error),
+        };
         self.input.clear();
         match shaken {
-            Ok(()) => {
+            Ok(session) => {
+                self.shown = Shown::of(session.peer_certificates());
                 self.watched.enter(Phase::Fresh, self.worker.tick.get());
                 self.serve(&mut ServerTlsStream::new(stream, session), None).await
             }
@@ -176,6 +183,37 @@ impl<'w, S: Service> Session<'w, S> {
                 self.linger(&mut stream).await
             }
         }
+    }
+
+    /// Reads the client's first message, which names the server that it wants: that says whether it is asked for a certificate.
+    async fn greet<C: Carrier>(&mut self, stream: &mut C, tls: &ServerTls) -> io::Result<ServerConnection> {
+        let mut acceptor = Acceptor::default();
+        let refused = loop {
+            self.input.clear();
+            self.input = self::read(stream, std::mem::take(&mut self.input)).await?;
+            if self.input.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut octets = &self.input[..];
+            while !octets.is_empty() {
+                acceptor.read_tls(&mut octets)?;
+            }
+            let accepted = match acceptor.accept() {
+                Ok(None) => continue,
+                Ok(Some(accepted)) => accepted,
+                Err(refused) => break refused,
+            };
+            let asks = self.worker.service.asks(accepted.client_hello().server_name());
+            match accepted.into_connection(Arc::clone(if asks { &tls.asking } else { &tls.plain })) {
+                Ok(session) => return Ok(session),
+                Err(refused) => break refused,
+            }
+        };
+        let (error, mut alert) = refused;
+        let mut output = Vec::new();
+        alert.write_all(&mut output)?;
+        write(stream, output).await?;
+        Err(io::Error::other(error))
     }
 
     /// Does the TLS handshake. Each flight is written completely, and so is an alert: with TLS 1.3 an alert follows
@@ -320,7 +358,8 @@ impl<'w, S: Service> Session<'w, S> {
 
     /// Answers every complete request in the input to `output`, within the bounds, up to one whose body is `shared`.
     async fn answer_all(&mut self, output: &mut Vec<u8>, shared: &mut Option<Bytes>, answered: &mut Answered) -> Next {
-        let Self { worker, watched, peer, ref mut input, ref mut continued } = *self;
+        let Self { worker, watched, peer, ref shown, ref mut input, ref mut continued } = *self;
+        let shown = shown.as_ref();
         let mut at = 0;
         let mut client = Client { peer, forwarded: None };
         let ended = loop {
@@ -344,7 +383,7 @@ impl<'w, S: Service> Session<'w, S> {
                             if worker.service.is_refused(&head) {
                                 // The client may send the body all the same (RFC 9110 section 10.1.1), so it is unclear
                                 // where the next request would begin.
-                                let request = worker.request(&client, &head, b"", false);
+                                let request = worker.request((&client, shown), &head, b"", false);
                                 worker.service.respond(&request, output).await;
                                 answered.kept += 1;
                                 break Ok(Next::Linger);
@@ -358,7 +397,7 @@ impl<'w, S: Service> Session<'w, S> {
                 };
             watched.enter(Phase::Answer, worker.tick.get());
             let keep_alive = head.keep_alive && !worker.draining.get();
-            let request = worker.request(&client, &head, &body, keep_alive);
+            let request = worker.request((&client, shown), &head, &body, keep_alive);
             match worker.service.respond(&request, output).await {
                 Responded::OutputFirst => break Ok(Next::Answer),
                 Responded::Kept => answered.kept += 1,

@@ -14,7 +14,6 @@ use monoio::{
     LegacyDriver, RuntimeBuilder,
     time::{Instant, sleep},
 };
-use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -29,6 +28,7 @@ use super::{
     policy::ConnectionPolicy,
     ring,
     service::Service,
+    tls::ServerTls,
     worker::Worker,
 };
 use crate::limits;
@@ -47,7 +47,7 @@ pub struct Start {
     /// How it treats its connections.
     pub policy: ConnectionPolicy,
     /// The TLS configuration, if a listener uses TLS.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Its counters.
     pub counters: Arc<Counters>,
     /// The maximum number of its connections.

@@ -7,7 +7,7 @@
 use std::{future::Future, rc::Rc};
 
 use bytes::Bytes;
-use precompute::pki::UnixTime;
+use precompute::{pki::UnixTime, tls::Shown};
 
 use super::{
     client::Client,
@@ -18,6 +18,11 @@ use super::{
 pub trait Service: 'static {
     /// Called once on the thread, in its runtime: starts its other tasks there.
     fn start(self: &Rc<Self>) {}
+
+    /// Whether clients of TLS that name this server are asked for a certificate.
+    fn asks(&self, _server_name: Option<&str>) -> bool {
+        false
+    }
 
     /// The maximum length of a body after this header section.
     fn body_max(&self, head: &Head<'_>) -> usize;
@@ -35,6 +40,8 @@ pub trait Service: 'static {
 pub struct Request<'a> {
     /// The client.
     pub client: &'a Client,
+    /// The certificate that it has shown.
+    pub shown: Option<&'a Shown>,
     /// Its header section.
     pub head: &'a Head<'a>,
     /// Its body; empty if it is refused whatever the body is.

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use rustls::ServerConfig;
+use precompute::tls::Shown;
 use slab::Slab;
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     idle_eviction::IdleEviction,
     policy::ConnectionPolicy,
     service::{Request, Service},
+    tls::ServerTls,
 };
 
 /// One serving thread's transport.
@@ -43,7 +44,7 @@ pub(super) struct Worker<S: Service> {
     /// Whether io_uring was refused.
     pub(super) on_epoll: bool,
     pub(super) policy: ConnectionPolicy,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Arc<ServerTls>>,
     /// Seconds counted so far.
     pub(super) tick: Cell<u32>,
     /// Whether connections have to end after their present request.
@@ -61,11 +62,11 @@ impl<S: Service> Worker<S> {
     /// A request in the form that the service gets.
     pub(super) fn request<'a>(
         &'a self,
-        client: &'a Client,
+        (client, shown): (&'a Client, Option<&'a Shown>),
         head: &'a Head<'a>,
         body: &'a [u8],
         keep_alive: bool,
     ) -> Request<'a> {
-        Request { client, head, body, keep_alive, dates: &self.dates }
+        Request { client, shown, head, body, keep_alive, dates: &self.dates }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         courier::Courier,
         group::Group,
         question::{Asked, Question},
-        told::Fault,
+        told::{Fault, word},
         verify::{Objection, Rules, Verified, verify},
     },
 };
@@ -73,7 +73,7 @@ impl Edge {
 }
 
 /// What an upstream has sent, if it may leave as the answer to `request`.
-fn taken(request: &SignRequest, question: &Question, body: &Bytes, now: UnixTime) -> Result<Taken, Fault> {
+fn taken(request: &SignRequest, question: &Question, body: &[u8], now: UnixTime) -> Result<Taken, Fault> {
     let mut issuers: Vec<&Arc<Issuer>> = Vec::new();
     let mut certificates: Vec<&Certificate> = Vec::new();
     for (issuer, _) in request.requested() {
@@ -83,9 +83,10 @@ fn taken(request: &SignRequest, question: &Question, body: &Bytes, now: UnixTime
         }
     }
     let signer = Some(request.signer.certificate_der());
-    let rules = Rules { question, issuers: &certificates, signer, may_lack_nonce: false };
+    let carried = request.signer.template().certificates();
+    let rules = Rules { question, issuers: &certificates, signer, carried, may_lack_nonce: false };
     let statements = request.statements(now).map_err(Fault::of_error)?;
-    let verified = match verify(body, &rules, now).map_err(Fault::Refuted)? {
+    let mut verified = match verify(body, &rules, now).map_err(Fault::Refuted)? {
         Ok(verified) => verified,
         // What is listed here is not known there yet; another one may know it.
         Err(OcspError::Unauthorized) => {
@@ -99,12 +100,16 @@ fn taken(request: &SignRequest, question: &Question, body: &Bytes, now: UnixTime
         return Err(Fault::Outdated { says, known });
     }
     let next_update = verified.next_update.ok_or(Fault::Refuted(Objection::Unreadable("it has no nextUpdate")))?;
-    let times = times(&issuers[0].policy, verified.signed_at, next_update, now);
-    if let Some(same) = rebuilt(request, &statements, times, &verified, body, now) {
+    let body = Bytes::from(std::mem::take(&mut verified.body));
+    let times_until = |end| times(&issuers[0].policy, verified.signed_at, end, now);
+    if next_update <= verified.verifiable_until
+        && let Some(same) = rebuilt(request, &statements, times_until(next_update), &verified, &body, now)
+    {
         return Ok(Taken { answer: same, signature: Some(verified.signature) });
     }
     let etag = Etag::of(request.signer.template(), &verified.signature);
-    let answer = Answer { statements, times, etag, body: body.clone(), tail: Vec::new() };
+    let times = times_until(next_update.min(verified.verifiable_until));
+    let answer = Answer { statements, times, etag, body, tail: Vec::new() };
     Ok(Taken { answer, signature: None })
 }
 
@@ -141,14 +146,6 @@ fn not_revoked(verified: &Verified, issuers: &[&Arc<Issuer>]) -> Result<(), Faul
 fn contradiction(says: &[CertStatus], statements: &[Statement]) -> Option<(&'static str, &'static str)> {
     let mut all = says.iter().zip(statements).filter(|(says, known)| **says != known.status);
     all.next().map(|(says, known)| (word(says), word(&known.status)))
-}
-
-fn word(status: &CertStatus) -> &'static str {
-    match status {
-        CertStatus::Good => "good",
-        CertStatus::Revoked { .. } => "revoked",
-        CertStatus::Unknown => "unknown",
-    }
 }
 
 /// It is replaced when its signer would replace it; where that is over, in a moment.

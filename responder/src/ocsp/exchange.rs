@@ -22,7 +22,7 @@ use tracing::debug;
 
 use super::{
     answer::{CertificateVerdict, decide},
-    budget::Budget,
+    budget::{Budget, Spender},
     request::Request,
     sign_request::SignRequest,
     signed,
@@ -184,7 +184,8 @@ impl<'t> Exchange<'t> {
             Some(signature) => {
                 let begin = self.may_spend()?;
                 let verified = signed::verify(&signature, &self.tenant.request_anchors, self.now);
-                Budget::spend_from(self.budget, (self.clock)().saturating_duration_since(begin));
+                let took = (self.clock)().saturating_duration_since(begin);
+                Budget::spend_from(self.budget, Spender::of(self.tenant), took);
                 verified.map_err(|refusal| {
                     debug!(tenant = &*self.tenant.name, %refusal, "a signed request is refused");
                     OcspError::Unauthorized
@@ -298,7 +299,11 @@ impl<'t> Exchange<'t> {
     /// The time when work for this client alone begins; `tryLater` if the thread has spent its budget.
     fn may_spend(&self) -> Result<Instant, OcspError> {
         let begin = (self.clock)();
-        if Budget::allowed_by(self.budget, begin) { Ok(begin) } else { Err(OcspError::TryLater) }
+        if Budget::allowed_by(self.budget, Spender::of(self.tenant), begin) {
+            Ok(begin)
+        } else {
+            Err(OcspError::TryLater)
+        }
     }
 }
 

@@ -20,9 +20,7 @@ fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
         path: (*path).to_owned(),
         ..Tenant::of(Policy::DEFAULT, Vec::new(), Arc::default())
     };
-    let tenants: Vec<_> = tenants.iter().map(tenant).collect();
-    let urls = Urls::of(tenants.iter().map(|tenant| (&tenant.hosts[..], tenant.path.as_str())));
-    Site { tenants, urls }
+    Site::with(tenants.iter().map(tenant).collect())
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Alone {
         let status = Status::new(service.tenants(), config.admin.ready_without_signers);
         status.may_be_drained(&config.state_dir);
         let api = Api::new(service.ledgers(), service.tenants(), None);
+        api.counts_in(&config.state_dir);
         api.change(api_settings);
         api.tells_of(serving.process(&status));
         let last = serving.workers.watched.last_words("what has caches told");

@@ -24,6 +24,7 @@ use precompute::{
     journal::Identity,
     service::{
         Signals, Tenants,
+        configurations::Taken,
         following::{FeedStatus, Following},
         registry::{Facts, Membership, Registry, keys_of},
     },
@@ -64,6 +65,7 @@ impl Replica {
         let snapshots = feed.snapshots.listen.map(bind).transpose().map_err(told)?;
         let membership = Membership::of(&feed, &plan.config.common.state_dir);
         let identity = plan.identity().clone();
+        let (taken, of_reader) = (plan.opener.taken().cloned(), feed.of_its_reader());
         let opened = Following::open(&assembly, feed, owned)?;
         let serving = plan.serve(&assembly, &opened.tenants())?;
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
@@ -82,6 +84,10 @@ impl Replica {
         status.may_be_drained(&serving.config.common.state_dir);
         let registry = register(membership, &identity, &serving, &following, &status)?;
         status.registers(&registry);
+        if let Some(taken) = taken {
+            taken.begun();
+            taken.follow(&of_reader)?;
+        }
         Ok(Self { serving, following, status, registry, server, snapshots })
     }
 
@@ -153,7 +159,9 @@ struct Told {
 impl Told {
     fn now(&self) -> Facts {
         let (report, site) = (self.feed.report(), Arc::clone(&self.sites.borrow()));
-        let refused = self.status.reload_fault().map(|reason| RefusedConfiguration { version: None, reason });
+        let (version, refused) = self.opener.taken().map(Taken::at).unwrap_or_default();
+        let refused_file = || self.status.reload_fault().map(|reason| RefusedConfiguration { version: None, reason });
+        let refused = refused.or_else(refused_file);
         let authorities = site
             .authorities()
             .map(|(tenant, authority)| (format!("{tenant}/{}", authority.name), authority.signer.certificate()));
@@ -162,7 +170,7 @@ impl Told {
             addresses: self.addresses.clone(),
             position: report.place.map(|place| place.position),
             freshness: Some(report.freshness(Instant::now())),
-            configuration: InUse { digest: self.opener.digest(), version: None, refused },
+            configuration: InUse { digest: self.opener.digest(), version, refused },
             keys: keys_of(&self.tenants.borrow(), authorities),
         }
     }

@@ -23,11 +23,13 @@ use precompute::{
     console::JournalFile,
     journal::{Identity, Journal},
     renew::Renewing,
-    service::{EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, notify, reload_socket, watchdog},
+    service::{
+        EndSignals, Reloads, Renewer, ServiceState, Signals, Tenants, configurations::Taken, notify, reload_socket,
+        watchdog,
+    },
     state_dir::ServerId,
     tls::Certificates,
 };
-use rustls::ServerConfig;
 use tokio::{sync::watch, task::JoinSet};
 use tracing::info;
 
@@ -41,6 +43,7 @@ use crate::{
     access, admin,
     assemble::Opener,
     config::Config,
+    net::tls::ServerTls,
     ocsp::{miss::Misses, store::Store, transactions},
     reload::{Knowledge, Reload},
     site::{Around, Site},
@@ -55,7 +58,7 @@ pub(super) struct Plan {
     started: Instant,
     bound: Bound,
     certificates: Option<Arc<Certificates>>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
     kept: Kept,
 }
 
@@ -112,7 +115,7 @@ impl Plan {
         kept: Kept,
     ) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
-        let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
+        let tls = certificates.as_ref().map(ServerTls::of).transpose()?;
         Ok(Self { opener, config, started, bound, certificates, tls, kept })
     }
 
@@ -182,7 +185,8 @@ impl Serving {
         self.gate.serve(background::into_tokio(listener)?, admin, &mut tasks);
         let asked = reload_socket::listen(&self.config.common.state_dir, self.opener.path(), &mut tasks);
         let reload = Arc::new(reload);
-        let reloads = Reloads::start(hangup, asked, self.renewer.asked(), &mut tasks, move |opens| {
+        let published = self.opener.taken().map(Taken::asked).unwrap_or_default();
+        let reloads = Reloads::start(hangup, asked, self.renewer.asked(), published, &mut tasks, move |opens| {
             let reload = Arc::clone(&reload);
             async move { reload.run(opens).await }
         });

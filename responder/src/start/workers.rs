@@ -9,7 +9,6 @@ use std::{
 
 use precompute::service::{Threads, watchdog::Moving};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ServerConfig;
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -23,6 +22,7 @@ use crate::{
         balance::Balance,
         policy::ConnectionPolicy,
         run::{self, run},
+        tls::ServerTls,
     },
     ocsp::{miss::Misses, transactions},
     site::Site,
@@ -43,7 +43,7 @@ impl Workers {
     pub(super) fn start(
         listeners: Vec<Vec<Listener>>,
         connection_policy: &ConnectionPolicy,
-        tls: Option<&Arc<ServerConfig>>,
+        tls: Option<&Arc<ServerTls>>,
         site: &watch::Receiver<Arc<Site>>,
         misses: &Arc<Misses>,
         (access_sample, lines): (u32, &SyncSender<access::Line>),

@@ -153,7 +153,7 @@ impl Authority {
             policy: policy.clone(),
             signer: Arc::clone(signer),
             clock,
-            clients: Clients::new(tenant, name, &config.clients, usage, Instant::now()),
+            clients: Clients::new(tenant, name, (&config.clients, config.client_cas.as_ref()), usage, Instant::now()),
             outcomes,
             signed: Tally::new(workers),
             template: Template::new(signer, policy),
@@ -168,7 +168,7 @@ impl Authority {
         self.name == config.name
             && self.path == config.path
             && self.policy == config.policy
-            && self.clients.are_as(&config.clients)
+            && self.clients.are_as((&config.clients, config.client_cas.as_ref()))
             && self.signer.signing().setting() == config.signer.signing().setting()
             && self.signer.algorithm() == config.signer.algorithm()
             && self.signer.certificates().map(Certificate::der).eq(config.signer.certificates().map(Certificate::der))

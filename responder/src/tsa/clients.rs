@@ -7,10 +7,12 @@
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Instant};
 
-use aws_lc_rs::digest;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use precompute::{
     config::{ClientConfig, ClientsConfig, Quota},
+    pki::UnixTime,
+    principals::{Mark, TokenHash},
+    tls::{ClientCas, Shown},
     usage::{Account, Begun, Counter, Usage, UsedUp},
 };
 
@@ -26,7 +28,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Clients {
     config: ClientsConfig,
-    /// Those with keys first.
+    cas: Option<Arc<ClientCas>>,
+    /// Those with a proof of who they are first.
     clients: Vec<Arc<Client>>,
     /// Everybody else.
     others: Arc<Client>,
@@ -48,6 +51,10 @@ pub struct Client {
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
+    /// The certificate that it has shown.
+    pub shown: Option<&'a Shown>,
+    /// When.
+    pub now: UnixTime,
     /// Its address, as far as it is known.
     pub address: IpAddr,
     /// What it sends as Authorization.
@@ -87,7 +94,7 @@ pub enum Denied {
 
 impl Clients {
     /// Those of an authority of this tenant.
-    pub fn new(tenant: &str, tsa: &str, config: &ClientsConfig, usage: &Usage, now: Instant) -> Self {
+    pub fn new(tenant: &str, tsa: &str, (config, cas): OfClients<'_>, usage: &Usage, now: Instant) -> Self {
         let account = |client: Option<&str>| Account {
             tenant: tenant.to_owned(),
             tsa: tsa.to_owned(),
@@ -99,17 +106,26 @@ impl Clients {
             Arc::new(Client { name, quota: config.quota, bucket, ..Client::of(account(Some(&config.name)), usage) })
         };
         let mut config = config.clone();
-        config.clients.sort_by_key(|client| client.keys.is_empty());
+        config.clients.sort_by_key(|client| !client.has_proof());
         let clients = config.clients.iter().map(client).collect();
         let others = Arc::new(Client::of(account(None), usage));
-        Self { config, clients, others }
+        Self { config, cas: cas.cloned(), clients, others }
     }
 
     /// Whether they are those of this configuration.
-    pub fn are_as(&self, config: &ClientsConfig) -> bool {
+    pub fn are_as(&self, (config, cas): OfClients<'_>) -> bool {
         let mut sorted = config.clone();
-        sorted.clients.sort_by_key(|client| client.keys.is_empty());
-        self.config == sorted
+        sorted.clients.sort_by_key(|client| !client.has_proof());
+        let are_same = match (&self.cas, cas) {
+            (Some(own), Some(other)) => own.are_as(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        self.config == sorted && are_same
+    }
+
+    /// Whether any shows a certificate.
+    pub fn have_certificates(&self) -> bool {
+        self.config.have_certificates()
     }
 
     /// Everybody who may ask, and whoever is none of them.
@@ -119,7 +135,16 @@ impl Clients {
 
     /// Whether any client has a key.
     fn has_keys(&self) -> bool {
-        self.config.clients.first().is_some_and(|client| !client.keys.is_empty())
+        self.config.clients.iter().any(|client| !client.keys.is_empty())
+    }
+
+    /// Whether a certificate with one of these marks is shown, which counts if there are CAs and these have issued it. Without
+    /// CAs the marks are hashes of it or of its key.
+    fn is_shown(&self, marks: &[Mark], asking: &Asking<'_>) -> bool {
+        asking.shown.is_some_and(|shown| {
+            marks.iter().any(|mark| mark.is_of(&shown.certificate))
+                && self.cas.as_ref().is_none_or(|cas| shown.is_of(cas, asking.now))
+        })
     }
 
     /// Who it is.
@@ -129,16 +154,16 @@ impl Clients {
         }
         let key = if self.has_keys() { asking.key_hash()? } else { None };
         let address = asking.address.to_canonical();
-        let is_it = |config: &&ClientConfig| {
+        let is_it = |config: &ClientConfig| {
             let is_there =
                 config.networks.is_empty() || config.networks.iter().any(|network| network.contains(&address));
-            let has_key = match key {
-                Some(key) => config.keys.contains(&key),
+            let has_key = match &key {
+                Some(key) => config.keys.iter().any(|own| own.is(key)),
                 None => config.keys.is_empty(),
             };
-            is_there && has_key
+            is_there && has_key && (config.certificates.is_empty() || self.is_shown(&config.certificates, asking))
         };
-        let found = self.config.clients.iter().position(|config| is_it(&config));
+        let found = self.config.clients.iter().position(is_it);
         match found {
             Some(place) => Ok(&self.clients[place]),
             None if key.is_some() => Err(Denied::KeyNeeded),
@@ -149,10 +174,13 @@ impl Clients {
     }
 }
 
+/// How an authority's clients are configured, and the CAs of their certificates.
+pub type OfClients<'c> = (&'c ClientsConfig, Option<&'c Arc<ClientCas>>);
+
 impl Asking<'_> {
     /// The hash of the key that is sent: of a bearer's token (RFC 6750), or of the password of HTTP Basic (RFC 7617), whatever
     /// the name beside it. What is neither is a wrong one.
-    fn key_hash(&self) -> Result<Option<[u8; 32]>, Denied> {
+    fn key_hash(&self) -> Result<Option<TokenHash>, Denied> {
         let value = match self.authorization {
             Credential::None => return Ok(None),
             Credential::Ambiguous => return Err(Denied::KeyNeeded),
@@ -161,21 +189,15 @@ impl Asking<'_> {
         let place = value.iter().position(|octet| *octet == b' ').ok_or(Denied::KeyNeeded)?;
         let (scheme, rest) = (&value[..place], value[place..].trim_ascii());
         if scheme.eq_ignore_ascii_case(b"bearer") {
-            return Ok(Some(sha256(rest)));
+            return Ok(Some(TokenHash::of(rest)));
         }
         if !scheme.eq_ignore_ascii_case(b"basic") || rest.len() > limits::BASIC_OCTETS_MAX {
             return Err(Denied::KeyNeeded);
         }
         let pair = BASE64_STANDARD.decode(rest).map_err(|_| Denied::KeyNeeded)?;
         let colon = pair.iter().position(|octet| *octet == b':').ok_or(Denied::KeyNeeded)?;
-        Ok(Some(sha256(&pair[colon + 1..])))
+        Ok(Some(TokenHash::of(&pair[colon + 1..])))
     }
-}
-
-fn sha256(octets: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest::digest(&digest::SHA256, octets).as_ref());
-    hash
 }
 
 impl Client {

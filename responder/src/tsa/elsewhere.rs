@@ -22,7 +22,8 @@ pub struct Elsewhere {
     /// For logs and metrics.
     pub name: String,
     policy: TsaPolicy,
-    certificate: Certificate,
+    /// Its own, and those above it.
+    certificates: Vec<Certificate>,
     /// What requests to it came to.
     pub outcomes: Outcomes,
 }
@@ -45,6 +46,7 @@ pub struct Expected {
     nonce: Option<Box<[u8]>>,
     /// `None` for any of the authority's.
     policy: Option<Box<[u8]>>,
+    wants_certificate: bool,
 }
 
 impl ElsewhereAt {
@@ -65,9 +67,9 @@ impl ElsewhereAt {
         let behind = there.iter().flat_map(|tsa| tsa.certificates.iter().skip(1));
         let chain = Document::new(super::routes::pem(own.chain(behind)));
         let authorities = there.iter().filter_map(|tsa| {
-            let certificate = tsa.certificates.first()?.clone();
-            let (name, policy) = (tsa.name.clone(), tsa.policy.clone());
-            Some(Arc::new(Elsewhere { name, policy, certificate, outcomes: Outcomes::new(workers) }))
+            let (name, policy, certificates) = (tsa.name.clone(), tsa.policy.clone(), tsa.certificates.clone());
+            let is_named = !certificates.is_empty();
+            is_named.then(|| Arc::new(Elsewhere { name, policy, certificates, outcomes: Outcomes::new(workers) }))
         });
         Self { path: path.to_owned(), chain, authorities: authorities.collect() }
     }
@@ -100,6 +102,7 @@ impl ElsewhereAt {
             imprint: request.imprint.into(),
             nonce: request.nonce.map(Into::into),
             policy: request.policy.map(Into::into),
+            wants_certificate: request.cert_req,
         })
     }
 }
@@ -107,13 +110,20 @@ impl ElsewhereAt {
 impl Expected {
     /// What an upstream has sent, if it may leave.
     pub fn judge(&self, der: &[u8], now: UnixTime) -> Result<Stamp, Wrong> {
-        let Elsewhere { policy, certificate, .. } = &*self.authority;
+        let Elsewhere { policy, certificates, .. } = &*self.authority;
+        let signer = certificates.first().ok_or("there is no certificate of its signer here")?;
         let all: Vec<&[u8]> = match &self.policy {
             Some(asked) => vec![asked],
             None => policy.policies.iter().map(|own| own.content()).collect(),
         };
-        let rules =
-            TokenRules { imprint: &self.imprint, nonce: self.nonce.as_deref(), policies: &all, signer: certificate };
+        let rules = TokenRules {
+            imprint: &self.imprint,
+            nonce: self.nonce.as_deref(),
+            policies: &all,
+            signer,
+            certificates,
+            wants_certificate: self.wants_certificate,
+        };
         verify_token(der, &rules, now)
     }
 }

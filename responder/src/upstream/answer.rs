@@ -8,6 +8,7 @@ use precompute::{
     pki::{
         Reason, UnixTime,
         elements::{DerError, Elements, checked_integer},
+        encode::wrapped,
         tag,
     },
 };
@@ -126,6 +127,15 @@ impl<'a> Response<'a> {
 }
 
 impl<'a> Basic<'a> {
+    /// The whole OCSPResponse, with these certificates ([`carrying`]) in place of those that came: they are not signed.
+    pub fn with(&self, certificates: &[u8]) -> Vec<u8> {
+        let signature = wrapped(tag::BIT_STRING, &[&[0], self.signature]);
+        let basic = wrapped(tag::SEQUENCE, &[self.data, self.algorithm, &signature, certificates]);
+        let content = [wrapped(tag::OBJECT_IDENTIFIER, &[BASIC]), wrapped(tag::OCTET_STRING, &[&basic])].concat();
+        let bytes = wrapped(tag::explicit(0), &[&wrapped(tag::SEQUENCE, &[&content])]);
+        wrapped(tag::SEQUENCE, &[&[tag::ENUMERATED, 1, 0], &bytes])
+    }
+
     fn read(der: &'a [u8]) -> Result<Self> {
         let mut outer = Elements::only(der, tag::SEQUENCE)?;
         let data = outer.whole()?;
@@ -160,14 +170,19 @@ impl<'a> Basic<'a> {
     }
 }
 
+/// The certificates of an answer, `[0] EXPLICIT SEQUENCE OF Certificate`; nothing if there are none.
+pub fn carrying(certificates: &[&[u8]]) -> Vec<u8> {
+    if certificates.is_empty() {
+        return Vec::new();
+    }
+    wrapped(tag::explicit(0), &[&wrapped(tag::SEQUENCE, certificates)])
+}
+
 fn read_certificates(content: &[u8]) -> Result<Vec<&[u8]>> {
     let mut list = Elements::only(content, tag::SEQUENCE)?;
     let mut certificates = Vec::new();
     while !list.is_finished() {
-        let certificate = list.whole()?;
-        if certificates.len() < limits::CERTIFICATES_MAX {
-            certificates.push(certificate);
-        }
+        certificates.push(list.whole()?);
     }
     Ok(certificates)
 }

@@ -21,7 +21,7 @@ use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::http1::{Builder, SendRequest},
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap},
+    header::{ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap},
 };
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
@@ -297,7 +297,8 @@ async fn read(response: Response<Incoming>, protocol: Protocol) -> Result<Reply,
     Ok(Reply { body: body.to_bytes(), max_age })
 }
 
-/// How long a cache may keep it (RFC 9111 section 5.2.2); what forbids that is 0.
+/// How long a cache may still keep it (RFC 9111 sections 4.2 and 5.2.2): without the time that it has spent in caches before.
+/// What forbids keeping it, and an Age that cannot be read, are 0.
 fn max_age(fields: &HeaderMap) -> Option<Duration> {
     let values = fields.get_all(CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
     let directives = values.flat_map(|value| value.split(',')).map(str::trim);
@@ -309,7 +310,9 @@ fn max_age(fields: &HeaderMap) -> Option<Duration> {
             _ => None,
         }
     });
-    lengths.min().map(Duration::from_secs)
+    let age =
+        fields.get(AGE).map_or(0, |age| age.to_str().ok().and_then(|age| age.trim().parse().ok()).unwrap_or(u64::MAX));
+    lengths.min().map(|length: u64| Duration::from_secs(length.saturating_sub(age)))
 }
 
 /// An error with what caused it.
@@ -326,4 +329,27 @@ fn in_full(error: &dyn std::error::Error) -> String {
 /// Base64 in a path: RFC 6960 appendix A.1.1.
 fn escaped(symbols: &str) -> String {
     symbols.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_answer_has_spent_in_caches_before_is_no_part_of_how_long_it_may_be_kept() {
+        for (lines, seconds) in [
+            (&[("cache-control", "max-age=20, public")][..], Some(20)),
+            (&[("cache-control", "max-age=20"), ("age", "19")], Some(1)),
+            (&[("cache-control", "max-age=20"), ("age", "21")], Some(0)),
+            (&[("cache-control", "max-age=20"), ("age", "-1")], Some(0)),
+            (&[("cache-control", "max-age=20, no-store"), ("age", "1")], Some(0)),
+            (&[("age", "5")], None),
+        ] {
+            let fields: HeaderMap = lines
+                .iter()
+                .map(|(name, value)| (name.parse::<hyper::header::HeaderName>().unwrap(), value.parse().unwrap()))
+                .collect();
+            assert_eq!(max_age(&fields), seconds.map(Duration::from_secs), "{lines:?}");
+        }
+    }
 }

@@ -2,8 +2,9 @@
 //!
 //! Purpose: clients ask here about certificates of another CA, and get the signed answers of that CA's responder.
 //! Invariants: an answer leaves only while it counts (never after nextUpdate), and only after [`super::verify`]; there is no
-//! record here, so nothing is ever said that the responder has not said; what is kept is kept no longer than its
-//! Cache-Control, the tenant's `max_age` and its nextUpdate allow, and a refusal for [`limits::REFUSAL_KEPT`]; equal questions
+//! record here, so nothing is ever said that the responder has not said, and nothing older that says something else
+//! ([`super::newest`]); what is kept is kept no longer than its Cache-Control, the tenant's `max_age`, its nextUpdate and the
+//! certificate of its signer allow, and a refusal for [`limits::REFUSAL_KEPT`]; equal questions
 //! without nonce that come while one is under way share its answer. It does not know tenants or connections.
 
 use std::{
@@ -29,9 +30,10 @@ use super::{
     client::{Errand, Protocol, Reply},
     courier::{Courier, Use},
     group::Group,
+    newest::{Newest, Said},
     question::Question,
-    told::Fault,
-    verify::{Rules, verify},
+    told::{Fault, word},
+    verify::{Rules, Verified, verify},
 };
 use crate::{
     limits::{MISS_DEADLINE, upstream as limits},
@@ -73,6 +75,7 @@ pub struct Forwarded {
 pub struct Shared {
     courier: Courier,
     kept: Cache<(u32, Key), Kept>,
+    newest: Newest<Arc<Answer>>,
 }
 
 /// A question that is under way, and the requests that wait for its answer.
@@ -97,15 +100,28 @@ pub struct Answer {
     pub tag: [u8; TAG],
     /// When it was signed.
     pub signed_at: UnixTime,
-    /// Until when it counts; `None` where it counts for the client that has asked alone.
+    /// Until when it counts, and can be verified; `None` where it counts for the client that has asked alone.
     pub next_update: Option<UnixTime>,
     /// Until when caches may keep it; `None` if they may not.
     pub kept_until: Option<UnixTime>,
     /// What it says of the first certificate; a date can confirm a copy of it only while that is good.
     pub status: CertStatus,
+    /// Its thisUpdate.
+    this_update: UnixTime,
 }
 
 impl Answer {
+    /// What is greater is newer.
+    fn at(&self) -> (UnixTime, UnixTime) {
+        (self.this_update, self.signed_at)
+    }
+
+    /// It, to be kept as long as another answer may be.
+    fn kept_like(&self, other: Option<&Self>) -> Self {
+        let until = other.and_then(|other| other.kept_until).zip(self.next_update).map(|(until, end)| until.min(end));
+        Self { body: self.body.clone(), kept_until: until, ..*self }
+    }
+
     /// Whether it may leave `now`.
     pub fn counts(&self, now: UnixTime) -> bool {
         self.next_update.is_none_or(|end| now < end)
@@ -178,7 +194,7 @@ impl Shared {
             u32::try_from(length + OVERHEAD).unwrap_or(u32::MAX)
         };
         let kept = Cache::builder().max_capacity(limits::KEPT_OCTETS_MAX).weigher(weigh).expire_after(AtEnd).build();
-        Self { courier, kept }
+        Self { courier, kept, newest: Newest::new(|answer| answer.body.len()) }
     }
 
     /// The thread that asks.
@@ -261,9 +277,23 @@ impl Forwarded {
     async fn answer(&self, question: &Question, key: Option<Key>) -> Outcome {
         let errand =
             Errand { protocol: Protocol::Ocsp, path: "".into(), host: None, body: Bytes::from(question.der()) };
-        let asked = self.group.ask(&errand, |reply| self.judge(question, reply, UnixTime::now())).await;
-        let outcome = match asked {
-            Ok(answer) => Ok(Arc::new(answer)),
+        let mut is_outdated = false;
+        let judge = |reply| {
+            let judged = self.judge(question, reply, key.is_some(), UnixTime::now());
+            is_outdated |= matches!(judged, Err(Fault::Outdated { .. }));
+            judged
+        };
+        let asked = self.group.ask(&errand, judge).await;
+        let newest = key.and_then(|key| self.shared.newest.answer(&(self.number, key)));
+        let newest = newest.filter(|newest| newest.counts(UnixTime::now()));
+        let outcome = match (asked, newest) {
+            // An upstream has an older one; the newer one still counts.
+            (Ok(answer), Some(newest)) if answer.at() < newest.at() => Ok(Arc::new(newest.kept_like(Some(&answer)))),
+            (Err(_), Some(newest)) if is_outdated => Ok(Arc::new(newest.kept_like(None))),
+            (asked, _) => asked,
+        };
+        let outcome = match outcome {
+            Ok(answer) => Ok(answer),
             Err(Some(Fault::Refused("unauthorized"))) => Err(OcspError::Unauthorized),
             Err(_) => Err(OcspError::TryLater),
         };
@@ -286,22 +316,53 @@ impl Forwarded {
     }
 
     /// What an upstream has sent, if it may leave.
-    fn judge(&self, question: &Question, reply: Reply, now: UnixTime) -> Result<Answer, Fault> {
+    fn judge(
+        &self,
+        question: &Question,
+        reply: Reply,
+        is_for_everybody: bool,
+        now: UnixTime,
+    ) -> Result<Arc<Answer>, Fault> {
         let Settings { certificate, max_age, may_lack_nonce, .. } = &self.settings;
-        let rules = Rules { question, issuers: &[certificate], signer: None, may_lack_nonce: *may_lack_nonce };
+        let issuers = &[certificate];
+        let rules = Rules { question, issuers, signer: None, carried: &[], may_lack_nonce: *may_lack_nonce };
         let verified = verify(&reply.body, &rules, now).map_err(Fault::Refuted)?.map_err(Fault::of_error)?;
-        let may_be_kept =
-            question.nonce.is_none() && question.ids.len() == 1 && verified.statuses[0] != CertStatus::Unknown;
+        let said = self.said(question, &verified, now);
+        for (key, said) in &said {
+            if let Some(known) = self.shared.newest.against((self.number, *key), said, now) {
+                return Err(Fault::Outdated { says: word(&said.status), known: word(&known) });
+            }
+        }
+        let may_be_kept = is_for_everybody && verified.statuses[0] != CertStatus::Unknown;
         let longest = reply.max_age.unwrap_or(Duration::MAX).min(*max_age);
-        let until = verified.next_update.map(|end| now.after(longest).min(end));
-        Ok(Answer {
-            tag: tag(&reply.body),
+        let next_update = verified.next_update.map(|end| end.min(verified.verifiable_until));
+        let until = next_update.map(|end| now.after(longest).min(end));
+        let answer = Arc::new(Answer {
+            tag: tag(&verified.body),
             signed_at: verified.signed_at,
-            next_update: verified.next_update,
+            next_update,
             kept_until: until.filter(|until| may_be_kept && now < *until),
             status: verified.statuses[0],
-            body: reply.body,
-        })
+            this_update: verified.updates[0],
+            body: verified.body.into(),
+        });
+        // What is unknown may be issued the next moment, with a status that is older.
+        for (key, said) in said.into_iter().filter(|(_, said)| said.status != CertStatus::Unknown) {
+            let for_everybody = (may_be_kept && next_update.is_some()).then(|| Arc::clone(&answer));
+            self.shared.newest.note((self.number, key), said, for_everybody, now);
+        }
+        Ok(answer)
+    }
+
+    /// What it says of each certificate that was asked for.
+    fn said(&self, question: &Question, verified: &Verified, now: UnixTime) -> Vec<(Key, Said)> {
+        let until = verified.next_update.unwrap_or_else(|| now.after(limits::AGE_WITHOUT_END_MAX));
+        let all = question.ids.iter().zip(&verified.statuses).zip(&verified.updates);
+        let said = all.map(|((asked, status), this_update)| {
+            let serial = asked.id().serial().ok()?;
+            Some(((asked.hash, serial), Said { status: *status, at: (*this_update, verified.signed_at), until }))
+        });
+        said.flatten().collect()
     }
 
     fn pending(&self) -> MutexGuard<'_, HashMap<Key, Pending>> {
@@ -314,3 +375,6 @@ fn tag(body: &[u8]) -> [u8; TAG] {
     hex::write(&digest::digest(&digest::SHA256, body).as_ref()[..24], &mut tag[1..TAG - 1]);
     tag
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 //! Whether a time-stamp that an upstream has made may leave: the checks of a careful client (RFC 3161 sections 2.2 and 2.4.2).
 //!
 //! Invariant: what passes is a whole TimeStampResp, granted, over the imprint, nonce and policy that were asked for, of a time
-//! that this machine's clock has now, signed by the key of the certificate that the configuration names. A rejection passes as
-//! what it is. Pure: time is a parameter. It does not know where the token comes from.
+//! that this machine's clock has now, signed by the key of the certificate that the configuration names. Its other parts are
+//! not signed: certificates pass only if they are those of the configuration, byte for byte, and CRLs and unsigned attributes
+//! do not pass. A rejection passes as what it is. Pure: time is a parameter. It does not know where the token comes from.
 
 use aws_lc_rs::digest;
 use der::{Decode as _, asn1::ObjectIdentifier};
@@ -27,6 +28,10 @@ pub struct TokenRules<'a> {
     pub policies: &'a [&'a [u8]],
     /// The authority's certificate.
     pub signer: &'a Certificate,
+    /// That, and those above it: what a token may carry.
+    pub certificates: &'a [Certificate],
+    /// Whether it has to carry the authority's (certReq).
+    pub wants_certificate: bool,
 }
 
 /// What an upstream's bytes are, if they may leave.
@@ -109,6 +114,8 @@ fn response(der: &[u8]) -> Result<(Status, Option<&[u8]>), NotDer> {
 /// The parts of a token that count.
 struct Token<'a> {
     tst_info: &'a [u8],
+    /// Each whole.
+    certificates: Vec<&'a [u8]>,
     /// Content of the SET.
     attributes: &'a [u8],
     digest: &'a [u8],
@@ -125,6 +132,7 @@ fn judge(der: &[u8], rules: &TokenRules<'_>, now: UnixTime) -> Result<(), Wrong>
     if !is_same_name(token.issuer, signer.issuer_der()) || token.serial != signer.serial_content() {
         return Err("it is signed by another certificate than the one that `signer` names here");
     }
+    check_certificates(&token.certificates, rules)?;
     if now < signer.not_before() || signer.not_after() <= now {
         return Err("the certificate of its signer is not valid now");
     }
@@ -147,6 +155,19 @@ fn judge(der: &[u8], rules: &TokenRules<'_>, now: UnixTime) -> Result<(), Wrong>
     verified.map_err(|_| "its signature does not verify under the key of the certificate that `signer` names here")
 }
 
+/// They are not signed.
+fn check_certificates(carried: &[&[u8]], rules: &TokenRules<'_>) -> Result<(), Wrong> {
+    if carried.iter().any(|der| rules.certificates.iter().all(|known| known.der() != *der)) {
+        return Err(
+            "it carries a certificate that is not in the file that `signer` names here; has that file all of the chain?",
+        );
+    }
+    if rules.wants_certificate && !carried.contains(&rules.signer.der()) {
+        return Err("it does not carry the certificate of its signer, which was asked for");
+    }
+    Ok(())
+}
+
 /// ContentInfo, SignedData and SignerInfo, RFC 5652.
 fn read(der: &[u8]) -> Result<Token<'_>, NotDer> {
     let mut content = Elements::only(der, tag::SEQUENCE)?;
@@ -155,29 +176,37 @@ fn read(der: &[u8]) -> Result<Token<'_>, NotDer> {
     }
     let mut data = Elements::only(content.expect(tag::explicit(0))?, tag::SEQUENCE)?;
     content.finish()?;
-    data.expect(tag::INTEGER)?;
-    data.expect(tag::SET)?;
+    let version = data.expect(tag::INTEGER)?;
+    let digests = data.expect(tag::SET)?;
     let mut inner = Elements::new(data.expect(tag::SEQUENCE)?);
     if inner.expect(tag::OBJECT_IDENTIFIER)? != TST_INFO {
         return Err(NotDer);
     }
     let tst_info = Elements::only(inner.expect(tag::explicit(0))?, tag::OCTET_STRING)?.rest();
     inner.finish()?;
-    data.optional(tag::explicit(0))?;
-    data.optional(tag::explicit(1))?;
+    let mut list = Elements::new(data.optional(tag::explicit(0))?.unwrap_or_default());
+    let mut certificates = Vec::new();
+    while !list.is_finished() {
+        certificates.push(list.whole()?);
+    }
     let mut signer = Elements::only(data.expect(tag::SET)?, tag::SEQUENCE)?;
     data.finish()?;
-    signer.expect(tag::INTEGER)?;
+    if (version, signer.expect(tag::INTEGER)?) != (&[3], &[1]) {
+        return Err(NotDer);
+    }
     let mut sid = Elements::new(signer.expect(tag::SEQUENCE)?);
     let (issuer, serial) = (sid.whole()?, sid.expect(tag::INTEGER)?);
     sid.finish()?;
-    let (digest, _) = algorithm_identifier(signer.expect(tag::SEQUENCE)?)?;
+    let digest = signer.whole()?;
+    if digests != digest {
+        return Err(NotDer);
+    }
+    let (digest, _) = algorithm_identifier(Elements::only(digest, tag::SEQUENCE)?.rest())?;
     let attributes = signer.expect(tag::explicit(0))?;
     let algorithm = signer.whole()?;
     let signature = signer.expect(tag::OCTET_STRING)?;
-    signer.optional(tag::explicit(1))?;
     signer.finish()?;
-    Ok(Token { tst_info, attributes, digest, issuer, serial, algorithm, signature })
+    Ok(Token { tst_info, certificates, attributes, digest, issuer, serial, algorithm, signature })
 }
 
 /// The content of the one value of an attribute that is there once.

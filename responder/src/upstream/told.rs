@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use precompute::ocsp::OcspError;
+use precompute::ocsp::{CertStatus, OcspError};
 use tracing::{error, warn};
 
 use super::verify::Objection;
@@ -36,11 +36,11 @@ pub enum Fault {
     Refused(&'static str),
     /// It does not pass as an answer to what was asked.
     Refuted(Objection),
-    /// It contradicts what is known here: it says this, of a certificate of which the record here says that.
+    /// It contradicts what is known here, by the record or by a newer answer: it says this, of a certificate that is that.
     Outdated {
         /// What it says.
         says: &'static str,
-        /// What the record here says.
+        /// What is known here.
         known: &'static str,
     },
 }
@@ -104,6 +104,15 @@ impl Fault {
     /// An error that an upstream has answered.
     pub fn of_error(error: OcspError) -> Self {
         Self::Refused(error.name())
+    }
+}
+
+/// What a log calls a status.
+pub fn word(status: &CertStatus) -> &'static str {
+    match status {
+        CertStatus::Good => "good",
+        CertStatus::Revoked { .. } => "revoked",
+        CertStatus::Unknown => "unknown",
     }
 }
 

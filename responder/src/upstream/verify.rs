@@ -1,8 +1,10 @@
 //! Whether what an upstream has answered may leave, RFC 6960 section 3.2: the checks of a careful client.
 //!
 //! Invariant: what passes is about exactly what was asked, is signed by the CA or by somebody whom it has authorised for that
-//! (or whom the configuration names), counts now by this machine's clock, and has the nonce that was sent. Pure: time is a
-//! parameter. It does not know what the records here say, which its caller compares, nor where the answer comes from.
+//! (or whom the configuration names), counts now by this machine's clock, and has the nonce that was sent. The certificates
+//! that an answer carries are not signed: it leaves with those alone that are known here or were verified, byte for byte, and
+//! others are left out. Pure: time is a parameter. It does not know what the records here say, which its caller compares, nor
+//! where the answer comes from.
 
 use std::fmt;
 
@@ -14,7 +16,7 @@ use precompute::{
 };
 
 use super::{
-    answer::{Basic, Responder, Response, Single, Unreadable},
+    answer::{Basic, Responder, Response, Single, Unreadable, carrying},
     question::{Asked, Question},
 };
 use crate::limits::upstream as limits;
@@ -28,6 +30,8 @@ pub struct Rules<'a> {
     pub issuers: &'a [&'a Certificate],
     /// The certificate of a signer that may answer for all of them, whoever has issued it; DER.
     pub signer: Option<&'a [u8]>,
+    /// What answers of that signer carry: the whole field, or nothing.
+    pub carried: &'a [u8],
     /// Whether an answer without the nonce that was sent counts: most responders of public CAs have no nonces.
     pub may_lack_nonce: bool,
 }
@@ -37,10 +41,16 @@ pub struct Rules<'a> {
 pub struct Verified {
     /// What it says of each certificate, in the order of the question.
     pub statuses: Vec<CertStatus>,
+    /// When that was right, thisUpdate.
+    pub updates: Vec<UnixTime>,
     /// When it was signed, or this machine's time if that is earlier.
     pub signed_at: UnixTime,
     /// Until when all of it counts; `None` where newer information is always available.
     pub next_update: Option<UnixTime>,
+    /// When the first of the certificates ends by which clients verify it: its signer's, and the CA's.
+    pub verifiable_until: UnixTime,
+    /// The answer as it leaves.
+    pub body: Vec<u8>,
     /// Whether the signer of the rules has signed it.
     pub is_by_signer: bool,
     /// The signature's bits.
@@ -137,11 +147,24 @@ pub fn verify(der: &[u8], rules: &Rules<'_>, now: UnixTime) -> Result<Result<Ver
         _ => return Err(Objection::Nonce),
     }
     let signer = signer(&basic, rules, now)?;
+    let is_by_signer = rules.signer.is_some_and(|known| known == signer.der());
+    let is_verified = |der: &&[u8]| *der == signer.der() || rules.issuers.iter().any(|issuer| *der == issuer.der());
+    let body = if is_by_signer {
+        basic.with(rules.carried)
+    } else {
+        let verified: Vec<_> = basic.certificates.iter().copied().filter(is_verified).collect();
+        basic.with(&carrying(&verified))
+    };
+    // Where a CA's own has ended nobody minds: its clients have it, and know.
+    let ends = rules.issuers.iter().map(|issuer| issuer.not_after()).chain([signer.not_after()]);
     Ok(Ok(Verified {
         statuses: singles.iter().map(|single| single.status).collect(),
+        updates: singles.iter().map(|single| single.this_update).collect(),
         signed_at: basic.produced_at.min(now),
         next_update,
-        is_by_signer: rules.signer.is_some_and(|known| known == signer.der()),
+        verifiable_until: ends.filter(|end| now < *end).min().unwrap_or(UnixTime::MAX),
+        body,
+        is_by_signer,
         signature: basic.signature.to_vec(),
         delegate: (!rules.issuers[0].is_same_entity(&signer)).then_some(signer),
     }))
@@ -186,7 +209,8 @@ fn times(basic: &Basic<'_>, singles: &[&Single<'_>], now: UnixTime) -> Result<Op
 fn signer(basic: &Basic<'_>, rules: &Rules<'_>, now: UnixTime) -> Result<Certificate, Objection> {
     let algorithm = Decode::from_der(basic.algorithm).map_err(|_| Objection::Signature)?;
     let known = rules.signer.iter().copied();
-    let others = known.chain(basic.certificates.iter().copied()).filter_map(|der| Certificate::from_der(der).ok());
+    let carried = basic.certificates.iter().copied().take(limits::CERTIFICATES_MAX);
+    let others = known.chain(carried).filter_map(|der| Certificate::from_der(der).ok());
     let candidates = std::iter::once(rules.issuers[0].clone()).chain(others);
     let mut why = Objection::Stranger;
     for candidate in candidates.filter(|candidate| is_named(basic.responder, candidate)) {
@@ -245,4 +269,4 @@ fn told(certificate: &Certificate) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,7 +7,8 @@
 //! `page`, changed configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that
 //! one side lacks in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`, TLS before writers in
 //! `https`; and in `reported` what others have met. Hashes of pushed certificates are in `hashes`. Books that come back from a backup are in `backup`, the
-//! list of servers in `servers`, caches that writers tell in `caches`, and Prometheus's rules in `watching`.
+//! list of servers in `servers`, published configurations in `configurations`, caches that writers tell in `caches`, and
+//! Prometheus's rules in `watching`.
 //!
 //! Invariant: a certificate that a replica has once called revoked is never called anything else again, whatever fails.
 //! Take-overs come after two seconds, so that all of it takes minutes; the tables' figures are for the default of six.
@@ -15,6 +16,7 @@
 mod backup;
 mod balancers;
 mod caches;
+mod configurations;
 mod edges;
 mod freshness;
 mod hashes;

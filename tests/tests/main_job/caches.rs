@@ -472,3 +472,39 @@ fn check_tries_caches_out_and_says_what_is_wrong_with_them() {
     // Nobody's answers, so nobody's cache is emptied by a check.
     assert_eq!(told.len(), 2);
 }
+
+#[test]
+fn purge_by_hand_tells_the_caches_that_are_meant_what_is_meant() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let recorders = [(); 2].map(|()| Recorder::start(DONE));
+    let lines = ["name = \"one\"", "name = \"two\"\ntenants = [\"tests\"]"];
+    let caches: String = recorders.iter().zip(lines).map(|(recorder, lines)| told_of(recorder, lines)).collect();
+    // No service runs.
+    let site = site(&ca, &caches);
+    let purge = |arguments: &[&str]| site.precompute("purge", arguments);
+    let told = || recorders.each_ref().map(|recorder| keys(recorder).len());
+    let done = purge(&["--all"]);
+    assert!(done.status.success() && told() == [1, 1], "{}", done.text);
+    let whole = keys(&recorders[0])[0].clone();
+    assert!(done.text.contains(&format!("one: purged {whole} in ")), "{}", done.text);
+    let done = purge(&["--issuer", "tests:ca", "--cache", "two", &leaf.serial, "0A1B"]);
+    assert!(done.status.success() && told() == [1, 3], "{}", done.text);
+    assert!(keys(&recorders[1])[1..].iter().all(|key| key.starts_with(&format!("{whole}-"))));
+    for (arguments, code, said) in [
+        (&[][..], 2, "--all"),
+        (&["--all", "--cache", "three"], 1, "no cache is called `three`; there are `one`, `two`"),
+        (&["--issuer", "other"], 2, "no issuer is called `other`; there are tests:ca"),
+        (&["--issuer", "ca", "xyz"], 2, "a serial number is"),
+        (&["--all", "0A"], 2, "--issuer"),
+    ] {
+        let refused = purge(arguments);
+        assert!(refused.status.code() == Some(code) && refused.text.contains(said), "{arguments:?}: {refused:?}");
+    }
+    recorders[0].say([], Said::This(500, "", "out of order"));
+    let refused = purge(&["--issuer", "ca"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.text);
+    for said in ["one: the cache answered 500; it said: out of order", "two: purged", "1 of 2 caches were not told"] {
+        assert!(refused.text.contains(said), "{}", refused.text);
+    }
+}

@@ -345,3 +345,40 @@ fn the_writer_has_a_console_as_well_and_over_tls_its_cookie_is_bound_to_the_host
         "HTTP/1.1 404 Not Found"
     );
 }
+
+#[test]
+fn whoever_asks_or_pushes_too_often_is_told_to_wait_on_pages_as_well() {
+    const OFTEN: &str = "pusher-0123456789abcdef0123456789abcdef";
+    let (_ca, site) = crate::ca_and_site();
+    let site = with_api(site);
+    let slow = principal("slow", VIEWER, "viewer:*") + "requests_per_second = 2\n";
+    let pusher = principal("pusher", OFTEN, "operator:*") + "pushes_per_second = 1\n";
+    site.edit_config(|text| text + &slow + &pusher);
+    let responder = site.start();
+    let admin = responder.site.admin;
+    let issuer = ask(&responder, "GET", "/v1/issuers", "").1["issuers"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(ask(&responder, "POST", &format!("/v1/issuers/{issuer}/add"), r#"{"serial":"0A"}"#).0, 200);
+    let exchange = |method: &str, path: &str, cookie: &str, body: &str| {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nOrigin: http://{admin}\r\n{cookie}Connection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        http::exchange(admin, request.as_bytes()).unwrap()
+    };
+    let sign_in = |token: &str| {
+        let reply = exchange("POST", "/console/sign-in", "", &format!("token={token}"));
+        format!("Cookie: {}\r\n", reply.expect("set-cookie").split(';').next().unwrap())
+    };
+    let (slow, pusher) = (sign_in(VIEWER), sign_in(OFTEN));
+    let mut replies = (0..100).map(|_| exchange("GET", "/console/look-up", &slow, ""));
+    let told = replies.find(|reply| reply.status == 429).expect("a hundred pages at once are too many");
+    assert!(told.expect("retry-after").parse::<u64>().unwrap() >= 1 && told.text().contains("requests_per_second"));
+    // Nobody else waits for that.
+    let page = exchange("GET", "/console/look-up", &pusher, "").text();
+    let form = page.split_once("name=\"form\" value=\"").unwrap().1.split('"').next().unwrap();
+    let path = format!("/console/certificates/{issuer}/0A/hold");
+    let mut replies = (0..100).map(|key| exchange("POST", &path, &pusher, &format!("form={form}&key=k{key}")));
+    let told = replies.find(|reply| reply.status == 429).expect("a hundred pushes at once are too many");
+    assert!(told.text().contains("pushes_per_second"), "{}", told.text());
+}

@@ -62,7 +62,7 @@ fn whatever_is_asked_the_api_answers_as_its_description_says() {
         ],
     );
     assert!(asked.status.success(), "{}", asked.text);
-    assert!(asked.text.contains("14 selected"), "{}", asked.text);
+    assert!(asked.text.contains("20 selected"), "{}", asked.text);
     assert!(responder.log().lines().all(|line| !line.contains("panicked")), "{}", responder.log());
 }
 

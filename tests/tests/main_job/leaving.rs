@@ -102,6 +102,12 @@ fn a_tenant_that_is_removed_with_a_push_is_refused_by_check_reload_and_start_unt
     done(&reload(&responder), "has read it again");
     assert_eq!(says(&responder, &goes, "/goes"), Status::Revoked);
     refused(&responder.site.precompute("forget", &[&issuer]), "is an issuer of ");
+    // Its CA would answer *good* under another name.
+    responder.site.edit_config(|config| config.replacen("name = \"goes\"", "name = \"after\"", 1));
+    let told = responder.site.precompute("forget", &[&issuer]);
+    refused(&told, "under the tenant `after`");
+    refused(&told, "write `formerly = \"goes\"` under `after`");
+    responder.site.edit_config(|config| config.replacen("name = \"after\"", "name = \"goes\"", 1));
     responder.site.edit_config(|config| without(&config, "goes"));
     refused(&reload(&responder), "goes/ca");
     done(&responder.site.precompute("forget", &[&issuer]), "may leave");
@@ -138,10 +144,17 @@ fn a_ca_that_gets_another_key_in_the_same_place_does_not_take_its_pushes_into_ob
 #[test]
 fn a_tenant_with_another_name_keeps_its_pushes_where_it_states_its_former_one() {
     let World { stays, goes, mut responder } = world();
+    let held = goes.0.issue();
+    let hold = ["--issuer", "goes:ca", "--reason", "certificateHold", &held.serial];
+    until("the hold is taken", PATIENCE, || responder.site.precompute("revoke", &hold).status.success().then_some(()));
     let rename = |config: String| config.replacen("name = \"goes\"", "name = \"after\"", 1);
     responder.site.edit_config(rename);
     let told = reload(&responder);
     refused(&told, "write `formerly = \"goes\"` under its new one");
+    refused(&told, "2 of its revocations and pushes");
+    let checked = responder.site.check();
+    assert_eq!(checked.status.code(), Some(1), "{checked:?}");
+    assert!(checked.text.contains("2 of its revocations and pushes"), "{checked:?}");
     let state = |config: String| config.replacen("name = \"after\"", "name = \"after\"\nformerly = \"goes\"", 1);
     responder.site.edit_config(state);
     let checked = responder.site.check();

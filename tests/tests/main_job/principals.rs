@@ -306,3 +306,103 @@ fn hanging_handshakes_and_a_scan_keep_nobody_out_and_are_told_of_by_their_beginn
     assert!((20..50).contains(&told()) && (20..50).contains(&lines), "{} and {lines}", told());
     assert_eq!(with_token(site, "watch", "/v1/issuers").0, 200);
 }
+
+/// The whole matrix, each cell by a request of its own to the running service: who, of which tenant, and what may be done.
+/// Where nothing may be, whatever is of the tenant is not there.
+#[test]
+fn each_role_does_in_each_tenant_what_the_matrix_says_and_deny_beats_allow() {
+    let ca = Ca::new("Main job CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let tenant = |name: &str| {
+        Tenant::new(name).set(&format!("path = \"/{name}\"")).issuer("ca", &ca, "pushes = true", &signer.lines())
+    };
+    let site = Site::new(&[tenant("acme"), tenant("other")]);
+    const ALL: &str = "view add revoke release";
+    // Name, allow, deny; what it may do in acme, in other, and to the whole service.
+    let matrix = [
+        ("viewer", "[\"viewer:acme\"]", "[]", "view", "", ""),
+        ("auditor", "[\"auditor:acme\"]", "[]", "view", "", ""),
+        ("operator", "[\"operator:acme\"]", "[]", ALL, "", ""),
+        ("administrator", "[\"administrator:acme\"]", "[]", ALL, "", ""),
+        ("viewer-of-all", "[\"viewer:*\"]", "[]", "view", "view", ""),
+        ("auditor-of-all", "[\"auditor:*\"]", "[]", "view", "view", ""),
+        ("operator-of-all", "[\"operator:*\"]", "[]", ALL, ALL, ""),
+        ("administrator-of-all", "[\"administrator:*\"]", "[]", ALL, ALL, "backup operate"),
+        ("mixed", "[\"viewer:acme\", \"operator:other\"]", "[]", "view", ALL, ""),
+        ("no-revocations", "[\"administrator:*\"]", "[\"revoke:acme\"]", "view add release", ALL, "backup operate"),
+        ("not-other", "[\"administrator:*\"]", "[\"*:other\"]", ALL, "", ""),
+        ("blind", "[\"operator:*\"]", "[\"view:*\"]", "add revoke release", "add revoke release", ""),
+        ("nobody", "[\"administrator:*\"]", "[\"*:*\"]", "", "", ""),
+    ];
+    let principals: String =
+        matrix.iter().map(|(name, allow, deny, ..)| by_token(name, allow, &format!("deny = {deny}"))).collect();
+    site.edit_config(|text| text + &principals);
+    let responder = site.start();
+    let admin = responder.site.admin;
+    let ask = |who: &str, method: &str, path: &str, body: &str| {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            token(who),
+            body.len()
+        );
+        let reply = http::exchange(admin, request.as_bytes()).unwrap();
+        (reply.status, reply.text())
+    };
+    let asked = [
+        ("view", "GET", "certificates/0A", ""),
+        ("add", "POST", "add", r#"{"serial":"0A"}"#),
+        ("revoke", "POST", "revoke", r#"{"serial":"0A","even_unlisted":true,"reason":"certificateHold"}"#),
+        ("release", "POST", "release", r#"{"serial":"0A"}"#),
+    ];
+    for (who, _, _, in_acme, in_other, of_service) in matrix {
+        for (tenant, may) in [("acme", in_acme), ("other", in_other)] {
+            for (action, method, path, body) in asked {
+                let (status, text) = ask(who, method, &format!("/v1/issuers/{tenant}:ca/{path}"), body);
+                let case = format!("{who}: {action} in {tenant}: {status} {text}");
+                let is_allowed = may.split(' ').any(|may| may == action);
+                match status {
+                    // Refused for what it is, such as a hold that is not there, is not for a missing right.
+                    200 | 409 => assert!(is_allowed, "{case}"),
+                    403 => assert!(
+                        !is_allowed && !may.is_empty() && text.contains("urn:ostia:problem:forbidden"),
+                        "{case}"
+                    ),
+                    404 if text.contains("not-listed") => assert!(is_allowed, "{case}"),
+                    404 => assert!(may.is_empty() && text.contains("unknown-issuer"), "{case}"),
+                    _ => panic!("{case}"),
+                }
+            }
+        }
+        let listed = ask(who, "GET", "/v1/issuers", "").1;
+        for (tenant, may) in [("acme", in_acme), ("other", in_other)] {
+            assert_eq!(listed.contains(tenant), may.contains("view"), "{who} {tenant}: {listed}");
+        }
+        let found = ask(who, "GET", "/v1/certificates/0A", "").1;
+        assert!(in_other.contains("view") || !found.contains("other"), "{who}: {found}");
+        for (action, method, path) in [("backup", "GET", "/v1/snapshot"), ("operate", "POST", "/v1/feed/promote")] {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                token(who)
+            );
+            let status = head_of(admin, &request);
+            // Alone there is no feed to operate, which only who might may know.
+            let expected = match (of_service.contains(action), action) {
+                (false, _) => 403,
+                (true, "backup") => 200,
+                (true, _) => 404,
+            };
+            assert_eq!(status, expected, "{who}: {action}");
+        }
+    }
+}
+
+/// The status of an answer whose body is not text.
+fn head_of(admin: std::net::SocketAddr, request: &str) -> u16 {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let mut stream = std::net::TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}

@@ -192,12 +192,13 @@ fn every_metric_is_documented_and_every_documented_one_is_given() {
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
     let tsa = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
     let elsewhere = [([127, 0, 0, 1], 9).into()];
-    let tenant = Tenant::of(&ca, &signer).forwarded("other", &Ca::new("other"), &elsewhere);
+    let other = Ca::new("other");
+    let tenant = Tenant::of(&ca, &signer).forwarded("other", &other, &elsewhere);
     let site = Site::new(&[tenant.tsa(&Tsa::of("tsa", &tsa))]);
     site.edit_config(|config| {
         let recorded = config.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1);
         let renewed = recorded.replacen("[tenant.issuer.signer]\n", "[tenant.issuer.signer]\nrenew = {}\n", 1);
-        renewed + "\n[journal]\npath = \"events\"\n"
+        renewed + "\n[journal]\npath = \"events\"\nocsp = true\n"
     });
     let metrics = site.start().metrics() + &crate::replica::metrics();
     let given: BTreeSet<_> = metrics

@@ -85,8 +85,8 @@ const RESPONDER: Rooms = &[
 /// Imports between rooms against the order, `crate: room -> room`, and until when.
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
-/// What `net` may know of `precompute`: time.
-const KNOWN_TO_NET: [&[&str]; 1] = [&["pki", "UnixTime"]];
+/// What `net` may know of `precompute`: time, and TLS of servers.
+const KNOWN_TO_NET: [&[&str]; 2] = [&["pki", "UnixTime"], &["tls"]];
 
 /// Files outside of `net/http` that know a status code, and why.
 const STATUS_CODES: &[(&str, &str)] = &[

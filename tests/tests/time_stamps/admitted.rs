@@ -1,6 +1,6 @@
 //! Who may ask an authority, how much each gets, and what is counted of it: with curl and openssl as people use them.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use ostia_tests::{
     Ended, KeyKind, Query, Responder, Site, Stamped, bash,
@@ -174,13 +174,150 @@ fn a_quota_bounds_one_client_and_no_other_and_lasts_through_kill_9() {
     assert_eq!(usage(&responder.site, &["--month", "2001-13"]).status.code(), Some(2));
 }
 
+/// A certificate of a client, in `NAME.pem` with `NAME.key`, signed by a CA in `clients-ca.pem` or by itself.
+fn make_certificates(dir: &Path) {
+    let new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30";
+    let of_client = "-addext basicConstraints=critical,CA:FALSE -addext extendedKeyUsage=clientAuth -addext subjectAltName=DNS:build.example";
+    bash(dir, &format!("{new} -subj '/CN=Clients' -keyout clients-ca.key -out clients-ca.pem"));
+    bash(
+        dir,
+        &format!(
+            "{new} {of_client} -subj '/CN=build' -CA clients-ca.pem -CAkey clients-ca.key -keyout build.key -out build.pem"
+        ),
+    );
+    // By another CA in the same name.
+    bash(dir, &format!("{new} {of_client} -subj '/CN=build' -keyout forged.key -out forged.pem"));
+    bash(dir, &format!("{new} {of_client} -subj '/CN=pinned' -keyout pinned.key -out pinned.pem"));
+}
+
+#[test]
+fn a_client_is_known_by_its_certificate_and_nobody_else_is_asked_for_one() {
+    let (ca, site) = site(KeyKind::P256, |tsa| tsa);
+    let dir = site.dir().to_owned();
+    make_certificates(&dir);
+    let ip = site.admin.ip();
+    let tls = ostia_tests::free_port(ip);
+    ostia_tests::write_tls_pair(&dir, ip, &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let hash = bash(&dir, "openssl x509 -in pinned.pem -outform DER | sha256sum | cut -d' ' -f1");
+    site.edit_config(|text| {
+        let text = text.replacen(
+            "[admin]",
+            &format!("[tls]\nlisten = [\"{tls}\"]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n[admin]"),
+            1,
+        );
+        let text = text.replacen("\n[tenant.tsa.signer]", "client_ca = \"clients-ca.pem\"\n[tenant.tsa.signer]", 1);
+        text + &client("name = \"build\"\ncertificate = \"dns:build.example\"")
+            + &by_key("by-key")
+            + &client(&format!("name = \"pinned\"\ncertificate = \"sha256:{}\"", hash.trim()))
+    });
+    let responder = site.start();
+    bash(
+        &dir,
+        &format!("cp {:?} ca.pem && openssl ts -query -data ca.pem -sha256 -cert -out query.tsq", ca.certificate()),
+    );
+    let url = format!("https://{tls}/tsa");
+    let curl = |arguments: &[&str]| {
+        let fixed = [
+            "-sS",
+            "-k",
+            "-m",
+            "60",
+            "--noproxy",
+            "*",
+            "-H",
+            "Content-Type: application/timestamp-query",
+            "--data-binary",
+            "@query.tsq",
+            "-o",
+            "reply.tsr",
+            "-w",
+            "%{http_code}",
+        ];
+        let ended = run(Command::new("curl").args(fixed).args(arguments).arg(&url).current_dir(&dir));
+        assert!(ended.status.success(), "{arguments:?}: {ended:?}");
+        ended.text.trim().to_owned()
+    };
+    let shown = |name: &str| [format!("{name}.pem"), format!("{name}.key")];
+    for (name, expected) in [("build", "200"), ("forged", "401"), ("pinned", "401")] {
+        let [certificate, key] = shown(name);
+        for version in ["1.2", "1.3"] {
+            assert_eq!(
+                curl(&["--tls-max", version, "--cert", &certificate, "--key", &key]),
+                expected,
+                "{name} {version}: {}",
+                responder.log()
+            );
+        }
+    }
+    // What is signed by itself is known by its hash where no CA vouches for others.
+    responder.reload(|text| {
+        text.replacen("client_ca = \"clients-ca.pem\"\n", "", 1).replacen(
+            "dns:build.example",
+            "key-sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            1,
+        )
+    });
+    let [certificate, key] = shown("pinned");
+    until("the pinned one is known", PATIENCE, || {
+        (curl(&["--cert", &certificate, "--key", &key]) == "200").then_some(())
+    });
+    assert_eq!(curl(&["-u", &format!("x:{KEY}")]), "200", "a client without certificate gets through TLS");
+    assert_eq!(curl(&[]), "401");
+    let asks = || {
+        let line = format!(
+            "openssl s_client -connect {tls} -tls1_2 -servername a.test -msg </dev/null 2>&1 | grep -c CertificateRequest || true"
+        );
+        bash(&dir, &line).trim() != "0"
+    };
+    assert!(asks());
+    // Of a tenant at a host of its own nobody else's clients hear.
+    responder.reload(|text| text.replacen("name = \"tests\"", "name = \"tests\"\nhosts = [\"tsa.test\"]", 1));
+    until("another host asks for none", PATIENCE, || (!asks()).then_some(()));
+}
+
+/// An administrator with [`KEY`], and an auditor of another tenant with another token.
+fn with_principals(site: &Site) {
+    let token = site.dir().join("api.token");
+    fs::write(&token, KEY).unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let hash = sha256(OTHERS);
+    let auditor = format!(
+        "[[admin.principal]]\nname = \"auditor\"\ntoken_sha256 = \"{hash}\"\nallow = [\"auditor:elsewhere\"]\n"
+    );
+    site.edit_config(|text| text.replacen("[admin]\n", "[admin]\ntoken_file = \"api.token\"\n", 1) + &auditor);
+}
+
+const OTHERS: &str = "fedcba9876543210fedcba9876543210";
+
+/// Seven time-stamps are told to who may audit the tenant, and nothing to who may audit another one.
+fn expect_over_the_api(responder: &Responder) {
+    let admin = responder.site.admin;
+    let asked = |token: &str, query: &str| {
+        let request = format!(
+            "GET /v1/usage{query} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        let reply = exchange(admin, request.as_bytes()).unwrap();
+        (reply.status, serde_json::from_str::<Value>(&reply.text()).unwrap_or_default())
+    };
+    let (status, told) = asked(KEY, "?tenant=tests");
+    assert_eq!((status, told["usage"][0]["granted"].as_u64()), (200, Some(7)), "{told}");
+    assert_eq!(asked(KEY, "?month=2001-01").1["usage"], serde_json::json!([]));
+    assert_eq!(asked(KEY, "?month=x").0, 400);
+    assert_eq!(asked(OTHERS, "").1["usage"], serde_json::json!([]));
+    let refused = asked(OTHERS, "?tenant=tests");
+    assert_eq!(refused.0, asked(OTHERS, "?tenant=nobody").0, "who may not look learns nothing: {refused:?}");
+    assert!([403, 404].contains(&refused.0), "{refused:?}");
+}
+
 /// What is lost by `kill -9` is what was counted since the last save, and nothing before it.
 #[test]
 fn the_usage_outlives_kill_9_but_for_the_last_second() {
     let (_ca, site) = site(KeyKind::P256, |tsa| tsa);
+    with_principals(&site);
     let responder = site.start();
     (0..7).for_each(|number| _ = Stamped::read(&ask(responder.http(), number, "")).granted());
     until_had(&responder.site, None, (7, 0));
+    expect_over_the_api(&responder);
     let mut responder = responder.kill_and_start_again();
     (0..4).for_each(|number| _ = Stamped::read(&ask(responder.http(), 10 + number, "")).granted());
     // An orderly end loses nothing at all.

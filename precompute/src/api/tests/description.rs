@@ -7,7 +7,8 @@ use crate::api::{description::OPENAPI, handlers::PATHS, problem::Kind};
 
 /// As OpenAPI writes it.
 fn templated(path: &str) -> String {
-    path.replace("/ID", "/{id}").replace("/SERIAL", "/{serial}")
+    let path = path.replace("/ID", "/{id}").replace("/SERIAL", "/{serial}");
+    path.replace("/N", "/{number}").replace("/M", "/{other}")
 }
 
 #[test]
@@ -25,9 +26,11 @@ fn the_description_has_every_path_and_no_other() {
 
     // Each of them is there, with its method alone.
     let served = served();
-    for (method, path, _) in PATHS {
-        let path = path.replace("ID", &served.id).replace("SERIAL", "0A");
-        let other = if method == "GET" { "POST" } else { "GET" };
+    for (method, told, _) in PATHS {
+        let path = told.replace("ID", &served.id).replace("SERIAL", "0A").replace("/N", "/1").replace("/M", "/2");
+        let has =
+            |method: &str| PATHS.iter().any(|(other, at, _)| *other == method && templated(at) == templated(told));
+        let other = ["POST", "GET", "DELETE"].into_iter().find(|method| !has(method)).unwrap();
         let reply = served.ask(other, &path, "application/json", "", "{}");
         assert_eq!(reply.status, 405, "{other} {path}: {}", reply.body);
         if path == "/v1/snapshot" {

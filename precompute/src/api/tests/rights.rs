@@ -72,6 +72,7 @@ fn each_role_may_do_in_its_tenant_what_the_matrix_says_and_in_another_nothing() 
             }
         }
     }
+    assert_eq!(served.as_who("viewer", "GET", "/v1/servers", "").status, 403, "it sees one tenant");
     for (who, status) in
         [("viewer", 403), ("administrator", 403), ("everywhere", 403), ("all but other", 403), ("no revocations", 200)]
     {
@@ -81,6 +82,17 @@ fn each_role_may_do_in_its_tenant_what_the_matrix_says_and_in_another_nothing() 
         assert_eq!(begin, *format!("HTTP/1.1 {status}").as_bytes(), "{who}");
         let reply = served.as_who(who, "POST", "/v1/feed/promote", "");
         assert_eq!(reply.status, if status == 200 { 404 } else { 403 }, "{who}: there is no feed, which is not told");
+        for (method, path) in [
+            ("POST", "/v1/servers/0a1b2c3d/decommission"),
+            ("GET", "/v1/configurations"),
+            ("POST", "/v1/configurations"),
+            ("GET", "/v1/configurations/1"),
+            ("GET", "/v1/configurations/1/difference/2"),
+            ("POST", "/v1/configurations/1/rollback"),
+        ] {
+            let reply = served.as_who(who, method, path, "");
+            assert_eq!(reply.status, if status == 200 { 404 } else { 403 }, "{who} {method} {path}: {}", reply.body);
+        }
     }
 }
 
@@ -238,4 +250,25 @@ fn a_foreign_issuer_takes_as_long_as_one_that_is_not_there() {
         (pairs.iter().map(|pair| pair.0).min().unwrap(), pairs.iter().map(|pair| pair.1).min().unwrap());
     let ratio = there.as_secs_f64() / absent.as_secs_f64();
     assert!((0.5..2.0).contains(&ratio), "{there:?} and {absent:?}");
+}
+
+/// One with a list that never ends has no more than its half of the places.
+#[test]
+fn lists_of_one_principal_leave_places_to_others() {
+    let served = two_tenants(vec![entry("slow", &["operator:acme"], &[]), entry(TOKEN, &["administrator:*"], &[])]);
+    let list = "{\"do\":\"add\",\"serial\":\"0A\"}\n";
+    let begin = served.head("POST", "/v1/issuers/acme:Root/bulk", NDJSON, "").replace(TOKEN, "slow");
+    let unfinished = served.begin(&begin, 100);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let refused = loop {
+        let reply = served.as_who("slow", "POST", "/v1/issuers/acme:Root/bulk", list);
+        if reply.status != 200 {
+            break reply;
+        }
+        assert!(std::time::Instant::now() < deadline, "the list is being taken");
+    };
+    assert_eq!((refused.status, &refused.json()["type"]), (503, &json!("urn:ostia:problem:too-many-uploads")));
+    assert!(refused.body.contains("`slow` has 1 lists and backups under way"), "{}", refused.body);
+    assert_eq!(served.as_who(TOKEN, "POST", "/v1/issuers/acme:Root/bulk", list).status, 200);
+    drop(unfinished);
 }

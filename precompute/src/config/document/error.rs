@@ -28,6 +28,13 @@ impl Problem {
 }
 
 impl ConfigError {
+    /// The same, which may be gone at the next try.
+    #[must_use]
+    pub fn that_may_pass(mut self) -> Self {
+        self.problems.iter_mut().for_each(|problem| problem.may_pass = true);
+        self
+    }
+
     /// Whether all problems may be gone at the next try, without a change to the file: for example a token that was out
     /// of reach.
     pub fn may_pass(&self) -> bool {

@@ -122,7 +122,7 @@ fn a_push_is_acknowledged_while_a_reload_loads_from_the_book_who_comes_and_whom_
     let count = Arc::clone(&pushed);
     plan_pushes(shared, ledger, count);
     let prepared = prepare(&mut engine, &[&stays, &comes]);
-    assert_eq!(pushed.load(SeqCst), 2);
+    assert_eq!(pushed.load(SeqCst), 3);
     assert_eq!(revoked(prepared.states(), &comes), [2]);
 }
 

@@ -41,7 +41,9 @@ impl World {
     }
 
     fn forget(&self, issuer: &FollowedIssuer) {
-        forget(self.state.path(), [&issuer.id], "uid:0").unwrap();
+        let all = departed(self.state.path(), &HashSet::new()).unwrap();
+        let (departed, _) = all.iter().find(|(departed, _)| departed.issuer == issuer.id).unwrap();
+        forget(self.state.path(), [departed], "uid:0").unwrap();
     }
 }
 
@@ -162,7 +164,11 @@ fn an_issuer_of_a_renamed_tenant_keeps_what_was_pushed_where_its_former_name_is_
     revoke(&engine, &before, 2);
     assert!(matches!(reload(&mut engine, &[&after]), Err(EngineError::Forgotten(..))));
     let other = FollowedIssuer { formerly: Some("other".into()), ..after.clone() };
-    assert!(matches!(reload(&mut engine, &[&other]), Err(EngineError::Forgotten(..))));
+    let refused = reload(&mut engine, &[&other]).unwrap_err();
+    assert!(matches!(refused, EngineError::Forgotten(..)));
+    for part in ["`formerly = \"other\"`, which is written there", "write `formerly = \"before\"`"] {
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
     // What comes while it is prepared is not lost either.
     let prepared = engine.prepare_for(vec![stated.clone()]).unwrap();
     revoke(&engine, &before, 3);
@@ -177,17 +183,81 @@ fn an_issuer_of_a_renamed_tenant_keeps_what_was_pushed_where_its_former_name_is_
     world.start(&[&stated]).unwrap();
 }
 
+/// It was *good* under the new name, for everybody who asks about that CA.
 #[test]
-fn a_former_name_that_is_let_go_of_is_not_asked_about() {
+fn what_was_let_go_of_does_not_leave_while_its_ca_is_there_under_another_name() {
     let world = World::new();
-    let [before, after] = [world.issuer("before", 0), world.issuer("after", 0)];
-    let mut engine = world.start(&[&before]).unwrap();
+    let [stays, before, after] = [world.issuer("a", 1), world.issuer("before", 0), world.issuer("after", 0)];
+    let stated = FollowedIssuer { formerly: Some("before".into()), ..after.clone() };
+    let mut engine = world.start(&[&stays, &before]).unwrap();
     revoke(&engine, &before, 2);
     world.forget(&before);
-    reload(&mut engine, &[&after]).unwrap();
-    assert!(!is_revoked(&engine, &after, 2));
+    assert!(matches!(reload(&mut engine, &[&stays, &after]), Err(EngineError::Forgotten(..))));
+    // It may leave with its CA, and is asked about when that comes again.
+    reload(&mut engine, &[&stays]).unwrap();
+    assert!(matches!(reload(&mut engine, &[&stays, &after]), Err(EngineError::Forgotten(..))));
+    drop(engine);
+    assert!(matches!(world.start(&[&stays, &after]), Err(EngineError::Forgotten(..))));
+    let engine = world.start(&[&stays, &stated]).unwrap();
+    assert!(is_revoked(&engine, &after, 2));
+}
+
+#[test]
+fn one_of_two_tenants_with_a_ca_does_not_leave_without_its_pushes() {
+    let world = World::new();
+    let [before, after] = [world.issuer("before", 0), world.issuer("after", 0)];
+    let stated = FollowedIssuer { formerly: Some("before".into()), ..after.clone() };
+    let mut engine = world.start(&[&before, &after]).unwrap();
+    revoke(&engine, &before, 2);
+    world.forget(&before);
+    let configured = HashSet::from([after.id.clone()]);
+    assert_eq!(beside(world.state.path(), &configured).unwrap(), [(before.id.clone(), after.id.clone())]);
+    assert!(matches!(reload(&mut engine, &[&after]), Err(EngineError::Forgotten(..))));
+    drop(engine);
+    assert!(matches!(world.start(&[&after]), Err(EngineError::Forgotten(..))));
+    // The book alone does not know better.
+    let index = world.cas[0].path("index.txt");
+    let listed = fs::read(&index).unwrap();
+    fs::write(&index, "no index\n").unwrap();
+    assert!(matches!(world.start(&[&after]), Err(EngineError::Forgotten(..))));
+    fs::write(&index, listed).unwrap();
+    let mut engine = world.start(&[&before, &after]).unwrap();
+    let prepared = engine.prepare_for(vec![stated.clone()]).unwrap();
+    revoke(&engine, &before, 3);
+    assert!(matches!(engine.adopt(prepared), Err(EngineError::Overtaken)));
+    reload(&mut engine, &[&stated]).unwrap();
+    assert!([2, 3].iter().all(|number| is_revoked(&engine, &after, *number)));
     drop(engine);
     world.start(&[&after]).unwrap();
+}
+
+/// Its place had been taken, and it had left for good as the book said.
+#[test]
+fn who_comes_back_beside_its_successor_is_asked_about_again() {
+    let world = World::new();
+    let [before, after] = [world.issuer("before", 0), world.issuer("after", 0)];
+    drop(world.start(&[&before]).unwrap());
+    drop(world.start(&[&after]).unwrap());
+    let engine = world.start(&[&before, &after]).unwrap();
+    revoke(&engine, &before, 2);
+    drop(engine);
+    assert!(matches!(world.start(&[&after]), Err(EngineError::Forgotten(..))));
+}
+
+#[test]
+fn what_is_pushed_after_an_issuer_was_let_go_of_is_asked_about() {
+    let world = World::new();
+    let [stays, goes] = [world.issuer("a", 0), world.issuer("b", 1)];
+    let mut engine = world.start(&[&stays, &goes]).unwrap();
+    revoke(&engine, &goes, 2);
+    world.forget(&goes);
+    revoke(&engine, &goes, 3);
+    assert_eq!(unsaid(reload(&mut engine, &[&stays]))[0].records, 2);
+    let configured = HashSet::from([stays.id.clone()]);
+    assert!(!departed(world.state.path(), &configured).unwrap()[0].1);
+    world.forget(&goes);
+    assert!(departed(world.state.path(), &configured).unwrap()[0].1);
+    reload(&mut engine, &[&stays]).unwrap();
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::super::{compare::Comparison, predecessor::Predecessor};
 use crate::{
     book::{Book, BookReader, Lineage},
     issuer_id::IssuerId,
-    ledger::reconcile::{FINAL, strictness},
+    ledger::reconcile::{self, FINAL, strictness},
     limits,
     pki::{Serial, Status},
     records::Origin,
@@ -28,6 +28,8 @@ pub(super) struct Known {
     pub(super) revoked: BTreeSet<Serial>,
     /// Those of them whose revocation a push states.
     pub(super) by_push: BTreeSet<Serial>,
+    /// What it has of the serials that its predecessors keep.
+    pub(super) own: BTreeMap<Serial, reconcile::Known>,
     /// The certificates of CAs that are configured.
     cas: BTreeMap<Serial, Status>,
     /// Which CRLs were taken.
@@ -102,10 +104,16 @@ impl Known {
         lineage: &Lineage,
         (configured, all_cas): (&HashSet<IssuerId>, &BTreeSet<Serial>),
     ) -> Result<Self, StateError> {
+        let predecessors = Predecessor::all(book, id, lineage, configured)?;
+        let kept: BTreeSet<Serial> = predecessors.iter().flat_map(Predecessor::serials).collect();
         let (mut revoked, mut by_push, mut cas) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        let mut own = BTreeMap::new();
         let held = book.load(id, |serial, record, origin| {
             if all_cas.contains(&serial) {
                 cas.insert(serial, record.status);
+            }
+            if kept.contains(&serial) {
+                own.insert(serial, reconcile::Known { record, origin });
             }
             if strictness(record.status) == FINAL {
                 revoked.insert(serial);
@@ -114,9 +122,8 @@ impl Known {
                 }
             }
         })?;
-        let predecessors = Predecessor::all(book, id, lineage, configured)?;
         let crl_marks = if held.known { held.crl_marks } else { Predecessor::crl_marks(&predecessors) };
-        Ok(Self { revoked, by_push, cas, crl_marks, predecessors })
+        Ok(Self { revoked, by_push, own, cas, crl_marks, predecessors })
     }
 
     /// Of these serial numbers what a start would have: a final revocation that is known stays, whatever the sources say.

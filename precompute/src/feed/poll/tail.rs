@@ -123,7 +123,7 @@ impl Tail {
             };
             match answer {
                 _ if is_away => return Err(Gone),
-                None => return self.from_redis(after, most).await,
+                None => return self.read_behind(after, most).await,
                 Some(answer) if most == 0 || !answer.entries.is_empty() => return Ok(answer),
                 Some(answer) => {
                     // A lost sender is the end of it.
@@ -136,7 +136,7 @@ impl Tail {
     }
 
     /// What is not kept any more.
-    async fn from_redis(&self, after: Position, most: usize) -> Result<Answer, Gone> {
+    async fn read_behind(&self, after: Position, most: usize) -> Result<Answer, Gone> {
         let shared = Arc::clone(&self.0);
         let read = spawn_blocking(move || {
             let mut stream = shared.behind.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The places of servers beside the stream, and the list of those that were decommissioned.
+//! The places of servers beside the stream, the list of those that were decommissioned, and the configuration of all.
 //!
 //! Invariant: of each no more is read than it may have, and one byte, whatever somebody has put there; what is of another type
 //! is one that nobody can use. It does not know what they say.
@@ -82,6 +82,24 @@ impl Stream {
     pub fn set_gone(&mut self, list: &[u8]) -> Result<(), Fault> {
         let mut command = Cmd::new();
         command.arg("SET").arg(&self.gone).arg(list);
+        self.ask(&command, limits::ANSWER_WITHIN).map(drop)
+    }
+
+    /// The newest version of the configuration, at most so many bytes of it; empty if there is none.
+    pub fn configuration(&mut self, most: usize) -> Result<Vec<u8>, Fault> {
+        self.leave_former_master();
+        let mut command = Cmd::new();
+        command.arg("GETRANGE").arg(&self.configuration).arg(0).arg(most.saturating_sub(1));
+        match self.ask(&command, limits::ANSWER_WITHIN) {
+            Err(Fault { cause: Cause::OtherType, .. }) => Ok(Vec::new()),
+            answer => Ok(super::bytes(answer?).unwrap_or_default()),
+        }
+    }
+
+    /// Puts another one into its place.
+    pub fn set_configuration(&mut self, version: &[u8]) -> Result<(), Fault> {
+        let mut command = Cmd::new();
+        command.arg("SET").arg(&self.configuration).arg(version);
         self.ask(&command, limits::ANSWER_WITHIN).map(drop)
     }
 }

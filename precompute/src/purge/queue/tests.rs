@@ -170,6 +170,39 @@ fn nothing_is_left_once_somebody_else_purges() {
     assert_eq!((queue.waiting(), queue.wakes_at(ms(1)), queue.take(ms(10_000))), (0, None, vec![]));
 }
 
+/// A CA that issues all the time must not use up the requests that its revocations need.
+#[test]
+fn what_does_not_press_waits_for_others_and_goes_with_them() {
+    let mut queue = unlimited();
+    queue.add_gathering(key(1, 1), ms(0));
+    queue.add_gathering(key(1, 2), ms(500));
+    assert_eq!((queue.take(ms(9_999)), queue.wakes_at(ms(600))), (vec![], Some(limits::GATHER)));
+    assert_eq!(queue.take(limits::GATHER), [key(1, 1), key(1, 2)]);
+    queue.succeeded(limits::GATHER);
+    let again = limits::GATHER + AGAIN;
+    assert_eq!(queue.take(again).len(), 2, "and a second time");
+    queue.succeeded(again);
+    // What presses takes along what waits, and a key that presses later does so at once.
+    queue.add_gathering(key(1, 3), again);
+    queue.add_gathering(key(1, 4), again);
+    queue.add(key(1, 5), again + ms(1));
+    assert_eq!(queue.take(again + ms(1)), [key(1, 3), key(1, 4), key(1, 5)]);
+    queue.failed(again + ms(2), None, 0.5);
+    assert_eq!(queue.take(again + ms(203)).len(), 3);
+    queue.succeeded(again + ms(204));
+    queue.add_gathering(key(1, 6), ms(20_000));
+    queue.add(key(1, 6), ms(20_001));
+    assert!(queue.take(ms(20_001)).contains(&key(1, 6)));
+    queue.succeeded(ms(20_001));
+    // Very many become the issuer's own, which waits as they do, until something presses.
+    queue.take(ms(25_000));
+    queue.succeeded(ms(25_000));
+    (1..=5000).for_each(|serial| queue.add_gathering(key(2, serial), ms(30_000)));
+    assert_eq!(queue.take(ms(39_999)), [], "{queue:?}");
+    queue.add(key(2, 7), ms(39_999));
+    assert_eq!(queue.take(ms(39_999)), [key(2, 0)]);
+}
+
 /// Any order of changes, failures and times: each change is followed by a request that has its key or its issuer's, and by
 /// another one after `again_after`; and the bounds hold.
 #[test]
@@ -187,7 +220,11 @@ fn whatever_happens_each_change_is_purged_twice_after_it() {
             now += ms(rng.below(300) as u64);
             if step < 300 && rng.chance(40) {
                 let key = key(rng.below(2) as u8, rng.below(5) as u64);
-                queue.add(key, now);
+                if rng.chance(50) {
+                    queue.add(key, now)
+                } else {
+                    queue.add_gathering(key, now)
+                }
                 changes.push((key, now, None, None));
             }
             match sent_at {

@@ -163,7 +163,9 @@ fn submit(leader: &str, token: &Path, https: &Https, debts: &[([u8; 32], Change)
         }
         let remedy = match status.as_u16() {
             401 => "; all writers need the same token in `admin.token_file`",
-            421 => "; what stands before its API has to send `Host: localhost`",
+            421 => {
+                "; `hosts` under its [admin] has to have this name, or what stands before its API has to send `Host: localhost`"
+            }
             _ => "",
         };
         let detail = problem["detail"].as_str().unwrap_or("it was refused");

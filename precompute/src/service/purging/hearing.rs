@@ -12,7 +12,7 @@ use crate::{
     ledger::{Changed, Listener},
     limits::purge as limits,
     ocsp::IssuerKey,
-    pki::UnixTime,
+    pki::{Serial, Status, UnixTime},
     purge::Old,
     records::Records,
     service::Tenants,
@@ -90,7 +90,13 @@ impl Hearing {
             let old = match changed {
                 _ if is_other => Some(Old::All),
                 Changed::Nothing => None,
-                Changed::These(serials) if serials.len() <= limits::SERIALS_TOLD_MAX => Some(Old::These(serials)),
+                Changed::These(serials) if serials.len() <= limits::SERIALS_TOLD_MAX => {
+                    let is_good = |serial: &Serial| {
+                        issuer.state.records.get(serial).is_some_and(|found| found.status == Status::Good)
+                    };
+                    let (others, pressing) = serials.into_iter().partition(is_good);
+                    Some(Old::These { pressing, others })
+                }
                 Changed::These(_) | Changed::Many => Some(Old::All),
             };
             news.extend(old.map(|old| News {

@@ -74,6 +74,8 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.shared_answers", "true", "false"),
     ("feed.name", "\"dmz-1\"", "\"dmz-2\""),
     ("feed.replicas_wanted", "2", "1"),
+    ("feed.configuration", "\"own\"", "\"published\""),
+    ("feed.signer_keys", "false", "true"),
     ("journal.path", "\"/var/lib/ostia/journal.jsonl\"", "\"/srv/journal.jsonl\""),
     ("journal.rotate_size", "65536", "65537"),
     ("journal.rotate_age", "\"1d\"", "\"2d\""),

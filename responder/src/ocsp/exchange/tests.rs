@@ -183,7 +183,7 @@ impl World {
     }
 
     fn spend_budget(&self) {
-        Budget::spend_from(&self.budget, Duration::from_secs(3600));
+        Budget::spend_from(&self.budget, Spender::of(&self.tenant), Duration::from_secs(3600));
     }
 }
 

@@ -1,31 +1,34 @@
 //! Who is admitted, and how much it gets.
 
-use precompute::{config::Place, pki::UnixTime};
+use precompute::config::Place;
 
 use super::*;
+
+const NOW: UnixTime = UnixTime(1_795_953_600);
 
 fn client(name: &str, networks: &[&str], keys: &[&str], quota: Quota) -> ClientConfig {
     ClientConfig {
         place: Place::default(),
         name: name.into(),
         networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
-        keys: keys.iter().map(|key| sha256(key.as_bytes())).collect(),
+        keys: keys.iter().map(|key| TokenHash::of(key.as_bytes())).collect(),
+        certificates: Vec::new(),
         quota,
     }
 }
 
 fn clients(clients: Vec<ClientConfig>, is_open: bool) -> (tempfile::TempDir, Clients) {
     let dir = tempfile::tempdir().unwrap();
-    let usage = Usage::open(dir.path(), "s", UnixTime(1_795_953_600)).unwrap();
-    let config = ClientsConfig { is_open: is_open || clients.is_empty(), clients };
-    let clients = Clients::new("acme", "tsa", &config, &usage, Instant::now());
+    let usage = Usage::open(dir.path(), "s", NOW).unwrap();
+    let config = ClientsConfig { is_open: is_open || clients.is_empty(), clients, client_ca: None };
+    let clients = Clients::new("acme", "tsa", (&config, None), &usage, Instant::now());
     (dir, clients)
 }
 
 /// The name of who is admitted; `open` for others.
 fn admitted(clients: &Clients, address: &str, authorization: Option<&str>) -> Result<String, Denied> {
     let authorization = authorization.map_or(Credential::None, |value| Credential::Value(value.as_bytes()));
-    let asking = Asking { address: address.parse().unwrap(), authorization };
+    let asking = Asking { address: address.parse().unwrap(), authorization, shown: None, now: NOW };
     clients.admit(&asking).map(|client| client.name.as_deref().unwrap_or("open").to_owned())
 }
 
@@ -78,17 +81,19 @@ fn only_who_is_recognised_by_all_that_is_stated_is_admitted() {
     }
     assert_eq!(admitted(&by_network, "10.2.0.1", None), Err(Denied::Forbidden));
     assert_eq!(admitted(&by_network, "10.1.0.1", Some("Bearer of another gate")), Ok("net".into()));
-    let twice = Asking { address: "192.0.2.1".parse().unwrap(), authorization: Credential::Ambiguous };
+    let twice =
+        Asking { address: "192.0.2.1".parse().unwrap(), authorization: Credential::Ambiguous, shown: None, now: NOW };
     assert_eq!(closed.admit(&twice).unwrap_err(), Denied::KeyNeeded);
 }
 
 #[test]
 fn a_client_gets_what_its_quota_says_and_what_is_refused_takes_nothing_of_it() {
-    let now = Instant::now();
     let quota = Quota { per_second: Some(2), per_day: Some(3), per_month: Some(4) };
     let (_dir, clients) = clients(vec![client("net", &["10.0.0.0/8"], &[], quota)], false);
-    let asking = Asking { address: "10.1.1.1".parse().unwrap(), authorization: Credential::None };
+    let asking =
+        Asking { address: "10.1.1.1".parse().unwrap(), authorization: Credential::None, shown: None, now: NOW };
     let client = clients.admit(&asking).unwrap();
+    let now = Instant::now();
     client.begin(now).unwrap().granted();
     client.begin(now).unwrap().granted();
     assert_eq!(client.begin(now).unwrap_err(), Rejection::QUOTA_OF_SECOND);
@@ -104,5 +109,6 @@ fn no_message_has_a_key() {
     let secret = Credential::Value(b"Bearer s3cret");
     assert!(!format!("{secret:?}").contains("s3cret"));
     let config = client("key", &[], &["s3cret"], Quota::default());
-    assert!(!format!("{config:?}").contains("key, ["), "{config:?}");
+    let hash = TokenHash::of(b"s3cret").to_hex();
+    assert!(!format!("{config:?}").contains(&hash), "{config:?}");
 }

@@ -26,10 +26,10 @@ const INDEX: &str =
     "V\t351231235959Z\t\t1000\tunknown\t/CN=a\nR\t351231235959Z\t250101000000Z,keyCompromise\t1001\tunknown\t/CN=b\n";
 
 /// A CA with delegates, a stranger with some as well, and what is asked.
-struct World(TempDir);
+pub(in crate::upstream) struct World(TempDir);
 
 impl World {
-    fn new() -> Self {
+    pub(in crate::upstream) fn new() -> Self {
         let world = Self(tempfile::tempdir().unwrap());
         fs::write(world.path("extensions"), EXTENSIONS).unwrap();
         fs::write(world.path("index"), INDEX).unwrap();
@@ -111,12 +111,12 @@ impl World {
         assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn certificate(&self, name: &str) -> Certificate {
+    pub(in crate::upstream) fn certificate(&self, name: &str) -> Certificate {
         certificates(&self.path(&format!("{name}.pem"))).unwrap().remove(0)
     }
 
     /// A question of `openssl ocsp` about certificates of the CA.
-    fn question(&self, serials: &[&str], more: &[&str]) -> Question {
+    pub(in crate::upstream) fn question(&self, serials: &[&str], more: &[&str]) -> Question {
         let serials: Vec<_> = serials.iter().flat_map(|serial| ["-serial", serial]).collect();
         self.openssl(&[&["ocsp", "-issuer", "ca.pem"], &serials[..], more, &["-reqout", "request"]].concat());
         let der = fs::read(self.path("request")).unwrap();
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// The answer of `openssl ocsp` to that, signed by `signer`.
-    fn answer(&self, question: &Question, signer: &str, more: &[&str]) -> Vec<u8> {
+    pub(in crate::upstream) fn answer(&self, question: &Question, signer: &str, more: &[&str]) -> Vec<u8> {
         fs::write(self.path("question"), question.der()).unwrap();
         let [pem, key] = ["pem", "key"].map(|suffix| format!("{signer}.{suffix}"));
         let respond = ["ocsp", "-index", "index", "-CA", "ca.pem", "-reqin", "question", "-respout", "answer"];
@@ -137,7 +137,7 @@ impl World {
     fn judged(&self, der: &[u8], question: &Question, now: UnixTime) -> Result<Verified, String> {
         self.judged_by(
             der,
-            &Rules { question, issuers: &[&self.certificate("ca")], signer: None, may_lack_nonce: false },
+            &Rules { question, issuers: &[&self.certificate("ca")], signer: None, carried: &[], may_lack_nonce: false },
             now,
         )
     }
@@ -151,7 +151,7 @@ impl World {
     }
 }
 
-const NO_NONCE: &[&str] = &["-no_nonce"];
+pub(in crate::upstream) const NO_NONCE: &[&str] = &["-no_nonce"];
 const A_DAY: &[&str] = &["-ndays", "1"];
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -172,6 +172,7 @@ fn what_the_ca_or_its_delegate_answers_may_leave() {
             assert_eq!(verified.statuses, [status], "{signer} {more:?} {serial}");
             assert!(verified.next_update.unwrap() > now.after(DAY / 2));
             assert_eq!(verified.delegate.is_some(), signer == "delegate");
+            assert_eq!(verified.body, der);
         }
     }
     let question = world.question(&["0x1000", "0x1001", "0x1000"], &[]);
@@ -199,7 +200,9 @@ fn nobody_but_the_ca_and_whom_it_has_authorised_may_answer() {
     }
     // A delegate that has expired meanwhile, whose answer would still count.
     let der = world.answer(&question, "short", &["-ndays", "9"]);
-    assert!(world.judged(&der, &question, UnixTime::now()).is_ok());
+    let verified = world.judged(&der, &question, UnixTime::now()).unwrap();
+    assert_eq!(verified.verifiable_until, world.certificate("short").not_after());
+    assert!(verified.verifiable_until < verified.next_update.unwrap());
     let problem = world.judged(&der, &question, UnixTime::now().after(2 * DAY)).unwrap_err();
     assert!(problem.contains("has a certificate that is valid from"), "{problem}");
 }
@@ -210,7 +213,13 @@ fn a_signer_that_the_configuration_names_needs_nothing_else() {
     let (ca, foreign) = (world.certificate("ca"), world.certificate("foreign"));
     let question = world.question(&["0x1000"], NO_NONCE);
     let der = world.answer(&question, "foreign", &[A_DAY, &["-resp_no_certs"]].concat());
-    let rules = Rules { question: &question, issuers: &[&ca], signer: Some(foreign.der()), may_lack_nonce: false };
+    let rules = Rules {
+        question: &question,
+        issuers: &[&ca],
+        signer: Some(foreign.der()),
+        carried: &[],
+        may_lack_nonce: false,
+    };
     assert!(world.judged_by(&der, &rules, UnixTime::now()).unwrap().is_by_signer);
     assert!(world.judged_by(&der, &Rules { signer: None, ..rules }, UnixTime::now()).is_err());
 }
@@ -283,7 +292,7 @@ fn another_certificate_and_another_nonce_are_no_answer() {
             "{judged:?}"
         );
     }
-    let rules = Rules { question: &with_nonce, issuers: &[&ca], signer: None, may_lack_nonce: true };
+    let rules = Rules { question: &with_nonce, issuers: &[&ca], signer: None, carried: &[], may_lack_nonce: true };
     assert!(world.judged_by(&answers(&without), &rules, now.after(Duration::from_secs(5))).is_ok());
     assert!(world.judged_by(&answers(&other_nonce), &rules, now.after(Duration::from_secs(5))).is_err());
 }
@@ -296,20 +305,51 @@ fn an_answer_that_is_cut_or_changed_anywhere_never_passes() {
     let now = UnixTime::now();
     assert!(world.judged(&der, &question, now).is_ok());
     let ca = world.certificate("ca");
-    let rules = Rules { question: &question, issuers: &[&ca], signer: None, may_lack_nonce: false };
+    let rules = Rules { question: &question, issuers: &[&ca], signer: None, carried: &[], may_lack_nonce: false };
     for length in 0..der.len() {
         assert!(verify(&der[..length], &rules, now).is_err(), "cut at {length}");
     }
     assert!(verify(&[&der[..], &[0]].concat(), &rules, now).is_err(), "with one byte more");
-    // Whatever bit is changed, it says nothing that was not signed.
-    let right = world.judged(&der, &question, now).unwrap().statuses;
+    // Whatever bit is changed, what leaves is what was signed, with the certificate that was verified.
+    let delegate = world.certificate("delegate");
+    let carried = carrying(&[delegate.der()]);
+    let known = Rules { signer: Some(delegate.der()), carried: &carried, ..rules };
+    let mut passed = 0;
     for at in 0..der.len() {
         let mut changed = der.clone();
         changed[at] ^= 1 << (at % 8);
-        if let Ok(Ok(verified)) = verify(&changed, &rules, now) {
-            assert_eq!(verified.statuses, right, "changed at {at}");
+        for rules in [&rules, &known] {
+            if let Ok(Ok(verified)) = verify(&changed, rules, now) {
+                assert!(verified.body == der, "changed at {at}: {:02x?}", &der[at..]);
+                passed += 1;
+            }
         }
     }
+    assert!(passed > delegate.der().len() / 2, "the certificate of a signer that is known is put in its place");
+}
+
+#[test]
+fn an_answer_leaves_with_the_certificates_alone_that_were_verified() {
+    let world = World::new();
+    let question = world.question(&["0x1000"], NO_NONCE);
+    let [ca, delegate, server] = ["ca", "delegate", "server"].map(|name| world.certificate(name));
+    let mut altered = delegate.der().to_vec();
+    *altered.last_mut().unwrap() ^= 1;
+    let (der, der_of_ca) =
+        (world.answer(&question, "delegate", A_DAY), world.answer(&question, "ca", &["-resp_no_certs", "-ndays", "1"]));
+    let with = |der: &[u8], certificates: &[&[u8]]| {
+        let Response::Basic(basic) = Response::read(der).unwrap() else { panic!("it is an error") };
+        basic.with(&carrying(certificates))
+    };
+    let body = |der: Vec<u8>| world.judged(&der, &question, UnixTime::now()).map(|verified| verified.body);
+    // What real responders send beside it makes no right answer a wrong one.
+    for others in [&[&altered[..], delegate.der()][..], &[delegate.der(), server.der(), &altered], &[delegate.der()]] {
+        assert_eq!(body(with(&der, others)).as_ref(), Ok(&der));
+    }
+    let both = with(&der, &[delegate.der(), ca.der()]);
+    assert_eq!(body(both.clone()), Ok(both), "the CA's own is known here");
+    assert_eq!(body(with(&der_of_ca, &[server.der()])), Ok(der_of_ca));
+    assert!(body(with(&der, &[&altered])).is_err());
 }
 
 #[test]

@@ -99,6 +99,11 @@ fn crl_keeps_its_promises() {
 }
 
 #[test]
+fn admin_keeps_its_promises() {
+    keeps_its_promises("admin");
+}
+
+#[test]
 fn config_keeps_its_promises() {
     keeps_its_promises("config");
 }

@@ -98,7 +98,8 @@ fn an_issuer_that_is_in_order_is_copied_as_it_is_from_a_damaged_book() {
         assert_eq!(held.stamps, None, "{tenant}: its sources are read again");
     }
     assert_eq!([1, 2].map(|key| book.answered(&id("beta"), &[key; 32]).unwrap()), [1, 2].map(|key| Some(answer(key))));
-    assert_eq!(book.lineage().unwrap().predecessors(&id("beta")), [id("gamma")], "which has succeeded it");
+    assert_eq!(book.lineage().unwrap().predecessors(&id("beta")), [id("gamma"), id("acme")]);
+    assert!(!book.lineage().unwrap().stood_beside(&id("gamma"), &id("beta")), "it has succeeded it");
     assert_eq!(book.lineage().unwrap().predecessors(&id("delta")), [id("gamma"), id("acme")]);
     let (held, found) = all(&mut book, &id("acme"));
     assert!(found.iter().all(|change| change.record.unwrap().status != Status::Good));
