@@ -74,7 +74,6 @@ pub enum Knowledge {
 }
 
 /// What was prepared.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, for as long as a reload takes")]
 enum Prepared {
     Sources(Change, Box<ApiSettings>, Vec<Target>),
     Feed(FeedChange),
