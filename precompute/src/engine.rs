@@ -60,7 +60,7 @@ use tracing::{error, info};
 
 use crate::{
     assemble::Assembly,
-    book::{Book, Lineage},
+    book::{Book, BookReader, Lineage},
     feeder::{self, Feeders},
     issuer_id::IssuerId,
     ledger::{Ledger, Ledgers, Saver, SharedBook},
@@ -235,18 +235,20 @@ impl Engine {
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
     ) -> Result<Vec<Predecessor>, StateError> {
-        let mut predecessors = self.book.read(|book| Predecessor::all(book, id, lineage, configured))?;
+        let stood_beside = |former: &IssuerId| self.stood_beside(former, id, lineage);
+        let read = |book: &BookReader| Predecessor::all(book, id, lineage, configured, stood_beside);
+        let mut predecessors = self.book.read(read)?;
         for running in &self.followers {
-            let is_beside = self.stood_beside(&running.issuer.id, id, lineage);
+            let is_beside = stood_beside(&running.issuer.id);
             Predecessor::add_running(&mut predecessors, running, id, is_beside, configured);
         }
         Ok(predecessors)
     }
 
-    /// Whether an issuer that runs was there at the same time as another one. The book may not know them yet.
-    fn stood_beside(&self, running: &IssuerId, id: &IssuerId, lineage: &Lineage) -> bool {
-        let is_running = || self.followers.iter().any(|running| running.issuer.id == *id);
-        running.ca() == id.ca() && (lineage.stood_beside(running, id) || is_running())
+    /// Whether an issuer was there at the same time as another one. The book may not know yet of those that run.
+    fn stood_beside(&self, former: &IssuerId, id: &IssuerId, lineage: &Lineage) -> bool {
+        let is_running = |id: &IssuerId| self.followers.iter().any(|running| running.issuer.id == *id);
+        former.ca() == id.ca() && (lineage.stood_beside(former, id) || is_running(former) && is_running(id))
     }
 
     /// What [`Engine::sync`] may accept.

@@ -55,8 +55,10 @@ impl Engine {
         let configured = self.configured();
         let lineage = self.book.lock().lineage()?;
         let anew = |former: &Follower| {
-            let predecessors =
-                self.book.read(|book| Predecessor::all(book, &former.issuer.id, &lineage, &configured))?;
+            let id = &former.issuer.id;
+            let predecessors = self.book.read(|book| {
+                Predecessor::all(book, id, &lineage, &configured, |other| self.stood_beside(other, id, &lineage))
+            })?;
             let verified = former.ledger.state().health.report().verified;
             let (issuer, ledger) = ((*former.issuer).clone(), former.ledger.clone());
             let reader = SourceReader::new(issuer, ledger, false, verified, predecessors, &self.state_dir);

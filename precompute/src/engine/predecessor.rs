@@ -39,17 +39,17 @@ pub(super) struct Predecessor {
 }
 
 impl Predecessor {
-    /// All predecessors of an issuer, as the book says.
+    /// All predecessors of an issuer, as the book says. `stood_beside`: whether one was there at the same time.
     pub(super) fn all(
         book: &BookReader,
         id: &IssuerId,
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
+        stood_beside: impl Fn(&IssuerId) -> bool,
     ) -> Result<Vec<Self>, StateError> {
         let mut found = Vec::new();
-        let successor = id;
-        for id in lineage.predecessors(successor).into_iter().filter(|id| !configured.contains(id)) {
-            let (is_beside, mut kept) = (lineage.stood_beside(&id, successor), Vec::new());
+        for id in lineage.predecessors(id).into_iter().filter(|id| !configured.contains(id)) {
+            let (is_beside, mut kept) = (stood_beside(&id), Vec::new());
             let held = book.load(&id, |serial, record, origin| {
                 if origin.is_pushed() || !is_beside && strictness(record.status) == FINAL {
                     kept.push(Change::new(serial, Some(record)).by(origin));

@@ -104,7 +104,7 @@ impl Known {
         lineage: &Lineage,
         (configured, all_cas): (&HashSet<IssuerId>, &BTreeSet<Serial>),
     ) -> Result<Self, StateError> {
-        let predecessors = Predecessor::all(book, id, lineage, configured)?;
+        let predecessors = Predecessor::all(book, id, lineage, configured, |former| lineage.stood_beside(former, id))?;
         let kept: BTreeSet<Serial> = predecessors.iter().flat_map(Predecessor::serials).collect();
         let (mut revoked, mut by_push, mut cas) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let mut own = BTreeMap::new();
