@@ -338,6 +338,14 @@ impl Cluster {
         self.until("somebody else leads", limit, || self.leader().filter(|leader| *leader != former))
     }
 
+    /// Waits until a writer stands by with what was told so far.
+    #[track_caller]
+    pub fn until_level(&self, writer: usize, limit: Duration) {
+        self.until("a standby has what was told", limit, || {
+            self.writers[writer].readiness_text("")?.1.contains("feed: this writer stands by, at ").then_some(())
+        });
+    }
+
     /// Waits until a replica has records and answers.
     #[track_caller]
     pub fn until_filled(&self, replica: usize) {

@@ -153,6 +153,8 @@ fn who_takes_over_publishes_on_and_a_replica_starts_from_its_disk_whatever_stand
     });
     let refused = config(&cluster.writers[1 - leader], &["publish"]);
     assert!(!refused.status.success() && refused.text.contains("stands by"), "{}", refused.text);
+    // Without records it would take over much later.
+    cluster.until_level(1 - leader, SOON);
     cluster.writers[leader].kill();
     let next = cluster.until_led_by_another(leader, SOON);
     assert!(config(&cluster.writers[next], &["publish"]).text.contains("version 2 is published"));

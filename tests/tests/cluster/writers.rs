@@ -38,6 +38,7 @@ fn a_leader_that_is_killed_is_replaced_and_revocations_go_on() {
     cluster.until("it says where to push", SOON, || {
         cluster.push(leader, "revoke", &before).text.contains(&leads).then_some(())
     });
+    cluster.until_level(leader, SOON);
     for (writer, said) in [(taken_by, "feed: this writer leads, at "), (leader, "feed: this writer stands by, at ")] {
         let (status, lines) = cluster.writers[writer].readiness_text("").unwrap();
         assert!(status == 200 && lines.contains(said), "{status} {lines}");
