@@ -6,7 +6,8 @@ import std;
 backend ostia {
     .host = "127.0.0.1";
     .port = "8080";
-    # The page for people. /readyz is at the admin address, which caches should not reach.
+    # The page for people; where tenants have paths, that of one of them, such as /acme: / is 404 there. /readyz is at the
+    # admin address, which caches should not reach.
     .probe = { .url = "/"; .interval = 2s; .timeout = 1s; .window = 3; .threshold = 2; }
 }
 
