@@ -378,7 +378,7 @@ fn while_somebody_fetches_a_backup_and_reads_nothing_pushes_and_others_go_on() {
         "GET /v1/snapshot HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
         crate::pushes::TOKEN
     );
-    // All the places that there are.
+    // All the places that one principal may have.
     let mut silent: Vec<_> = (0..8)
         .map(|_| {
             let mut stream = std::net::TcpStream::connect(admin).unwrap();
@@ -391,7 +391,7 @@ fn while_somebody_fetches_a_backup_and_reads_nothing_pushes_and_others_go_on() {
         })
         .collect();
     let to = file(&responder.site, "backup");
-    refused(&snapshot(&responder.site, &to), "as many lists and backups as may be at once are under way");
+    refused(&snapshot(&responder.site, &to), "has 8 lists and backups under way, as many as it may");
     done(&responder.site.precompute("revoke", &["C000001"]), "revoked");
     // One that goes away makes room.
     drop(silent.pop());

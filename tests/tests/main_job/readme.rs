@@ -198,7 +198,9 @@ fn every_metric_is_documented_and_every_documented_one_is_given() {
     site.edit_config(|config| {
         let recorded = config.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1);
         let renewed = recorded.replacen("[tenant.issuer.signer]\n", "[tenant.issuer.signer]\nrenew = {}\n", 1);
-        renewed + "\n[journal]\npath = \"events\"\nocsp = true\n"
+        // Nothing is there to be told.
+        let purged = "\n[[purge]]\ndriver = \"varnish-ban\"\nurl = \"http://127.0.0.1:9/\"\n";
+        renewed + "\n[journal]\npath = \"events\"\nocsp = true\n" + purged
     });
     let metrics = site.start().metrics() + &crate::replica::metrics();
     let given: BTreeSet<_> = metrics

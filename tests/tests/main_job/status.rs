@@ -87,5 +87,5 @@ fn without_a_token_the_book_is_read_and_nobody_is_told_to_give_the_right_to_revo
     let ended = responder.site.precompute("status", &[&leaf.serial]);
     done(&ended, "ostia.toml: the service is not asked, since `admin.token_file` is missing");
     assert!(ended.text.contains("tests/ca: good") && !ended.text.contains("openssl rand"), "{ended:?}");
-    refused(&responder.site.precompute("add", &["0A"]), "takes no pushes");
+    refused(&responder.site.precompute("add", &["0A"]), "so nothing says who asks the running service");
 }
