@@ -30,7 +30,11 @@ fn transactions(file: &Path) -> Vec<Value> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let lines = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut lines: Vec<_> = lines.filter(|line| line["type"] == "ocsp").collect();
-    lines.sort_by_key(|line| line["time"].as_str().unwrap().to_owned());
+    // Fractions have the digits that they need.
+    lines.sort_by_key(|line| {
+        let (second, fraction) = line["time"].as_str().unwrap().trim_end_matches('Z').split_at(19);
+        (second.to_owned(), format!("{:0<6}", fraction.trim_start_matches('.')))
+    });
     lines
 }
 
