@@ -102,7 +102,7 @@ impl Membership {
         let seen = servers::find(written, &roster.servers)?;
         if seen.lives() && !even_alive {
             return Err(format!(
-                "{} was heard {} s ago, and nothing was changed; stop it first, or say `--even-if-alive`",
+                "{} was heard {} s ago, and nothing was changed; stop it first, or say `--even-if-alive` (over the API `even_if_alive`)",
                 seen.called(),
                 seen.silence.as_secs()
             ));
