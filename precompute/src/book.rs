@@ -83,7 +83,7 @@ use crate::{
     state_dir::{
         BOOK, OF_DIRECTORY, StateError,
         damage::{Broken, guarded},
-        remedy,
+        patiently, remedy,
         stamp::FileStamp,
     },
 };
@@ -220,7 +220,12 @@ impl Book {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
         let file = file.map_err(|error| describe(&self.path, &redb::Error::Io(error), self.is_ours))?;
         let cache = self.cache;
-        self.take_up(file, |file| database().set_cache_size(cache).create_file(file))
+        self.take_up(file, |file| {
+            patiently(
+                |error| matches!(error, redb::DatabaseError::DatabaseAlreadyOpen),
+                || database().set_cache_size(cache).create_file(file.try_clone()?),
+            )
+        })
     }
 
     fn take_up(

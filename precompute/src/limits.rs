@@ -81,6 +81,12 @@ pub const BOOK_CACHE_OCTETS: usize = 64 << 20;
 /// in memory and go into the new book.
 pub const BOOK_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a lock that somebody has is waited for, and how often it is tried. A process that has just been killed has its
+/// locks until its memory is gone, and a child has those of its parent until its own program begins.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two attempts.
+pub const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 /// How often a book that another process is writing is read again until it is consistent. The other process commits a
 /// few times a second at most, within milliseconds each except for the largest batches.
 pub const BOOK_LOOKS_MAX: u32 = 5;

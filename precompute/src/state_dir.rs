@@ -10,8 +10,8 @@ mod owner;
 mod server_id;
 pub(crate) mod stamp;
 
-pub(crate) use lock::host;
 pub use lock::{Purpose, is_in_use};
+pub(crate) use lock::{host, lock_patiently, patiently};
 pub(crate) use owner::give;
 pub use server_id::{Found, Place, ServerId};
 

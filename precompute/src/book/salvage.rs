@@ -43,7 +43,7 @@ use crate::{
     issuer_id::IssuerId,
     pki::{Reason, Serial},
     records::Change,
-    state_dir::{BOOK, OF_DIRECTORY, StateError, behind, damage::guarded, unused},
+    state_dir::{BOOK, OF_DIRECTORY, StateError, behind, damage::guarded, lock_patiently, unused},
 };
 
 /// Makes a new book from the readable parts of a damaged one; `None` if it is in order, or there is none. `configured`:
@@ -135,7 +135,7 @@ fn write_list(aside: &Path, issuer: &IssuerId, withheld: &[Change]) -> Result<Pa
 fn lock(path: &Path) -> Result<File, StateError> {
     let error = |error: redb::Error| describe(path, &error, false);
     let file = File::open(path).map_err(|problem| error(redb::Error::Io(problem)))?;
-    match file.try_lock() {
+    match lock_patiently(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(error(redb::Error::DatabaseAlreadyOpen)),
         Err(TryLockError::Error(problem)) => Err(error(redb::Error::Io(problem))),

@@ -14,7 +14,10 @@ use std::{
 use rustix::fs::{Access, OFlags, access};
 
 use super::{Kind, Options};
-use crate::pki::{FileError, UnixTime};
+use crate::{
+    pki::{FileError, UnixTime},
+    state_dir::lock_patiently,
+};
 
 /// The group may read it, for programs that collect journals.
 const MODE: u32 = 0o640;
@@ -346,7 +349,7 @@ fn refusal(kind: Kind, path: &Path, error: &io::Error) -> FileError {
 
 /// Otherwise two processes could rename each other's files.
 fn lock(file: &File) -> io::Result<()> {
-    file.try_lock().map_err(|error| match error {
+    lock_patiently(file).map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::other("another process writes a journal there; name another file"),
         TryLockError::Error(error) => error,
     })

@@ -10,6 +10,8 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
+    thread,
+    time::Instant,
 };
 
 use rustix::{fs::OFlags, system::uname};
@@ -89,6 +91,27 @@ impl Holder {
     }
 }
 
+/// Tries again for a moment as long as a lock is with somebody else (see [`limits::LOCK_PATIENCE`]).
+pub(crate) fn patiently<T, E>(
+    is_taken: impl Fn(&E) -> bool,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_taken(&error) && begun.elapsed() < limits::LOCK_PATIENCE => {
+                thread::sleep(limits::LOCK_PAUSE)
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The same for a file.
+pub(crate) fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    patiently(|error| matches!(error, TryLockError::WouldBlock), || file.try_lock())
+}
+
 /// Takes the directory, which exists; `now`: since when.
 pub(super) fn take(state_dir: &Path, purpose: Purpose, now: UnixTime) -> Result<Lock, StateError> {
     let path = state_dir.join(LOCK);
@@ -99,7 +122,7 @@ pub(super) fn take(state_dir: &Path, purpose: Purpose, now: UnixTime) -> Result<
         _ if fs::symlink_metadata(&path).is_ok() => fail(error, OF_FILE_OF_OURS),
         _ => fail(error, OF_DIRECTORY),
     })?;
-    match file.try_lock() {
+    match lock_patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(taken(&path, holder_in(&mut file), purpose)),
         Err(TryLockError::Error(error)) => {

@@ -5,6 +5,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -116,14 +117,20 @@ fn is_left(name: &str) -> bool {
     let parts = name.strip_prefix(OURS).and_then(|rest| rest.strip_prefix('-')).map(|rest| rest.split('-'));
     let mut numbers = parts.into_iter().flatten().map_while(|part| part.parse::<u64>().ok());
     match (numbers.next(), numbers.next()) {
-        (Some(process), Some(began)) => u32::try_from(process).ok().and_then(self::began) != Some(began),
+        (Some(process), Some(began)) => match u32::try_from(process).map(self::began) {
+            Ok(Ok(now)) => now != began,
+            // What cannot be looked at for want of descriptors or memory is still there.
+            Ok(Err(error)) => matches!(error.kind(), io::ErrorKind::NotFound),
+            Err(_) => true,
+        },
         _ => false,
     }
 }
 
 /// When a process began, in ticks since the start of the machine: field 22 of its `stat`, proc(5).
-fn began(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+fn began(process: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name of the program, in parentheses, may have anything in it.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let field = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(19));
+    field.and_then(|field| field.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

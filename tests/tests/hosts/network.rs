@@ -65,12 +65,10 @@ fn what_is_to_be_lost_is_lost_and_nothing_else_and_what_is_to_be_late_is_late() 
 fn nothing_stays_of_a_network_and_what_a_killed_run_left_is_removed() {
     let names = |of: &str| {
         let entries = ["/run/netns", "/etc/netns"].into_iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten();
-        entries
-            .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().contains(of)))
-            .count()
+        entries.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name() == of)).count()
     };
-    // No process has this number: it is the greatest that Linux gives, and one more.
-    let left = format!("ostia-test-{}-1-0", (1 << 22) + 1);
+    // No process has this number: it is above the greatest that Linux gives.
+    let left = format!("ostia-test-{}-1-0", (1 << 22) + 1 + std::process::id());
     let kept = Hosts::keep_what_was_left();
     assert!(run(Command::new("ip").args(["netns", "add", &left])).status.success());
     let mut sleeper = Command::new("ip").args(["netns", "exec", &left, "sleep", "300"]).spawn().unwrap();

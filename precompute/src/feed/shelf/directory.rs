@@ -28,7 +28,10 @@ use super::{
     fault::{Cause, ShelfError},
     id::SnapshotId,
 };
-use crate::limits::{feed::MANIFEST_OCTETS_MAX, shelf as limits};
+use crate::{
+    limits::{feed::MANIFEST_OCTETS_MAX, shelf as limits},
+    state_dir::lock_patiently,
+};
 
 const LOCK: &str = "lock";
 const DRAFT: &str = "draft-";
@@ -454,7 +457,7 @@ fn regular(file: File) -> io::Result<File> {
 fn take(path: &Path) -> Result<File, ShelfError> {
     let file = options().open(path).and_then(regular);
     let file = file.map_err(|error| ShelfError::io(path, "the directory of snapshots cannot be taken", &error))?;
-    match file.try_lock() {
+    match lock_patiently(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             Err(ShelfError::new(path, Cause::InUse, "another process has this directory of snapshots"))
