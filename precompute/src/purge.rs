@@ -91,6 +91,15 @@ pub enum Old {
     All,
 }
 
+/// How a change shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Since when.
+    pub since: Instant,
+    /// How long those that caches ask take to have it as well, from now: nobody is told earlier.
+    pub applies_within: Duration,
+}
+
 /// All caches that are told. Dropped, it ends their threads.
 #[derive(Debug, Default)]
 pub struct Caches(Mutex<Vec<Running>>);
@@ -137,12 +146,12 @@ impl Caches {
         self.running().iter().for_each(|running| running.cache.leave_to_others());
     }
 
-    /// This is old of an issuer since then. `tenant`: whose; `None` for one that has left: a cache that kept its answers may
+    /// This is old of an issuer. `tenant`: whose; `None` for one that has left: a cache that kept its answers may
     /// not name it any more.
-    pub fn tell(&self, tenant: Option<&str>, issuer: IssuerKey, old: &Old, since: Instant) {
+    pub fn tell(&self, tenant: Option<&str>, issuer: IssuerKey, old: &Old, shown: Shown) {
         for running in &*self.running() {
             if tenant.is_none_or(|tenant| running.cache.target().keeps(tenant)) {
-                running.cache.add(issuer, old, since);
+                running.cache.add(issuer, old, shown);
             }
         }
     }

@@ -17,6 +17,11 @@ pub const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// What may be set in its place.
 pub const AGAIN_AFTER_RANGE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
+/// How long after the feed has a change caches are told of it: replicas apply it within milliseconds (`benches/feed`). A cache that is told earlier and asked at once fetches the old answer again, and keeps it until the
+/// second purge.
+pub const APPLIED_WITHIN: Duration = Duration::from_millis(25);
+const _: () = assert!(APPLIED_WITHIN.as_millis() < AGAIN_AFTER_RANGE.start().as_millis());
+
 /// Requests a minute that may be set.
 pub const PER_MINUTE_RANGE: RangeInclusive<i64> = 1..=60_000;
 /// Keys of one request for Varnish. A key has at most 57 characters (16, a hyphen, and 40 of a serial of 20 bytes), and

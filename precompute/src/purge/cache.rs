@@ -12,7 +12,7 @@ use std::{
 use tracing::{info, warn};
 
 use super::{
-    Asking, Old, Target,
+    Asking, Old, Shown, Target,
     driver::Refused,
     queue::{Queue, Told},
 };
@@ -150,14 +150,16 @@ impl Cache {
         }
     }
 
-    pub(super) fn add(&self, issuer: IssuerKey, old: &Old, since: Instant) {
-        let since = since.saturating_duration_since(self.began);
+    pub(super) fn add(&self, issuer: IssuerKey, old: &Old, shown: Shown) {
+        let since = shown.since.saturating_duration_since(self.began);
+        let not_before =
+            if shown.applies_within.is_zero() { since } else { self.began.elapsed() + shown.applies_within };
         self.change(|state| match old {
-            Old::All => state.queue.add(CacheKey::whole(issuer), since),
-            Old::Crls => state.queue.add(CacheKey { issuer, about: About::Crls }, since),
+            Old::All => state.queue.add_for(CacheKey::whole(issuer), since, not_before),
+            Old::Crls => state.queue.add_for(CacheKey { issuer, about: About::Crls }, since, not_before),
             Old::These { pressing, others } => {
                 let key = |serial: &Serial| CacheKey { issuer, about: About::Certificate(*serial) };
-                pressing.iter().for_each(|serial| state.queue.add(key(serial), since));
+                pressing.iter().for_each(|serial| state.queue.add_for(key(serial), since, not_before));
                 others.iter().for_each(|serial| state.queue.add_gathering(key(serial), since));
             }
         });

@@ -52,6 +52,8 @@ struct Waiting {
     since: Duration,
     /// When it begins a request, unless another one does earlier.
     due: Duration,
+    /// Before that it goes with none.
+    not_before: Duration,
     is_second: bool,
 }
 
@@ -87,19 +89,24 @@ impl Queue {
 
     /// A change that shows `since` then.
     pub(super) fn add(&mut self, key: CacheKey, since: Duration) {
-        self.put(key, Waiting { since, due: since, is_second: false });
+        self.add_for(key, since, since);
+    }
+
+    /// The same of which a cache is told at that time at the earliest.
+    pub(super) fn add_for(&mut self, key: CacheKey, since: Duration, not_before: Duration) {
+        self.put(key, Waiting { since, due: not_before, not_before, is_second: false });
     }
 
     /// One that does not press.
     pub(super) fn add_gathering(&mut self, key: CacheKey, since: Duration) {
-        self.put(key, Waiting { since, due: since + limits::GATHER, is_second: false });
+        self.put(key, Waiting { since, due: since + limits::GATHER, not_before: since, is_second: false });
     }
 
     fn put(&mut self, key: CacheKey, new: Waiting) {
         let whole = CacheKey::whole(key.issuer);
         if let Some(waiting) = self.waiting.get_mut(&whole).filter(|waiting| new.is_second || !waiting.is_second) {
             // It goes with its issuer.
-            waiting.due = waiting.due.min(new.due);
+            waiting.hasten(&new);
             return;
         }
         if key.is_whole() {
@@ -107,7 +114,7 @@ impl Queue {
         }
         match self.waiting.get_mut(&key) {
             Some(there) if there.is_second => *there = Waiting { due: there.due.min(new.due), ..new },
-            Some(there) => there.due = there.due.min(new.due),
+            Some(there) => there.hasten(&new),
             None => {
                 self.waiting.insert(key, new);
                 self.order.push_back(key);
@@ -135,7 +142,7 @@ impl Queue {
             if !waiting.is_second {
                 whole.since = whole.since.min(waiting.since);
             }
-            whole.due = whole.due.min(waiting.due);
+            whole.hasten(waiting);
             false
         });
         if left == 0 {
@@ -153,17 +160,21 @@ impl Queue {
     /// sent now.
     pub(super) fn take(&mut self, now: Duration) -> Vec<CacheKey> {
         self.bring_back(now);
-        let is_due = self.waiting.values().any(|waiting| waiting.due <= now);
+        let is_due = self.waiting.values().any(|waiting| waiting.at() <= now);
         if !self.under_way.is_empty() || !is_due || self.sendable_at(now) > now {
             return Vec::new();
         }
         self.tokens.take(&self.pace, now);
+        let mut early = Vec::new();
         while self.under_way.len() < self.pace.batch {
             let Some(key) = self.order.pop_front() else { break };
-            if let Some(waiting) = self.remove(&key) {
+            if self.waiting.get(&key).is_some_and(|waiting| now < waiting.not_before) {
+                early.push(key);
+            } else if let Some(waiting) = self.remove(&key) {
                 self.under_way.push((key, waiting));
             }
         }
+        early.into_iter().rev().for_each(|key| self.order.push_front(key));
         self.under_way.iter().map(|(key, _)| *key).collect()
     }
 
@@ -184,7 +195,8 @@ impl Queue {
     fn bring_back(&mut self, now: Duration) {
         while self.again.front().is_some_and(|(due, _)| *due <= now) {
             let Some((due, keys)) = self.again.pop_front() else { break };
-            keys.into_iter().for_each(|key| self.put(key, Waiting { since: due, due, is_second: true }));
+            keys.into_iter()
+                .for_each(|key| self.put(key, Waiting { since: due, due, not_before: due, is_second: true }));
         }
     }
 
@@ -199,7 +211,7 @@ impl Queue {
             return None;
         }
         let again = self.again.front().map(|(due, _)| (*due).max(self.paused_until));
-        let due = self.waiting.values().map(|waiting| waiting.due).min();
+        let due = self.waiting.values().map(Waiting::at).min();
         let waiting = due.map(|due| due.max(self.sendable_at(now)));
         again.into_iter().chain(waiting).min()
     }
@@ -281,6 +293,19 @@ impl Queue {
     /// Nothing waits any more.
     pub(super) fn clear(&mut self) {
         *self = Self { tokens: Tokens { ..self.tokens }, ..Self::new(self.pace, self.tokens.at) };
+    }
+}
+
+impl Waiting {
+    /// When it begins a request.
+    fn at(&self) -> Duration {
+        self.due.max(self.not_before)
+    }
+
+    /// It stands for another one as well, and goes when the first of both does.
+    fn hasten(&mut self, other: &Self) {
+        self.due = self.due.min(other.due);
+        self.not_before = self.not_before.min(other.not_before);
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! - Alone, a cache is told as soon as a change shows: who asks then gets the new answer.
 //! - Of writers of a feed, the one that leads tells caches, and only after the feed has the change and its new answers, as a
-//!   push is acknowledged. What cannot be told to the feed yet waits here. Who stands by drops what it hears, since the one
+//!   push is acknowledged, and replicas have had the time that they take to apply it. What cannot be told to the feed yet waits here. Who stands by drops what it hears, since the one
 //!   that leads hears it as well; and who begins to lead purges all issuers, since nobody knows what the one before owed.
 //! - An issuer whose answers all changed is purged as a whole: when other certificates sign, another policy counts, its own
 //!   certificate is revoked, or it has left the configuration.
@@ -34,7 +34,7 @@ use crate::{
     log::remarks::Repeated,
     ocsp::IssuerKey,
     pki::Serial,
-    purge::{Caches, Old, Report, Target},
+    purge::{Caches, Old, Report, Shown, Target},
 };
 
 /// Which changes caches are told of.
@@ -201,7 +201,8 @@ impl Work {
         drop(tenants);
         if self.leading.is_none() {
             for News { tenant, key, old, since, .. } in news {
-                self.shared.caches.tell(tenant.as_deref(), key, &old, since);
+                let shown = Shown { since, applies_within: Duration::ZERO };
+                self.shared.caches.tell(tenant.as_deref(), key, &old, shown);
             }
             return;
         }
@@ -225,7 +226,8 @@ impl Work {
         let Some(tenant) = tenant else {
             // The feed says nothing more of it.
             self.waits.remove(&issuer);
-            return self.shared.caches.tell(None, key, &old, since);
+            let shown = Shown { since, applies_within: limits::APPLIED_WITHIN };
+            return self.shared.caches.tell(None, key, &old, shown);
         };
         match self.waits.get_mut(&issuer) {
             None => _ = self.waits.insert(issuer, Waits { tenant, key, old, since }),
@@ -252,7 +254,8 @@ impl Work {
             match told {
                 // Replicas have it from the feed, whoever else has not.
                 Ok(true) | Err(NotTold::AtFew { .. }) => {
-                    self.shared.caches.tell(Some(&waits.tenant), waits.key, &waits.old, waits.since);
+                    let shown = Shown { since: waits.since, applies_within: limits::APPLIED_WITHIN };
+                    self.shared.caches.tell(Some(&waits.tenant), waits.key, &waits.old, shown);
                 }
                 Ok(false) | Err(NotTold::Late(_)) => _ = left.insert(issuer, waits),
                 Err(NotTold::Book(error)) => {

@@ -269,3 +269,21 @@ fn whatever_happens_each_change_is_purged_twice_after_it() {
         assert_eq!(queue.waiting(), 0);
     }
 }
+
+#[test]
+fn what_others_take_a_while_to_apply_is_not_told_earlier_and_holds_nobody_up() {
+    let mut queue = Queue::new(Pace { batch: 3, per_minute: 60_000, burst: 10, again_after: AGAIN }, ms(0));
+    queue.add_for(key(1, 1), ms(0), ms(25));
+    assert_eq!((queue.take(ms(24)), queue.wakes_at(ms(24))), (vec![], Some(ms(25))));
+    // It does not go with another one either, and stays before those that come after it.
+    queue.add(key(1, 2), ms(24));
+    queue.add_for(key(1, 3), ms(24), ms(49));
+    assert_eq!(queue.take(ms(24)), [key(1, 2)]);
+    queue.succeeded(ms(24));
+    assert_eq!(queue.take(ms(30)), [key(1, 1)]);
+    let told = queue.succeeded(ms(31));
+    assert_eq!(told.keys, [(key(1, 1), Some(ms(31)))], "from when it showed");
+    // Whoever changes all the time puts nothing off.
+    (30..49).for_each(|at| queue.add_for(key(1, 3), ms(at), ms(at + 25)));
+    assert_eq!(queue.take(ms(49)), [key(1, 3)]);
+}
