@@ -213,8 +213,9 @@ impl FeedStatus {
         }
         if let Some(refusal) = Refused::lately(report.last_refusal.as_ref(), now, bounds::LAGGING_MAX) {
             let (cluster, from) = (&self.cluster, &self.redis);
-            lines
-                .push(format!("entries of `ostia:{cluster}:feed` from {from} are passed over, the last one {refusal}"));
+            lines.push(format!(
+                "entries of `ostia:{cluster}:feed` are passed over, the last one {refusal}; they come from {from}"
+            ));
         }
         if let Some(refusal) = self.head_refusal(&report, now).filter(|_| report.is_filled) {
             lines.push(refusal);
