@@ -4,8 +4,8 @@
 //! Invariants: an answer leaves only while it counts (never after nextUpdate), and only after [`super::verify`]; there is no
 //! record here, so nothing is ever said that the responder has not said, and nothing older that says something else
 //! ([`super::newest`]); what is kept is kept no longer than its Cache-Control, the tenant's `max_age`, its nextUpdate and the
-//! certificate of its signer allow, and a refusal for [`limits::REFUSAL_KEPT`]; equal questions
-//! without nonce that come while one is under way share its answer. It does not know tenants or connections.
+//! certificate of its signer allow, and a refusal for [`limits::REFUSAL_KEPT`]; while no upstream answers, the last answer
+//! is given until its nextUpdate; equal questions without nonce that come while one is under way share its answer. It does not know tenants or connections.
 
 use std::{
     collections::HashMap,
@@ -108,6 +108,8 @@ pub struct Answer {
     pub status: CertStatus,
     /// Its thisUpdate.
     this_update: UnixTime,
+    /// The delegate that has signed it, if it was none of the CA's own keys.
+    delegate: Option<Serial>,
 }
 
 impl Answer {
@@ -235,7 +237,13 @@ impl Forwarded {
     /// The answer that is kept, or the refusal.
     pub fn kept(&self, hash: HashAlgorithm, serial: Serial, now: UnixTime) -> Option<Outcome> {
         let Kept { outcome, until } = self.shared.kept.get(&(self.number, (hash, serial)))?;
-        (now < until).then_some(outcome)
+        let is_by_revoked = outcome.as_ref().is_ok_and(|answer| self.is_by_revoked(answer, now));
+        (now < until && !is_by_revoked).then_some(outcome)
+    }
+
+    /// Whether the delegate that has signed an answer is known to be revoked by now.
+    fn is_by_revoked(&self, answer: &Answer, now: UnixTime) -> bool {
+        answer.delegate.is_some_and(|serial| self.shared.newest.is_revoked(self.number, serial, now))
     }
 
     /// Asks an upstream; the answer is kept if it may be.
@@ -285,11 +293,17 @@ impl Forwarded {
         };
         let asked = self.group.ask(&errand, judge).await;
         let newest = key.and_then(|key| self.shared.newest.answer(&(self.number, key)));
-        let newest = newest.filter(|newest| newest.counts(UnixTime::now()));
+        let now = UnixTime::now();
+        let newest = newest.filter(|newest| newest.counts(now) && !self.is_by_revoked(newest, now));
         let outcome = match (asked, newest) {
             // An upstream has an older one; the newer one still counts.
             (Ok(answer), Some(newest)) if answer.at() < newest.at() => Ok(Arc::new(newest.kept_like(Some(&answer)))),
-            (Err(_), Some(newest)) if is_outdated => Ok(Arc::new(newest.kept_like(None))),
+            // It has nothing for this certificate any more.
+            (Err(Some(Fault::Refused("unauthorized"))), Some(_)) if !is_outdated => {
+                Err(Some(Fault::Refused("unauthorized")))
+            }
+            // None gives one that counts: until its nextUpdate, the last one does, wherever it could be had as well.
+            (Err(_), Some(newest)) => Ok(Arc::new(newest.kept_like(None))),
             (asked, _) => asked,
         };
         let outcome = match outcome {
@@ -350,6 +364,7 @@ impl Forwarded {
             kept_until: until.filter(|until| may_be_kept && now < *until),
             status: verified.statuses[0],
             this_update: verified.updates[0],
+            delegate: own.map(|(_, serial)| serial),
             body: verified.body.into(),
         });
         // What is unknown may be issued the next moment, with a status that is older.

@@ -29,3 +29,21 @@ fn an_answer_is_kept_no_longer_than_its_signers_certificate_counts() {
         assert_eq!(answer.kept_until, Some(max_age.map_or(end, |seconds| now.after(Duration::from_secs(seconds)))));
     }
 }
+
+#[test]
+fn while_no_upstream_answers_the_last_answer_is_given_until_its_next_update_and_kept_by_nobody() {
+    let world = World::new();
+    let issuer = Arc::new(forwarded(&world, Duration::ZERO));
+    let outcome = |serial| match issuer.ask(world.question(&[serial], NO_NONCE)) {
+        Asked::Ended(outcome) => outcome,
+        Asked::Waiting(answer) => answer.blocking_recv().unwrap(),
+    };
+    let (question, now) = (world.question(&["0x1000"], NO_NONCE), UnixTime::now());
+    assert_eq!(outcome("0x1000").unwrap_err(), OcspError::TryLater, "nothing was ever said of it");
+    let reply = Reply { body: world.answer(&question, "delegate", &["-ndays", "9"]).into(), max_age: None };
+    let answer = issuer.judge(&question, reply, true, now).unwrap();
+    assert_eq!(answer.kept_until, None, "`max_age` is over at once");
+    let last = outcome("0x1000").unwrap();
+    assert_eq!((&last.body, last.kept_until), (&answer.body, None));
+    assert_eq!(outcome("0x1001").unwrap_err(), OcspError::TryLater);
+}
