@@ -22,10 +22,10 @@ use crate::{
         listener::{self, Bounds},
     },
     answers::Answers,
-    api::{Api, ApiSettings, Process},
+    api::{Api, ApiSettings, JournalFile, Process},
     assemble::{self, AssembledFeed, Assembly, FeedFiles, Published, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
-    console::{self, Console, JournalFile},
+    console::{self, Console},
     feed::{
         poll::{self, Tail},
         redis::Stream,
@@ -202,7 +202,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     api.tells_of(Process {
         answers: Arc::clone(&answers),
         status: Arc::clone(&status),
-        journal: config.journal.as_ref().map(|journal| (journal.path.clone(), identity.key.public())),
+        journal,
         traffic: Box::new(Vec::new),
     });
     let router = admin::router(Arc::clone(&status), parts)
@@ -218,7 +218,6 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
             meters: console::meters(&status, &answers, service.progress()),
             clocks: None,
             tsa_signers: None,
-            journal,
         };
         Console::new(&gate, Arc::clone(&api).router(), parts)
     };

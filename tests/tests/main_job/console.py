@@ -140,6 +140,7 @@ def flows(chromium, scripted):
     tab.look_up(f"0x{serial.lower()}")
     tab.follow(f"Open {given['issuer']}")
     tab.says("good")
+    tab.says("Kept answers")
     tab.check("certificate")
     tab.follow("Revoke")
     tab.check("revoke")
@@ -212,9 +213,13 @@ def flows(chromium, scripted):
 
     # The journal has it all.
     tab.follow("Audit")
-    tab.says("in order")
     tab.says("sign_in")
+    expect(tab.page.locator("main")).not_to_contain_text("head")
     tab.check("audit")
+    tab.press("Verify the whole journal")
+    tab.says("in order")
+    tab.says("fit each other and the key of this server")
+    tab.check("verified")
     tab.page.get_by_label("Serial number").fill(serial)
     tab.press("Show")
     tab.says("keyCompromise")
@@ -287,6 +292,18 @@ def roles():
         assert texts[0] == texts[1], texts
         for path in ["/console/charts", "/console/audit"]:
             assert tab.open(path).status in (403, 404), path
+        tab.context.close()
+        # The auditor of one tenant reads of this one alone, and hears whether the journal is in order.
+        tab = Tab(chromium)
+        tab.sign_in(given["auditor"])
+        tab.follow("Audit")
+        tab.says("push")
+        tab.press("Verify the whole journal")
+        tab.says("The whole journal is as it was written")
+        cells = tab.page.locator("td[data-label=What]").all_inner_texts()
+        assert cells and all(f"tenant: {given['tenant']}" in cell for cell in cells), cells
+        assert tab.open(f"/console/audit?tenant={given['other_tenant']}").status == 404
+        tab.says("there is no tenant")
         tab.context.close()
 
 

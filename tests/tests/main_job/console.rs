@@ -110,7 +110,9 @@ fn a_viewer_of_one_tenant_has_no_buttons_and_does_nothing_by_forged_requests() {
         )
     };
     let site = with_api(Site::new(&[tenant("acme"), tenant("rival")]));
-    site.edit_config(|text| text + &principal("ann", VIEWER, "viewer:acme"));
+    const AUDITOR: &str = "auditor-0123456789abcdef0123456789abcdef";
+    let (ann, bea) = (principal("ann", VIEWER, "viewer:acme"), principal("bea", AUDITOR, "auditor:acme"));
+    site.edit_config(|text| text + &ann + &bea + "\n[journal]\n");
     let responder = site.start();
     for (tenant, serial) in [("acme", "0A"), ("rival", "0B")] {
         let path = format!("/v1/issuers/{tenant}:{tenant}-ca/add");
@@ -120,6 +122,7 @@ fn a_viewer_of_one_tenant_has_no_buttons_and_does_nothing_by_forged_requests() {
     let rival = issuers["issuers"].as_array().unwrap().iter().find(|issuer| issuer["tenant"] == "rival").unwrap();
     let given = json!({
         "viewer": VIEWER,
+        "auditor": AUDITOR,
         "tenant": "acme",
         "issuer": "acme-ca",
         "serial": "0A",
