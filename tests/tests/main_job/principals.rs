@@ -114,7 +114,12 @@ fn over_tls_a_token_or_a_client_certificate_says_who_asks_and_nothing_else_is_to
     }
     // Health is for everybody, without what it says of tenants; metrics are not on loopback alone.
     assert_eq!(curl(site, "/v1/issuers", &[]).0, 401);
-    assert_eq!(curl(site, "/metrics", &[]).0, 200, "on loopback");
+    assert_eq!(curl(site, "/readyz", &[]), (200, "ready\n".to_owned()));
+    assert_eq!(curl(site, "/metrics", &[]).0, 401);
+    assert_eq!(shows("deploy", "/metrics").0, 403, "it sees one tenant");
+    let bearer = format!("Authorization: Bearer {}", token("watch"));
+    let (status, metrics) = curl(site, "/metrics", &["-H", &bearer]);
+    assert!(status == 200 && metrics.contains("tenant=\"acme\""), "{status} {metrics}");
     assert!(responder.site.check().status.success());
     // Who speaks HTTP is told what to do.
     let plain = http::exchange(site.admin, &http::request("GET", "/readyz", "")).unwrap();
