@@ -56,6 +56,7 @@ use tokio::sync::{Semaphore, watch};
 pub(crate) use self::members::Members;
 use self::refusals::Refusals;
 pub(crate) use self::request::certificate as certificate_of_text;
+pub(crate) use self::servers::EVEN_IF_ALIVE;
 pub use self::{overview::Counted, request::Verb};
 use crate::{
     admin::Status,

@@ -49,16 +49,16 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-pub use self::{
-    parts::{Meter, Parts, meters},
-    ring::Kind,
-    view::{ClockRow, SignerRow},
-};
 use self::{
     client::Client,
     ring::{Curve, Ring},
     session::{Bounds, Sessions},
     visit::Seat,
+};
+pub use self::{
+    parts::{Meter, Parts, meters},
+    ring::Kind,
+    view::{ClockRow, SignerRow},
 };
 use crate::{admin::gate::Gate, limits::console as limits, pki::UnixTime};
 

@@ -217,9 +217,12 @@ mod tests {
     fn a_query_takes_the_lines_that_it_names_and_refuses_what_it_does_not_know() {
         let line = json!({ "at": "2026-11-30T17:40:27.123456Z", "type": "push", "tenant": "a b", "serial": "0A" });
         let head = json!({ "at": "2026-11-30T17:40:27.123456Z", "type": "head", "signature": "00" });
-        for (text, of_head, of_line) in
-            [("", true, true), ("heads=false", false, true), ("heads=0&type=head", true, false), ("heads=1", true, true)]
-        {
+        for (text, of_head, of_line) in [
+            ("", true, true),
+            ("heads=false", false, true),
+            ("heads=0&type=head", true, false),
+            ("heads=1", true, true),
+        ] {
             let query = read(text).unwrap();
             assert_eq!((query.takes(&head), query.takes(&line)), (of_head, of_line), "{text}");
         }

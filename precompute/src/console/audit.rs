@@ -86,9 +86,6 @@ mod tests {
         assert_eq!(query(&filter, 7), "tenant=a%26b%3Cc&before=7");
         let asked = |query: &str| path(&filter, &Form::of_query(Some(query)));
         assert_eq!(asked("x=1"), "/v1/audit?tenant=a%26b%3Cc&limit=50&heads=false");
-        assert_eq!(
-            asked("before=7&verify=1"),
-            "/v1/audit?tenant=a%26b%3Cc&limit=50&heads=false&before=7&verify=true"
-        );
+        assert_eq!(asked("before=7&verify=1"), "/v1/audit?tenant=a%26b%3Cc&limit=50&heads=false&before=7&verify=true");
     }
 }

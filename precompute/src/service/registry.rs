@@ -21,7 +21,7 @@ pub use self::{
 };
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -93,16 +93,17 @@ impl Membership {
     }
 
     /// Takes a server off the list for good: `written` is its identity, the beginning of that, or its name; `even_alive`: also if
-    /// it was heard of late. Nothing is asked of it. Gives its name and identity; the error is for the user.
-    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), String> {
+    /// it was heard of late. Nothing is asked of it. Gives its name and identity.
+    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), NotDecommissioned> {
         let Some(key) = &self.key else {
-            return Err("servers are decommissioned by a writer, and this configuration has no `feed.key`: run it with the configuration of a writer".into());
+            let what = "servers are decommissioned by a writer, and this configuration has no `feed.key`: run it with the configuration of a writer";
+            return Err(NotDecommissioned::Refused(what.into()));
         };
         let roster = self.look()?;
         let seen = servers::find(written, &roster.servers)?;
         if seen.lives() && !even_alive {
-            return Err(format!(
-                "{} was heard {} s ago, and nothing was changed; stop it first, or say `--even-if-alive` (over the API `even_if_alive`)",
+            return Err(NotDecommissioned::Lives(format!(
+                "{} was heard {} s ago, and nothing was changed; stop it first",
                 seen.called(),
                 seen.silence.as_secs()
             ));
@@ -130,6 +131,28 @@ impl Membership {
             stream.clear_place(number).map_err(|fault| fault.to_string())?;
         }
         Ok(())
+    }
+}
+
+/// Why a server was not taken off the list, for the user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotDecommissioned {
+    /// It was heard of late, which may be said not to matter.
+    Lives(String),
+    /// Anything else.
+    Refused(String),
+}
+
+impl From<String> for NotDecommissioned {
+    fn from(problem: String) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl fmt::Display for NotDecommissioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Lives(problem) | Self::Refused(problem)) = self;
+        f.write_str(problem)
     }
 }
 
@@ -190,7 +213,7 @@ impl Registry {
     }
 
     /// As [`Membership::decommission`].
-    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), String> {
+    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), NotDecommissioned> {
         let done = self.shared.membership.decommission(written, even_alive);
         self.changed();
         done

@@ -128,6 +128,13 @@ fn servers_are_listed_and_one_that_was_decommissioned_is_told_when_it_comes_back
     assert!(told.is_some_and(|line| line.contains("\"outcome\":\"done\"")), "{journal}");
 
     // Every writer is dead: the list is there, and so is the way off it.
+    // Over the API and without it the way on is told as it is gone here.
+    let lives = |by: &Member, name: &str| {
+        let refused = server(by, &["decommission", name]);
+        assert!(!refused.status.success() && !refused.text.contains("even_if_alive"), "{}", refused.text);
+        assert!(refused.text.contains("stop it first, or say `--even-if-alive`"), "{}", refused.text);
+    };
+    lives(&cluster.writers[0], "r0");
     cluster.writers[0].kill();
     cluster.replicas[0].end_by("TERM");
     let by = &cluster.writers[0];
@@ -151,6 +158,7 @@ fn where_one_replica_is_meant_nobody_warns_and_the_last_one_is_missed() {
     until_remarked(&cluster, &cluster.writers[0], &["0 replicas live, and 1 are wanted"]);
     cluster.replicas[0].start();
     until_not_remarked(&cluster, &cluster.writers[0], "replicas live");
+    lives(by, "w0");
     until_logged(&cluster, "enough replicas live again", || cluster.writers[0].log());
 }
 
