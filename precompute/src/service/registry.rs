@@ -1,7 +1,7 @@
 //! This server in the registry of its cluster, and what it sees of the others there.
 //!
-//! Purpose: one thread tells who this server is ([`Notice`]) at the start, each minute, when something of it has changed and
-//! at the end, and looks at what the others have told. Operators see that by remarks, metrics, the API and the log.
+//! Purpose: one thread tells who this server is ([`Notice`]) at the start, each minute, when something of it has changed (what it
+//! does is looked at each second) and at the end, and looks at what the others have told. Operators see that by remarks, metrics, the API and the log.
 //!
 //! Invariants: nothing waits for it, and nothing that is served, followed or led depends on it; Redis away, or a user of Redis
 //! that may not write here, is told once and costs nothing else. A server that ends says so within
@@ -17,7 +17,7 @@ mod voice;
 
 pub use self::{
     remarks::View,
-    voice::{Facts, keys_of},
+    voice::{Facts, Own, State, keys_of},
 };
 
 use std::{
@@ -106,7 +106,7 @@ impl Membership {
                 "{} was heard {} s ago, and nothing was changed; stop it first",
                 seen.called(),
                 seen.silence.as_secs()
-            ));
+            )));
         }
         let mut stream = self.stream();
         let mut gone = self.gone(&mut stream)?;
@@ -179,12 +179,8 @@ struct Todo {
 }
 
 impl Registry {
-    /// Starts the thread. `facts`: what this server is at the moment.
-    pub fn start(
-        membership: Membership,
-        identity: &Identity,
-        facts: impl Fn() -> Facts + Send + 'static,
-    ) -> io::Result<Self> {
+    /// Starts the thread. `own`: what this server is at the moment.
+    pub fn start(membership: Membership, identity: &Identity, own: Own) -> io::Result<Self> {
         let (over, ended) = channel();
         let view = View::new(identity.server, membership.key.is_some(), membership.replicas_wanted);
         let shared = Arc::new(Shared {
@@ -194,7 +190,7 @@ impl Registry {
             bell: Condvar::new(),
             ended: Mutex::new(Some(ended)),
         });
-        let work = Work::new(Arc::clone(&shared), identity.clone(), Box::new(facts));
+        let work = Work::new(Arc::clone(&shared), identity.clone(), own);
         std::thread::Builder::new().name("registry".into()).spawn(move || {
             work.run();
             drop(over);
