@@ -419,7 +419,39 @@ def stays():
         tab.context.close()
 
 
+def by_certificate():
+    """Whoever shows a certificate that is known signs in by it; nobody else does, and no session goes without it."""
+
+    def shown(name):
+        pair = {"certPath": f"{given['dir']}/{name}.pem", "keyPath": f"{given['dir']}/{name}.key"}
+        return {"client_certificates": [{"origin": URL, **pair}], "ignore_https_errors": True}
+
+    with browser() as chromium:
+        tab = Tab(chromium, **shown(given["name"]))
+        tab.open("/console/look-up")
+        tab.title("Sign in")
+        tab.says(f"Your browser has shown the certificate of {given['name']}")
+        tab.press(f"Sign in as {given['name']}")
+        tab.title("Look up a certificate")
+        tab.follow("Overview")
+        tab.says("acme")
+        cookies = tab.context.cookies()
+        assert len(cookies) == 1 and cookies[0]["secure"] and cookies[0]["httpOnly"], cookies
+        # With the cookie, and another certificate or none, nobody is signed in.
+        for options in [shown(given["stranger"]), {"ignore_https_errors": True}]:
+            other = Tab(chromium, **options)
+            other.context.add_cookies(cookies)
+            other.open("/console/")
+            other.title("Sign in")
+            expect(other.page.locator("main")).not_to_contain_text("By certificate")
+            status, _ = other.page.evaluate(FORGE, ["/console/sign-in/certificate", {"next": "/console/"}])
+            assert status == 401, status
+            other.context.close()
+        tab.context.close()
+
+
 {
+    "by_certificate": by_certificate,
     "with_script": with_script,
     "without_script": without_script,
     "roles": roles,
