@@ -36,6 +36,8 @@ pub enum ServerRole {
     StandsBy,
     /// It answers.
     Replica,
+    /// It copies the feed here from another site.
+    Relay,
 }
 
 impl ServerRole {
@@ -46,6 +48,7 @@ impl ServerRole {
             Self::TakesOver => "takes over",
             Self::StandsBy => "stands by",
             Self::Replica => "replica",
+            Self::Relay => "relay",
         }
     }
 }
