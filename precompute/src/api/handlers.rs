@@ -191,7 +191,10 @@ async fn nothing_here(request: Request) -> Problem {
 
 async fn other_method(request: Request) -> Problem {
     let (head, body) = request.into_parts();
-    let detail = format!("{} is not a method of this path; use GET to look up, POST to push", head.method);
+    let detail = format!(
+        "{} is not a method of this path; use GET to look up, POST to push",
+        written::excerpt(head.method.as_str())
+    );
     unread(&head.headers, body, Problem::new(Kind::MethodNotAllowed, detail)).await
 }
 
