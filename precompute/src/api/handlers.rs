@@ -153,6 +153,28 @@ pub(super) fn json_of(value: &Value) -> Response {
     written_as(JSON, value).into_response()
 }
 
+/// What `%` stands for in a path has to be UTF-8: axum would refuse it in its own words.
+fn check_path(path: &str) -> Result<(), Problem> {
+    let digit = |octet: Option<&u8>| char::from(*octet?).to_digit(16).map(|digit| digit as u8);
+    let (mut octets, mut rest) = (Vec::new(), path.as_bytes());
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        match (digit(behind.first()), digit(behind.get(1))) {
+            (Some(high), Some(low)) if *first == b'%' => {
+                octets.push(high << 4 | low);
+                rest = &behind[2..];
+            }
+            _ => octets.push(*first),
+        }
+    }
+    match std::str::from_utf8(&octets) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            Err(Problem::new(Kind::BadRequest, "the path is no UTF-8 behind its `%`; names are written in UTF-8"))
+        }
+    }
+}
+
 /// What a principal may not do. The response has it as an extension, for whoever tells of it.
 #[derive(Clone)]
 struct Forbidden(Problem);
@@ -162,6 +184,9 @@ async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     match access::admit(request.headers(), request.extensions()) {
         Ok(()) => {
             let (head, body) = request.into_parts();
+            if let Err(problem) = check_path(head.uri.path()) {
+                return unread(&head.headers, body, problem).await.into_response();
+            }
             let (from, asked) = (Sender::of(&head), refusals::asked(&head));
             let response = next.run(Request::from_parts(head, body)).await;
             if let Some(Forbidden(problem)) = response.extensions().get() {
@@ -191,7 +216,10 @@ async fn nothing_here(request: Request) -> Problem {
 
 async fn other_method(request: Request) -> Problem {
     let (head, body) = request.into_parts();
-    let detail = format!("{} is not a method of this path; use GET to look up, POST to push", head.method);
+    let detail = format!(
+        "{} is not a method of this path; use GET to look up, POST to push",
+        written::excerpt(head.method.as_str())
+    );
     unread(&head.headers, body, Problem::new(Kind::MethodNotAllowed, detail)).await
 }
 

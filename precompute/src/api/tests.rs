@@ -322,6 +322,18 @@ fn whoever_asks_the_wrong_path_or_by_the_wrong_method_is_told_the_right_one() {
         let names_the_slash = problem["detail"].as_str().unwrap().contains("does not end in a slash");
         assert_eq!(names_the_slash, *status == 404 && path.ends_with('/'), "{method} {path}: {problem}");
     }
+    for path in ["/v1/issuers/%ca/revoke", "/v1/certificates/%C3%28", "/v1/issuers/a%ff/certificates/0A"] {
+        let reply =
+            served.ask(if path.ends_with("revoke") { "POST" } else { "GET" }, path, "application/json", "", "{}");
+        assert!(
+            reply.status == 400 && reply.json()["type"] == "urn:ostia:problem:bad-request",
+            "{path}: {}",
+            reply.body
+        );
+    }
+    // What a stranger calls a method is told in part.
+    let reply = served.ask(&"X".repeat(300), "/v1/issuers", "", "", "");
+    assert!(reply.status == 405 && !reply.body.contains(&"X".repeat(100)), "{}", reply.body);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Requests to the admin listener, behind its gate.
 //!
 //! - Nothing of the API is told or done without the token, whatever else a request has.
-//! - Every refusal of the API is a problem of RFC 9457 that names its own status.
+//! - Every refusal of the API is a problem of RFC 9457 that names its own status. It has the token in it only where the request has
+//!   that elsewhere as well, such as in its path.
 
 use std::sync::{Arc, LazyLock};
 
@@ -60,12 +61,13 @@ pub fn admin(input: &[u8]) -> bool {
         (head, to_bytes(body, 16 << 20).await.expect("a body"))
     });
     let status = head.status;
+    let is_told_once = input.windows(TOKEN.len()).filter(|text| *text == TOKEN.as_bytes()).count() == 1;
     assert!(has_token || !status.is_success(), "{path}: {status} without the token");
     let is_problem = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
     if is_of_api && !status.is_success() && is_problem {
         let text = std::str::from_utf8(&body).expect("UTF-8");
         assert!(text.contains(&format!("\"status\":{}", status.as_u16())), "{text}");
-        assert!(!text.contains(TOKEN), "{text}");
+        assert!(!is_told_once || !text.contains(TOKEN), "{text}");
     }
     assert!(!is_of_api || status.is_success() || is_problem, "{path}: {status} is no problem");
     status.is_success()
