@@ -56,6 +56,7 @@ use tokio::sync::{Semaphore, watch};
 pub(crate) use self::members::Members;
 use self::refusals::Refusals;
 pub(crate) use self::request::certificate as certificate_of_text;
+pub(crate) use self::servers::EVEN_IF_ALIVE;
 pub use self::{overview::Counted, request::Verb};
 use crate::{
     admin::Status,
@@ -64,6 +65,7 @@ use crate::{
     audit as verifying,
     config::Sources,
     issuer_id::IssuerId,
+    journal::{Identity, Options},
     ledger::Ledgers,
     limits,
     pki::Certificate,
@@ -103,10 +105,26 @@ pub struct Process {
     pub answers: Arc<Answers>,
     /// Whether it is ready, and what is to be said about that.
     pub status: Arc<Status>,
-    /// Where its journal is, and the public key of that; `None` where none is kept.
-    pub journal: Option<(PathBuf, verifying::Key)>,
+    /// Its journal; `None` where none is kept.
+    pub journal: Option<JournalFile>,
     /// What it has answered.
     pub traffic: Box<dyn Fn() -> Vec<Counted> + Send + Sync>,
+}
+
+/// Where a journal is, and the public key of its heads.
+#[derive(Clone, Debug)]
+pub struct JournalFile {
+    /// The file that lines are appended to.
+    pub path: PathBuf,
+    /// The server's.
+    pub key: verifying::Key,
+}
+
+impl JournalFile {
+    /// That of a server.
+    pub fn of(options: &Options, identity: &Identity) -> Self {
+        Self { path: options.path.clone(), key: identity.key.public() }
+    }
 }
 
 /// A time-stamping authority, for the list of signers.

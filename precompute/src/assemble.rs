@@ -55,6 +55,8 @@ pub fn open_caches(config: &Config, problems: &Problems) -> Vec<Target> {
 /// Everything that a configuration names, opened.
 #[derive(Debug)]
 pub struct Assembly {
+    /// The configuration's file.
+    pub file: PathBuf,
     /// The directory of the book.
     pub state_dir: PathBuf,
     /// Who may ask on the admin listener, and how it speaks.
@@ -74,6 +76,8 @@ pub struct AssembledTenant {
     pub name: String,
     /// The name that it had before.
     pub formerly: Option<String>,
+    /// The line of that name in the file, or of the tenant if it has none; `None` where there is no table of it.
+    pub line: Option<usize>,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
@@ -170,7 +174,8 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let feed = config.feed.as_ref();
     let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
     let purge = purge::open(&config.purge, &config.tenants, problems, credentials.as_deref());
-    let assembly = Assembly { state_dir: config.state_dir.clone(), admin, feed, purge, tenants };
+    let (file, state_dir) = (problems.path().to_owned(), config.state_dir.clone());
+    let assembly = Assembly { file, state_dir, admin, feed, purge, tenants };
     if problems.is_empty() && !assembly.is_whole(config) {
         root.problem("version", "stands in a file of which something could not be opened, and nobody said what");
     }
@@ -202,6 +207,7 @@ impl<'a> Assembler<'a> {
         AssembledTenant {
             name: config.name.clone(),
             formerly: config.formerly.clone(),
+            line: at.line("formerly"),
             hosts: config.hosts.clone(),
             path: config.path.clone(),
             policy: config.own_policy(),

@@ -351,7 +351,7 @@ fn sync(config: &Assembly, accept: Accepted) -> Result<(), Box<dyn std::error::E
     engine.accept(accept);
     engine.owe(config.feed.is_some());
     let mut said = Ok(());
-    engine.sync(|tenant, issuer, pass| {
+    let synced = engine.sync(|tenant, issuer, pass| {
         let line = format!(
             "{tenant}/{issuer}: {} listed, {} changed; the book has {} good and {} revoked ({:.1} s)",
             pass.listed,
@@ -363,7 +363,8 @@ fn sync(config: &Assembly, accept: Accepted) -> Result<(), Box<dyn std::error::E
         if said.is_ok() {
             said = say(line);
         }
-    })?;
+    });
+    synced.map_err(|error| error.told(config, None))?;
     Ok(said?)
 }
 

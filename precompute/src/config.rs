@@ -98,6 +98,11 @@ impl Config {
         read_state_dir(root)
     }
 
+    /// The names of its tenants alone, as far as the file states any: a replica may have all of them from the feed.
+    pub fn tenant_names_in(document: &Document) -> Vec<String> {
+        tenant::names_in(&document.tables())
+    }
+
     /// The feed alone, for a program that needs nothing else of the file.
     pub fn feed_in(root: &mut Section<'_>) -> Option<Feed> {
         let admin = admin::read(root);

@@ -9,7 +9,7 @@
 //!
 //! - `parts`: what a program has for it beside the API. `ring`: samples for the charts; pure.
 //! - `session`, `guard`: who is signed in, and what a form has to come with; pure. `visit`: that before every page.
-//! - `view`: what is shown, as values; `gather`, `journal`, `audit` and `client`, which asks the API, fetch it.
+//! - `view`, `journal`: what is shown, as values; `gather`, `audit` and `client`, which asks the API, fetch it.
 //! - `pages`, `page`, `chart`, `format`: how it is shown; pure. `assets`: style and script.
 //! - `handlers`, `look_ups`, `deeds`: the paths. `forms`: what browsers send.
 
@@ -49,17 +49,16 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-pub use self::{
-    audit::JournalFile,
-    parts::{Meter, Parts, meters},
-    ring::Kind,
-    view::{ClockRow, SignerRow},
-};
 use self::{
     client::Client,
     ring::{Curve, Ring},
     session::{Bounds, Sessions},
     visit::Seat,
+};
+pub use self::{
+    parts::{Meter, Parts, meters},
+    ring::Kind,
+    view::{ClockRow, SignerRow},
 };
 use crate::{admin::gate::Gate, limits::console as limits, pki::UnixTime};
 
@@ -72,8 +71,6 @@ pub struct Console {
     ring: Mutex<Ring>,
     /// Places for wrong tokens, which wait.
     wrong_sign_ins: Semaphore,
-    /// The place for who reads the journal.
-    journal_reads: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Console {
@@ -99,7 +96,6 @@ impl Console {
             sessions: Mutex::new(Sessions::new(bounds)),
             ring: Mutex::new(Ring::new(limits::SAMPLES_MAX, limits::SAMPLE_INTERVAL)),
             wrong_sign_ins: Semaphore::new(limits::WRONG_SIGN_INS_AT_ONCE),
-            journal_reads: Arc::new(Semaphore::new(1)),
         })
     }
 

@@ -33,6 +33,7 @@ mod revocations;
 mod stop;
 mod survey;
 mod watch;
+mod written;
 
 pub use change::Prepared;
 pub use departed::{Departed, Unsaid, beside, departed, forget};

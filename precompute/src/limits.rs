@@ -92,6 +92,8 @@ pub const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub const BOOK_LOOKS_MAX: u32 = 5;
 /// Issuers that one refusal names: a line of them is still read, and `ostia-precompute forget` lists all.
 pub const DEPARTED_SHOWN_MAX: usize = 8;
+/// Tenants that are listed where somebody names one that is not there.
+pub const TENANTS_SHOWN_MAX: usize = 8;
 /// The pause between looks at a book that another process is writing.
 pub const BOOK_LOOK_PAUSE: Duration = Duration::from_millis(300);
 

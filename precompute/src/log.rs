@@ -64,17 +64,22 @@ pub fn start() -> Result<(), Refused> {
     Ok(())
 }
 
-/// The same, except that warnings and errors are collected instead of logged, whatever `OSTIA_LOG` says.
+/// Warnings and errors are collected instead of logged, whatever `OSTIA_LOG` says. Other lines would stand among the text of the
+/// command that collects them: they are told only to who has asked for them by that variable.
 pub fn gather() -> Result<Warnings, Refused> {
     let (filter, form) = settings()?;
     let warnings = Warnings::default();
     let others = filter_fn(|event| *event.level() > Level::WARN);
     let _ = tracing_subscriber::registry()
-        .with(lines(form).with_filter(filter.and(others)))
+        .with(is_asked_for().then(|| lines(form).with_filter(filter.and(others))))
         .with(Gather(Arc::clone(&warnings.0)).with_filter(LevelFilter::WARN))
         .try_init();
     tell_of_another_variable();
     Ok(warnings)
+}
+
+fn is_asked_for() -> bool {
+    env::var_os(VARIABLE).is_some_and(|value| !value.is_empty())
 }
 
 fn settings() -> Result<(EnvFilter, Form), Refused> {

@@ -46,7 +46,7 @@ use crate::{
         shelf::{BaseUrl, Directory, Fetcher},
     },
     limits::feed as limits,
-    service::LastWords,
+    service::{LastWords, registry::Registry},
 };
 
 /// Between which servers, and for whom.
@@ -142,17 +142,25 @@ impl Relay {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Its health and metrics.
-    pub fn router(&self) -> Router {
-        let ready = Arc::clone(&self.shared);
-        let parts: Arc<Vec<Part>> = Arc::new(vec![part(&self.shared), admin::build()]);
+    /// Tells the last entry that both sites have.
+    pub fn position(&self) -> impl Fn() -> Option<Position> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || report(&shared).at
+    }
+
+    /// Its health and metrics, with what is said of it in the list of servers.
+    pub fn router(&self, registry: &Registry) -> Router {
+        let (ready, listed) = (Arc::clone(&self.shared), registry.clone());
+        let parts: Arc<Vec<Part>> = Arc::new(vec![part(&self.shared), admin::servers(registry), admin::build()]);
         Router::new()
             .route("/livez", get(async || "alive\n"))
             .route(
                 "/readyz",
                 get(async move || {
                     let report = report(&ready);
-                    readiness(&report, report.came.elapsed())
+                    let (status, lines) = readiness(&report, report.came.elapsed());
+                    let remarks: String = listed.view().remarks().iter().map(|line| format!("{line}\n")).collect();
+                    (status, lines + &remarks)
                 }),
             )
             .route("/metrics", get(async move |request: HeaderMap| admin::scrape(parts, &request)))

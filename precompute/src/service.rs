@@ -90,9 +90,10 @@ impl Service {
     /// stands by, and reads them once it leads.
     pub fn read(assembly: &Assembly, owned: Owned) -> Result<Read, Box<dyn Error>> {
         let engine = match &assembly.feed {
-            Some(_) => engine_thread::stand_by(assembly)?,
-            None => engine_thread::read(assembly)?,
+            Some(_) => engine_thread::stand_by(assembly),
+            None => engine_thread::read(assembly),
         };
+        let engine = engine.map_err(|error| error.told(assembly, None))?;
         let tenants = Arc::new(Tenants::new(assembly, &engine.states(), None)?);
         Ok(Read { engine, tenants: watch::channel(tenants).0, owned })
     }

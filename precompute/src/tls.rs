@@ -4,6 +4,8 @@
 //! certificate of a client has shown one that a CA among those that count has issued, and that is valid now. It does not
 //! know sockets, or what is served.
 
+mod handshake;
+
 use std::{
     cell::Cell,
     fmt,
@@ -15,9 +17,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    DistinguishedName, RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
     server::{
         ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -27,6 +28,7 @@ use rustls::{
 use rustls_pki_types::CertificateDer;
 use tracing::{error, info};
 
+pub(crate) use self::handshake::verifies_signatures_by;
 use crate::{
     journal::trail,
     limits,
@@ -314,27 +316,7 @@ impl ClientCertVerifier for AnyClient {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    verifies_signatures_by!(0);
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -75,8 +75,6 @@ pub struct Tenant {
     /// Those that other responders answer for.
     forwarded: Vec<Arc<Forwarded>>,
     tsa_routes: TsaRoutes,
-    /// Those of an edge.
-    elsewhere: Vec<Arc<ElsewhereAt>>,
     published: PublishedNames,
 }
 
@@ -165,7 +163,8 @@ impl Site {
 
     /// Every authority of an edge with its tenant's name.
     pub fn authorities_elsewhere(&self) -> impl Iterator<Item = (&str, &Arc<Elsewhere>)> {
-        let at = self.tenants.iter().flat_map(|tenant| tenant.elsewhere.iter().map(move |at| (&*tenant.name, at)));
+        let at =
+            self.tenants.iter().flat_map(|tenant| tenant.tsa_routes.elsewhere().map(move |at| (&*tenant.name, at)));
         at.flat_map(|(tenant, at)| at.authorities().iter().map(move |authority| (tenant, authority)))
     }
 
@@ -238,8 +237,7 @@ impl Tenant {
                 .map_err(io::Error::other)
         };
         let authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
-        let tsa_routes = TsaRoutes::new(authorities);
-        let elsewhere = ElsewhereAt::all(&config.tsas_elsewhere, workers);
+        let tsa_routes = TsaRoutes::new(authorities, ElsewhereAt::all(&config.tsas_elsewhere, workers));
         let forwarded = config.forwarded.iter().map(|own| {
             let formers = former.into_iter().flat_map(|tenant| &tenant.forwarded);
             forwarded(config, own, upstreams, workers, formers)
@@ -255,7 +253,7 @@ impl Tenant {
             page: page::text(
                 &config.path,
                 !issuers.is_empty() || !forwarded.is_empty(),
-                tsa_routes.paths().chain(elsewhere.iter().map(|at| &*at.path)),
+                tsa_routes.paths(),
                 published().flat_map(|(_, published)| PublishedNames::files(published)),
             ),
             published: PublishedNames::new(published().filter_map(served)),
@@ -270,7 +268,6 @@ impl Tenant {
             issuers,
             forwarded,
             tsa_routes,
-            elsewhere,
         })
     }
 
@@ -291,7 +288,6 @@ impl Tenant {
             issuers,
             forwarded: Vec::new(),
             tsa_routes: TsaRoutes::default(),
-            elsewhere: Vec::new(),
             published: PublishedNames::default(),
         }
     }
@@ -329,23 +325,6 @@ impl Tenant {
     /// The authorities at `rest`, the path after this tenant's path.
     pub fn time_stamping(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
         self.tsa_routes.at(rest)
-    }
-
-    /// The authorities of an edge at `rest`, and whether their chain is requested.
-    pub fn time_stamping_elsewhere(&self, rest: &[u8]) -> Option<(&Arc<ElsewhereAt>, bool)> {
-        if self.elsewhere.is_empty() {
-            return None;
-        }
-        let (path, is_chain) = match rest.strip_suffix(b"/chain.pem") {
-            Some(path) => (path, true),
-            None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
-        };
-        self.elsewhere.iter().find(|at| at.path.as_bytes() == path).map(|at| (at, is_chain))
-    }
-
-    /// All authorities of an edge, by path.
-    pub fn elsewhere(&self) -> &[Arc<ElsewhereAt>] {
-        &self.elsewhere
     }
 
     /// What is published at `rest`, the path after this tenant's path; `None` if nothing can be at such a path.

@@ -29,6 +29,7 @@ use self::paces::{Counted, Paces};
 use super::listener::{self, Bounds, Link, Stay};
 use crate::{
     assemble::AssembledAdmin,
+    config::OF_TOKEN_FILE,
     limits,
     principals::{Action, Object, Principal},
     tls,
@@ -201,9 +202,12 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
     if is_health && !shows_all { first_line(response).await } else { response }
 }
 
-/// Whether metrics and remarks are for everybody who can reach the listener in this way.
+/// Whether metrics and remarks, which name tenants and issuers, are for everybody who can reach the listener in this way. Where
+/// principals have roles somebody has said who may see what, and whoever has an account on the machine is not among them.
 fn is_open(link: &Link, admin: &AssembledAdmin) -> bool {
-    admin.open_metrics.unwrap_or_else(|| link.is_loopback() || !link.is_tls || admin.known.is_empty())
+    let is_near = link.is_loopback() || !link.is_tls;
+    let has_roles = || admin.known.iter().any(|entry| entry.principal.name != OF_TOKEN_FILE);
+    admin.open_metrics.unwrap_or_else(|| admin.known.is_empty() || is_near && !has_roles())
 }
 
 /// Without the remarks, which name tenants and issuers.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Api, access,
+    Api, JournalFile, access,
     handlers::{json_of, place},
     problem::{Kind, Problem},
     told::Sender,
@@ -44,10 +44,15 @@ struct Query {
     /// Lines with lower numbers only.
     before: Option<u64>,
     limit: usize,
+    /// Whether the signatures of the journal over itself are told among the others.
+    heads: bool,
     verify: bool,
 }
 
-const PARAMETERS: &str = "`tenant`, `type`, `serial`, `since`, `until`, `before`, `limit`, `verify`";
+const PARAMETERS: &str = "`tenant`, `type`, `serial`, `since`, `until`, `before`, `limit`, `heads`, `verify`";
+
+/// The type of the signatures of a journal over itself, of which there is one for each second.
+const HEAD: &str = "head";
 
 /// A page of lines.
 pub(super) async fn page(
@@ -60,7 +65,7 @@ pub(super) async fn page(
     let principal = Arc::clone(&caller.principal);
     let all = may_audit(&api, &principal, query.tenant.as_deref())?;
     let journal = api.process.get().and_then(|process| process.journal.clone());
-    let Some((path, key)) = journal else {
+    let Some(JournalFile { path, key }) = journal else {
         let detail = "no journal is kept: add a section `[journal]` to the configuration, and restart the service";
         return Err(Problem::new(Kind::NotFound, detail));
     };
@@ -105,9 +110,15 @@ fn read(text: &str) -> Result<Query, Problem> {
         until: None,
         before: None,
         limit: limits::audit::PAGE_LINES,
+        heads: true,
         verify: false,
     };
     let wrong = |member: &'static str, what: String| Problem::of_member(member, format_args!("is {what}"));
+    let truth = |member: &'static str, value: &str| match value {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        other => Err(wrong(member, format!("{}; expected true or false", written::excerpt(other)))),
+    };
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
         let time = |member| written::time(&value).map(Some).map_err(|what| wrong(member, what));
         match &*name {
@@ -133,15 +144,8 @@ fn read(text: &str) -> Result<Query, Problem> {
                 let expected = || wrong("limit", format!("{}; expected 1 to {most}", written::excerpt(&value)));
                 query.limit = limit.ok_or_else(expected)?;
             }
-            "verify" => {
-                query.verify = match &*value {
-                    "1" | "true" => true,
-                    "0" | "false" => false,
-                    other => {
-                        return Err(wrong("verify", format!("{}; expected true or false", written::excerpt(other))));
-                    }
-                }
-            }
+            "heads" => query.heads = truth("heads", &value)?,
+            "verify" => query.verify = truth("verify", &value)?,
             other => {
                 let other = written::excerpt(other);
                 let detail = format!("{other} is no parameter of this path; there are {PARAMETERS}");
@@ -186,6 +190,7 @@ impl Query {
         let at = line["at"].as_str().unwrap_or_default();
         is(&self.tenant, "tenant")
             && is(&self.kind, "type")
+            && (self.heads || self.kind.is_some() || line["type"] != HEAD)
             && self.serial.as_ref().is_none_or(has_serial)
             && self.since.is_none_or(|since| at >= second(since).as_str())
             && self.until.is_none_or(|until| at < second(until).as_str())
@@ -211,6 +216,16 @@ mod tests {
     #[test]
     fn a_query_takes_the_lines_that_it_names_and_refuses_what_it_does_not_know() {
         let line = json!({ "at": "2026-11-30T17:40:27.123456Z", "type": "push", "tenant": "a b", "serial": "0A" });
+        let head = json!({ "at": "2026-11-30T17:40:27.123456Z", "type": "head", "signature": "00" });
+        for (text, of_head, of_line) in [
+            ("", true, true),
+            ("heads=false", false, true),
+            ("heads=0&type=head", true, false),
+            ("heads=1", true, true),
+        ] {
+            let query = read(text).unwrap();
+            assert_eq!((query.takes(&head), query.takes(&line)), (of_head, of_line), "{text}");
+        }
         let many = json!({ "at": "2026-11-30T17:40:27.123456Z", "type": "revoked", "serials": ["0A", "0B"] });
         for (text, of_line, of_many) in [
             ("", true, true),
@@ -235,6 +250,7 @@ mod tests {
             ("tenant=", "`tenant` is empty"),
             ("limit=1001", "expected 1 to 1000"),
             ("verify=yes", "expected true or false"),
+            ("heads=", "`heads` is"),
         ] {
             let problem = read(text).unwrap_err();
             assert!(problem.kind == Kind::BadRequest && problem.detail.contains(words), "{text}: {}", problem.detail);

@@ -22,7 +22,7 @@ use crate::{
     admin::gate::Caller,
     journal::trail,
     principals::{Action, Object},
-    service::registry::Registry,
+    service::registry::{NotDecommissioned, Registry},
 };
 
 fn registry(api: &Api) -> Result<Registry, Problem> {
@@ -73,21 +73,27 @@ pub(super) async fn decommission(
         }
         Err(refused) => {
             warn!(principal = from.principal(), %from, "the server {id} was not decommissioned: {refused}");
-            Err(Problem::new(Kind::NotDone, refused))
+            let problem = Problem::new(Kind::NotDone, refused.to_string());
+            Err(match refused {
+                NotDecommissioned::Lives(_) => problem.with("member", EVEN_IF_ALIVE),
+                NotDecommissioned::Refused(_) => problem,
+            })
         }
     }
 }
 
-/// The one member that there may be.
+/// The one member that there may be; a problem names it where it would have helped.
+pub(crate) const EVEN_IF_ALIVE: &str = "even_if_alive";
+
 fn even_alive(body: &[u8]) -> Result<bool, Problem> {
     if body.trim_ascii().is_empty() {
         return Ok(false);
     }
     let mut members = Members::read(body, "body", "{}")?;
-    let given = members.take("even_if_alive");
-    members.finish(&["even_if_alive"], "decommission")?;
+    let given = members.take(EVEN_IF_ALIVE);
+    members.finish(&[EVEN_IF_ALIVE], "decommission")?;
     match given {
         None => Ok(false),
-        Some(value) => value.as_bool().ok_or_else(|| Problem::of_member("even_if_alive", "is neither true nor false")),
+        Some(value) => value.as_bool().ok_or_else(|| Problem::of_member(EVEN_IF_ALIVE, "is neither true nor false")),
     }
 }

@@ -28,6 +28,8 @@ pub struct AssembledIssuer {
     pub id: IssuerId,
     /// Its name in metrics and logs.
     pub name: String,
+    /// The line of its certificate in the file.
+    pub line: Option<usize>,
     /// The CA certificate.
     pub certificate: Certificate,
     /// Its name and key hashes for CertIDs.
@@ -113,6 +115,7 @@ impl<'a> Assembler<'a> {
         Some(AssembledIssuer {
             id: IssuerId::of(&tenant.name, &certificate),
             name,
+            line: at.line("certificate"),
             hashes: IssuerHashes::of(&certificate),
             certificate,
             sources: config.sources.clone(),

@@ -29,10 +29,48 @@ pub(super) enum Audit {
         /// The tenant.
         #[arg(long, value_name = "NAME")]
         tenant: String,
+        /// The name of the journal, where there are several, such as `service`.
+        #[arg(long = "journal", value_name = "NAME")]
+        of: Option<String>,
         /// New file for its part.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_journal_of_several_is_chosen_by_its_name_and_a_refusal_says_how() {
+        let group = |server: &str, journal: &str| Group {
+            server: server.into(),
+            journal: journal.into(),
+            files: vec![format!("/{server}/{journal}.jsonl").into()],
+        };
+        let (service, ocsp, other) = (group("a", "service"), group("a", "ocsp"), group("b", "service"));
+        let both = || vec![service.clone(), ocsp.clone()];
+        assert_eq!(one(vec![service.clone()], None), Ok(service.clone()));
+        assert_eq!(one(both(), Some("ocsp")), Ok(ocsp.clone()));
+        for (groups, name, words) in [
+            (
+                both(),
+                None,
+                "`service` of server a (/a/service.jsonl), `ocsp` of server a (/a/ocsp.jsonl); choose one by `--journal NAME`",
+            ),
+            (both(), Some("tokens"), "no journal is called `tokens`; there are `service`"),
+            (vec![service.clone(), other.clone()], None, "name the files of one"),
+            (
+                vec![service, other, ocsp],
+                Some("service"),
+                "`service` of server b (/b/service.jsonl); name the files of one",
+            ),
+        ] {
+            let refused = one(groups, name).unwrap_err();
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -68,11 +106,8 @@ pub(super) fn run(command: Audit) -> Result<(), Box<dyn Error>> {
     match command {
         Audit::Log(log) => log::run(&log),
         Audit::Verify { journal } => verify(&journal),
-        Audit::Export { journal, tenant, out } => {
-            let groups = journal.groups()?;
-            let [Group { files, .. }] = &groups[..] else {
-                return Err(format!("there are several journals: {}; name the files of one", named(&groups)).into());
-            };
+        Audit::Export { journal, tenant, of, out } => {
+            let Group { files, .. } = &one(journal.groups()?, of.as_deref())?;
             let (report, count) = audit::export(files, journal.key, &tenant, &out)?;
             if !report.is_in_order() {
                 say(&report)?;
@@ -88,6 +123,20 @@ pub(super) fn run(command: Audit) -> Result<(), Box<dyn Error>> {
                 "{out}: {count} lines of `{tenant}`, with the hashes of others: {lines} lines in all"
             ))?)
         }
+    }
+}
+
+/// The journal with this name; without one, the only one.
+fn one(groups: Vec<Group>, name: Option<&str>) -> Result<Group, String> {
+    let is_it = |group: &&Group| name.is_none_or(|name| group.journal == name);
+    let found: Vec<Group> = groups.iter().filter(is_it).cloned().collect();
+    match (&found[..], name) {
+        ([one], _) => Ok(one.clone()),
+        ([], Some(name)) => Err(format!("no journal is called `{name}`; there are {}", named(&groups))),
+        (_, None) if groups.iter().any(|group| group.journal != groups[0].journal) => {
+            Err(format!("there are several journals: {}; choose one by `--journal NAME`", named(&groups)))
+        }
+        _ => Err(format!("there are several journals: {}; name the files of one", named(&found))),
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) struct ServedProblem {
     /// `None` for one that this version does not know.
     pub(super) kind: Option<Kind>,
     pub(super) detail: String,
+    /// The member of the request that it is about.
+    pub(super) member: Option<String>,
     /// Where the certificate is not listed: what is answered about it nevertheless, by issuer.
     pub(super) answered: Vec<Value>,
 }
@@ -52,7 +54,8 @@ impl ServedProblem {
         let text = |name: &str| value[name].as_str();
         let detail = text("detail").or_else(|| text("title")).unwrap_or("the service refused it, and did not say why");
         let answered = value["answered"].as_array().cloned().unwrap_or_default();
-        Self { kind: text("type").and_then(Kind::of_type), detail: detail.to_owned(), answered }
+        let (kind, member) = (text("type").and_then(Kind::of_type), text("member").map(str::to_owned));
+        Self { kind, detail: detail.to_owned(), member, answered }
     }
 
     /// Whether the same request may succeed later.

@@ -72,7 +72,7 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
     take_signals();
     // Open for the whole run: no responder signs in the meantime.
     let mut engine = Engine::open(assembly)?;
-    engine.read_all(|_, _, _| ())?;
+    engine.read_all(|_, _, _| ()).map_err(|error| error.told(assembly, None))?;
     let subjects = subjects(assembly, &engine.states())?;
     if subjects.is_empty() {
         return Ok(say("nothing to sign ahead: every tenant has `presign = false`")?);

@@ -22,10 +22,10 @@ use crate::{
         listener::{self, Bounds},
     },
     answers::Answers,
-    api::{Api, ApiSettings, Process},
+    api::{Api, ApiSettings, JournalFile, Process},
     assemble::{self, AssembledFeed, Assembly, FeedFiles, Published, Tokens},
     config::{Change, Config, ConfigError, Document, InUse, Problems, keys},
-    console::{self, Console, JournalFile},
+    console::{self, Console},
     feed::{
         poll::{self, Tail},
         redis::Stream,
@@ -42,7 +42,7 @@ use crate::{
         Threads,
         configurations::{Announcer, KeptVersions, Tried},
         notify,
-        registry::{Facts, Membership, Registry, keys_of},
+        registry::{Facts, Membership, Own, Registry, State, keys_of},
         reload_socket::{self, Verdict},
         watchdog,
     },
@@ -167,11 +167,14 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         let (addresses, in_use) = (addresses(&config), opener.in_use.clone());
         let kept = KeptVersions::of(&config.state_dir);
         let (tenants, status) = (service.tenants(), Arc::clone(&status));
-        Registry::start(membership, &identity, move || {
+        let of_state = (publishing.clone(), Arc::clone(&status));
+        let facts = move || {
             let mut facts = facts(&publishing, &addresses, &tenants.borrow(), &in_use, &status);
             facts.configuration.version = Some(kept.newest()).filter(|newest| *newest > 0);
             facts
-        })
+        };
+        let own = Own { state: Box::new(move || state(&of_state.0, &of_state.1)), facts: Box::new(facts) };
+        Registry::start(membership, &identity, own)
     });
     let registry = registry.transpose()?;
     registry.iter().for_each(|registry| status.registers(registry));
@@ -202,7 +205,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     api.tells_of(Process {
         answers: Arc::clone(&answers),
         status: Arc::clone(&status),
-        journal: config.journal.as_ref().map(|journal| (journal.path.clone(), identity.key.public())),
+        journal,
         traffic: Box::new(Vec::new),
     });
     let router = admin::router(Arc::clone(&status), parts)
@@ -218,7 +221,6 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
             meters: console::meters(&status, &answers, service.progress()),
             clocks: None,
             tsa_signers: None,
-            journal,
         };
         Console::new(&gate, Arc::clone(&api).router(), parts)
     };
@@ -260,19 +262,24 @@ fn addresses(config: &Config) -> Addresses {
     }
 }
 
+/// What this writer does.
+fn state(publishing: &Publishing, status: &Status) -> State {
+    let role = match publishing.report().role {
+        Role::Leading => ServerRole::Leads,
+        Role::Following => ServerRole::StandsBy,
+        Role::Fencing | Role::Reading | Role::Beginning => ServerRole::TakesOver,
+    };
+    State { role, freshness: None, draining: status.leaves().is_some() }
+}
+
 /// What the list of servers is told of this writer.
 fn facts(publishing: &Publishing, addresses: &Addresses, tenants: &Tenants, in_use: &InUse, status: &Status) -> Facts {
     let report = publishing.report();
     let refused = status.reload_fault().map(|reason| RefusedConfiguration { version: None, reason });
     Facts {
-        role: match report.role {
-            Role::Leading => ServerRole::Leads,
-            Role::Following => ServerRole::StandsBy,
-            Role::Fencing | Role::Reading | Role::Beginning => ServerRole::TakesOver,
-        },
+        state: state(publishing, status),
         addresses: addresses.clone(),
         position: report.place.map(|place| place.position),
-        freshness: None,
         configuration: ConfigurationInUse { digest: in_use.digest(), version: None, refused },
         keys: keys_of(tenants, []),
     }

@@ -17,9 +17,9 @@ use zeroize::Zeroizing;
 
 use super::{config_file::ConfigFile, end::Usage};
 use crate::{
-    config::{Admin, OF_TOKEN_FILE, quoted},
+    config::{Admin, Config, Document, OF_TOKEN_FILE, quoted},
     limits,
-    output::say,
+    output::{nearest, say},
     pki::hex,
     principals::{Denial, Grant, Proof, TokenHash},
 };
@@ -50,9 +50,12 @@ pub(super) struct New {
     /// Write the token into this file, for its owner alone, instead of showing it.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// The configuration that it is for: a name that is there already is refused.
+    /// The configuration that it is for: a name that is there already is refused, and a tenant that is not.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Also for tenants that the configuration does not have yet.
+    #[arg(long)]
+    even_unknown: bool,
 }
 
 pub(super) fn run(command: Token) -> Result<(), Box<dyn Error>> {
@@ -90,13 +93,22 @@ impl New {
             let what = "is no name for a principal; expected 1 to 64 letters, digits and -_.@ such as deploy";
             return Err(Usage::new(format!("--name {} {what}", self.name)).into());
         }
+        let mut named = Vec::new();
         for text in &self.allow {
-            text.parse::<Grant>().map_err(|malformed| Usage::new(format!("--allow {malformed}")))?;
+            let grant: Grant = text.parse().map_err(|malformed| Usage::new(format!("--allow {malformed}")))?;
+            named.extend(grant.tenant.map(|tenant| ("--allow", text, tenant)));
         }
         for text in &self.deny {
-            text.parse::<Denial>().map_err(|malformed| Usage::new(format!("--deny {malformed}")))?;
+            let denial: Denial = text.parse().map_err(|malformed| Usage::new(format!("--deny {malformed}")))?;
+            named.extend(denial.tenant().map(|tenant| ("--deny", text, tenant.to_owned())));
         }
         let Some(path) = &self.config else { return Ok(()) };
+        let known = Config::tenant_names_in(&Document::open(path)?);
+        for (option, text, tenant) in named.iter().filter(|_| !self.even_unknown) {
+            if let Some(unknown) = unknown(tenant, &known) {
+                return Err(Usage::new(format!("{option} {text}: {} {unknown}", path.display())).into());
+            }
+        }
         if Admin::of(path)?.principals.iter().any(|principal| principal.name == self.name) {
             return Err(format!(
                 "{}: has a principal `{}` already; name another, or replace its `token_sha256` with that of a token of another name",
@@ -121,6 +133,20 @@ impl New {
         }
         lines
     }
+}
+
+/// What is to be said of a tenant that is none of these; `known` is empty where tenants come from the feed.
+fn unknown(tenant: &str, known: &[String]) -> Option<String> {
+    if known.is_empty() || known.iter().any(|known| known == tenant) {
+        return None;
+    }
+    let meant = nearest(tenant, known.iter().map(String::as_str));
+    let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_else(|| {
+        let names: Vec<_> = known.iter().take(limits::TENANTS_SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+        let more = if known.len() > names.len() { " and more" } else { "" };
+        format!("; it has {}{more}.", names.join(", "))
+    });
+    Some(format!("has no tenant `{tenant}`{meant} If that tenant is to come, say `--even-unknown`"))
 }
 
 fn write(path: &Path, token: &str) -> Result<(), String> {
@@ -158,4 +184,51 @@ fn list(config: &Path) -> Result<(), Box<dyn Error>> {
         say(format_args!("{}: by {by}; may {allow}{but}", principal.name))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(config: &Path, allow: &str, deny: &[&str], even_unknown: bool) -> New {
+        New {
+            name: "registration".into(),
+            allow: vec![allow.into()],
+            deny: deny.iter().map(|text| (*text).into()).collect(),
+            out: None,
+            config: Some(config.to_owned()),
+            even_unknown,
+        }
+    }
+
+    #[test]
+    fn a_tenant_that_the_configuration_does_not_have_is_told_unless_it_is_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ostia.toml");
+        let several = "version = 1\n[[tenant]]\nname = \"acme\"\n[[tenant]]\nname = \"rival\"\n";
+        let of_feed = "version = 1\n[feed]\nconfiguration = \"published\"\n";
+        for (text, allow, deny, words) in [
+            (several, "operator:acme", &["revoke:rival"][..], None),
+            (several, "viewer:*", &[], None),
+            (
+                several,
+                "operator:acne",
+                &[],
+                Some("has no tenant `acne`; did you mean `acme`? If that tenant is to come"),
+            ),
+            (several, "operator:acme", &["*:rivals"], Some("--deny *:rivals: ")),
+            (several, "operator:nobody", &[], Some("; it has `acme`, `rival`. If")),
+            ("version = 1\n[[issuer]]\n", "operator:acme", &[], Some("; it has `default`.")),
+            ("version = 1\n[[issuer]]\n", "operator:default", &[], None),
+            (of_feed, "operator:acme", &[], None),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let told = new(&path, allow, deny, false).check().err().map(|refused| refused.to_string());
+            match words {
+                Some(words) => assert!(told.as_ref().is_some_and(|told| told.contains(words)), "{allow}: {told:?}"),
+                None => assert_eq!(told, None, "{allow}"),
+            }
+            assert!(new(&path, allow, deny, true).check().is_ok(), "{allow}");
+        }
+    }
 }

@@ -186,6 +186,15 @@ pub(super) struct Role {
 /// The tenant's name in a file without `[[tenant]]`.
 const BARE: &str = "default";
 
+/// The names of the tenants, and nothing else of them.
+pub(super) fn names_in(tables: &toml::Table) -> Vec<String> {
+    if tables.contains_key("issuer") || tables.contains_key("tsa") {
+        return vec![BARE.to_owned()];
+    }
+    let tenants = tables.get("tenant").and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    tenants.iter().filter_map(|tenant| tenant.get("name")?.as_str().map(str::to_owned)).collect()
+}
+
 fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, of_feed: Role, state_dir: &Path) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),

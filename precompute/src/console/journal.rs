@@ -1,97 +1,66 @@
-//! Which lines of the journal a principal may read, and those of them that are asked for.
+//! Lines of the journal as the page shows them, and what came of verifying it, in words.
 //!
-//! Invariant: a line that names a tenant is for who may audit this tenant, and every other line for who may audit the whole
-//! service. Pure: it does not know files.
+//! Pure: it does not know files, nor which lines somebody may read. The API does.
 
-use std::collections::VecDeque;
-
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::pages::{Filter, JournalLine};
-use crate::principals::{Action, Object, Principal};
+use super::pages::JournalLine;
 
-/// A page of lines.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Selected {
+/// `GET /v1/audit`.
+#[derive(Clone, Deserialize, Debug)]
+pub(super) struct Lines {
     /// The newest first.
-    pub(super) lines: Vec<JournalLine>,
-    /// The number before which there are older ones.
-    pub(super) older: Option<u64>,
+    lines: Vec<Map<String, Value>>,
+    /// The number before which there may be older ones.
+    pub(super) before: Option<u64>,
+    /// What came of verifying the whole journal, where that was asked for.
+    pub(super) verified: Option<Verified>,
+}
+
+/// What was found by verifying. Who may not audit the whole service is told no more than the first two.
+#[derive(Clone, Deserialize, Debug)]
+pub(super) struct Verified {
+    pub(super) in_order: bool,
+    last_head: Option<String>,
+    #[serde(default)]
+    lines: Option<u64>,
+    #[serde(default)]
+    heads: Option<u64>,
+    #[serde(default)]
+    behind_head: Option<u64>,
+    #[serde(default)]
+    faults: Vec<String>,
 }
 
 /// Members that a reader does not need: they are in each line, or are for who verifies.
 const PASSED_OVER: [&str; 8] = ["server", "seq", "at", "salt", "prev", "type", "signature", "format"];
 
-/// Signatures of the journal over itself: one each second, so they are shown only where somebody asks for them.
-const HEAD: &str = "head";
+impl Lines {
+    /// As the page has them.
+    pub(super) fn shown(&self) -> Vec<JournalLine> {
+        self.lines.iter().map(shown).collect()
+    }
+}
 
-/// The newest `most` lines of a file that fit, with numbers below `before`.
-pub(super) fn select(
-    content: &[u8],
-    principal: &Principal,
-    filter: &Filter,
-    before: Option<u64>,
-    most: usize,
-) -> Selected {
-    let mut found: VecDeque<(u64, JournalLine)> = VecDeque::new();
-    let mut more = false;
-    for line in content.split(|octet| *octet == b'\n') {
-        // Cheap, before the line is taken apart.
-        if !filter.words().all(|word| memchr::memmem::find(line, word.as_bytes()).is_some()) {
-            continue;
+impl Verified {
+    /// For people.
+    pub(super) fn words(&self) -> String {
+        if !self.in_order {
+            let first = self.faults.first().map(|first| format!(" The first fault: {first}."));
+            return format!("It was changed after it was written.{}", first.unwrap_or_default());
         }
-        let Ok(Value::Object(members)) = serde_json::from_slice(line) else { continue };
-        let number = members.get("seq").and_then(Value::as_u64).unwrap_or_default();
-        if before.is_some_and(|before| number >= before) || !may_read(principal, &members) || !filter.fits(&members) {
-            continue;
-        }
-        if found.len() == most {
-            more = found.pop_front().is_some();
-        }
-        found.push_back((number, shown(number, &members)));
-    }
-    let older = found.front().filter(|_| more).map(|(number, _)| *number);
-    Selected { lines: found.into_iter().rev().map(|(_, line)| line).collect(), older }
-}
-
-fn may_read(principal: &Principal, members: &Map<String, Value>) -> bool {
-    match members.get("tenant") {
-        Some(Value::String(tenant)) => principal.may(Action::Audit, Object::Tenant(tenant)),
-        _ => principal.may(Action::Audit, Object::Service),
+        let last = self.last_head.as_deref().unwrap_or("none");
+        let (Some(lines), Some(heads), Some(behind)) = (self.lines, self.heads, self.behind_head) else {
+            return format!("The whole journal is as it was written. It was last signed at {last}.");
+        };
+        format!(
+            "{lines} lines fit each other and the key of this server: {heads} signatures, the last of {last}; {behind} lines behind it are not vouched for yet."
+        )
     }
 }
 
-impl Filter {
-    /// What each line that fits has in it somewhere.
-    fn words(&self) -> impl Iterator<Item = &str> {
-        // A serial number may be written in lower case, and a name may be escaped in JSON.
-        [&self.what].into_iter().filter(|word| !word.is_empty() && word.bytes().all(is_plain)).map(String::as_str)
-    }
-
-    fn fits(&self, members: &Map<String, Value>) -> bool {
-        let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
-        let what = text("type");
-        let is_wanted = if self.what.is_empty() { what != HEAD } else { what == self.what };
-        is_wanted
-            && (self.tenant.is_empty() || text("tenant") == self.tenant)
-            && (self.serial.is_empty() || has_serial(members, &self.serial))
-    }
-}
-
-fn is_plain(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || octet == b'_' || octet == b'-'
-}
-
-fn has_serial(members: &Map<String, Value>, serial: &str) -> bool {
-    let plain =
-        |text: &str| text.trim_start_matches("0x").replace(':', "").trim_start_matches('0').to_ascii_uppercase();
-    let wanted = plain(serial);
-    let is_it = |value: &Value| value.as_str().is_some_and(|text| plain(text) == wanted);
-    members.get("serial").is_some_and(is_it)
-        || members.get("serials").and_then(Value::as_array).is_some_and(|serials| serials.iter().any(is_it))
-}
-
-fn shown(number: u64, members: &Map<String, Value>) -> JournalLine {
+fn shown(members: &Map<String, Value>) -> JournalLine {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Array(values) => {
@@ -107,7 +76,7 @@ fn shown(number: u64, members: &Map<String, Value>) -> JournalLine {
     let time = member("at");
     let time = time.split_once('.').map_or(time.clone(), |(second, _)| format!("{second}Z"));
     JournalLine {
-        number: number.to_string(),
+        number: member("seq"),
         time,
         what: member("type"),
         members: rest.map(|(name, value)| (name.clone(), text(value))).collect(),
@@ -118,77 +87,28 @@ fn shown(number: u64, members: &Map<String, Value>) -> JournalLine {
 mod tests {
     use super::*;
 
-    fn line(number: u64, rest: &str) -> String {
-        format!(
-            "{{\"server\":\"s\",\"seq\":{number},\"at\":\"2026-11-30T17:40:27.123456Z\",\"salt\":\"9f\",\"prev\":\"04\",{rest}}}\n"
-        )
-    }
-
-    fn content() -> String {
-        [
-            line(1, r#""type":"file","journal":"service","format":1,"key":"00""#),
-            line(2, r#""type":"start","command":"run","pid":7"#),
-            line(3, r#""type":"push","tenant":"acme","serial":"0A1B","verb":"revoke""#),
-            line(4, r#""type":"head","signature":"00""#),
-            line(5, r#""type":"push","tenant":"other","serial":"0A1B""#),
-            line(6, r#""type":"revoked","tenant":"acme","serials":["0C","0A1B"],"more":3"#),
-            "{\"seq\":7,\"type\":\"pu".to_owned(),
-        ]
-        .concat()
-    }
-
-    fn principal(allow: &str) -> Principal {
-        Principal { name: "ann".into(), allow: vec![allow.parse().unwrap()], deny: Vec::new() }
-    }
-
-    fn numbers(allow: &str, filter: &Filter, before: Option<u64>, most: usize) -> (Vec<String>, Option<u64>) {
-        let Selected { lines, older } = select(content().as_bytes(), &principal(allow), filter, before, most);
-        (lines.into_iter().map(|line| line.number).collect(), older)
-    }
-
-    #[test]
-    fn a_tenants_auditor_reads_this_tenants_lines_and_no_other() {
-        let all = Filter::default();
-        assert_eq!(numbers("auditor:*", &all, None, 50).0, ["6", "5", "3", "2", "1"]);
-        assert_eq!(numbers("auditor:acme", &all, None, 50).0, ["6", "3"]);
-        assert_eq!(numbers("administrator:other", &all, None, 50).0, ["5"]);
-        for allow in ["viewer:*", "operator:acme", "auditor:ac"] {
-            assert!(numbers(allow, &all, None, 50).0.is_empty(), "{allow}");
-        }
-        // Not even whether there are older ones.
-        assert_eq!(numbers("auditor:other", &all, None, 1), (vec!["5".into()], None));
-    }
-
-    #[test]
-    fn lines_are_filtered_and_paged() {
-        let filter = |what: &str, tenant: &str, serial: &str| Filter {
-            what: what.into(),
-            tenant: tenant.into(),
-            serial: serial.into(),
-        };
-        for (filter, expected) in [
-            (filter("push", "", ""), &["5", "3"][..]),
-            (filter("head", "", ""), &["4"]),
-            (filter("", "acme", ""), &["6", "3"]),
-            (filter("", "", "a1b"), &["6", "5", "3"]),
-            (filter("", "", "0x0A:1B"), &["6", "5", "3"]),
-            (filter("", "acme", "0C"), &["6"]),
-            (filter("pu", "", ""), &[]),
-            (filter("", "", "1B"), &[]),
-        ] {
-            assert_eq!(numbers("auditor:*", &filter, None, 50).0, expected, "{filter:?}");
-        }
-        let all = Filter::default();
-        assert_eq!(numbers("auditor:*", &all, None, 2), (vec!["6".into(), "5".into()], Some(5)));
-        assert_eq!(numbers("auditor:*", &all, Some(5), 2), (vec!["3".into(), "2".into()], Some(2)));
-        assert_eq!(numbers("auditor:*", &all, Some(2), 2), (vec!["1".into()], None));
-    }
-
     #[test]
     fn a_line_is_shown_without_what_is_for_verifying_alone() {
-        let Selected { lines, .. } = select(content().as_bytes(), &principal("auditor:*"), &Filter::default(), None, 1);
+        let answer = r#"{"lines":[{"server":"s","seq":6,"at":"2026-11-30T17:40:27.123456Z","salt":"9f","prev":"04",
+            "type":"revoked","tenant":"acme","serials":["0C","0A1B"],"more":3}],"before":6,"verified":null}"#;
+        let lines: Lines = serde_json::from_str(answer).unwrap();
+        let shown = lines.shown();
         let members = [("more", "3"), ("serials", "0C, 0A1B"), ("tenant", "acme")];
-        assert_eq!(lines[0].members, members.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!((lines[0].what.as_str(), lines[0].time.as_str()), ("revoked", "2026-11-30T17:40:27Z"));
+        assert_eq!(shown[0].members, members.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let JournalLine { number, what, time, .. } = &shown[0];
+        assert_eq!([number, what, time], ["6", "revoked", "2026-11-30T17:40:27Z"]);
+        assert!(lines.before == Some(6) && lines.verified.is_none());
+    }
+
+    #[test]
+    fn what_was_verified_is_told_with_as_much_as_the_reader_may_know() {
+        let words = |text: &str| serde_json::from_str::<Verified>(text).unwrap().words();
+        let all = words(r#"{"in_order":true,"last_head":"T","lines":9,"heads":2,"behind_head":1,"faults":[]}"#);
+        assert!(all.starts_with("9 lines fit") && all.contains("2 signatures, the last of T; 1 lines behind"), "{all}");
+        let own = words(r#"{"in_order":true,"last_head":null}"#);
+        assert!(own.ends_with("last signed at none."), "{own}");
+        let changed = words(r#"{"in_order":false,"last_head":"T","lines":9,"faults":["journal:3: changed"]}"#);
+        assert!(changed.ends_with("The first fault: journal:3: changed."), "{changed}");
+        assert_eq!(words(r#"{"in_order":false,"last_head":"T"}"#), "It was changed after it was written.");
     }
 }

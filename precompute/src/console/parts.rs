@@ -6,7 +6,6 @@
 use std::{fmt, sync::Arc};
 
 use super::{
-    audit::JournalFile,
     ring::Kind,
     view::{ClockRow, SignerRow},
 };
@@ -76,8 +75,6 @@ pub struct Parts {
     pub clocks: Option<Read<Vec<ClockRow>>>,
     /// The signers of time-stamps, there.
     pub tsa_signers: Option<Read<Vec<SignerRow>>>,
-    /// The journal, if one is kept.
-    pub journal: Option<JournalFile>,
 }
 
 impl fmt::Debug for Parts {

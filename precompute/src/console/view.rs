@@ -60,6 +60,24 @@ pub(super) struct Record {
     pub(super) answered: Option<String>,
     #[serde(default)]
     pub(super) answered_why: Option<String>,
+    /// The answers about it that are kept.
+    #[serde(default)]
+    pub(super) answers: Option<Vec<KeptAnswer>>,
+}
+
+/// A kept answer.
+#[derive(Clone, PartialEq, Eq, Deserialize, Debug)]
+pub(super) struct KeptAnswer {
+    /// Of the CertIDs that get it.
+    pub(super) hashes: Vec<String>,
+    /// The serial number of the signer's certificate.
+    pub(super) signer_serial: Option<String>,
+    /// `good`, `revoked` or `unknown`.
+    pub(super) status: Option<String>,
+    pub(super) this_update: String,
+    pub(super) next_update: String,
+    /// Whether it is given to clients now.
+    pub(super) is_served: bool,
 }
 
 /// `certificateHold`, as RFC 5280 names it.

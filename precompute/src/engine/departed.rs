@@ -201,12 +201,12 @@ fn note(forgotten: &mut LetGo, departed: &Departed) {
         return forgotten.add(issuer, Why::Nothing, "-", UnixTime::now(), 0);
     }
     // The order itself was accepted on the command line where there is no note.
-    let by = forgotten.get(issuer).map(|note| note.by.clone());
-    if by.is_none() {
+    let ordered = forgotten.get(issuer).filter(|note| note.why != Why::Nothing).map(|note| note.by.clone());
+    if ordered.is_none() {
         forgotten.add(issuer, Why::Taken, "sync", UnixTime::now(), *records);
     }
-    let by = by.unwrap_or_else(|| "sync".to_owned());
-    forgotten.taken(issuer);
+    let by = ordered.unwrap_or_else(|| "sync".to_owned());
+    forgotten.taken(issuer, *records);
     info!(
         tenant = issuer.tenant(),
         issuer = %Hex(issuer.ca()),
@@ -223,14 +223,18 @@ fn note(forgotten: &mut LetGo, departed: &Departed) {
 /// What a configuration with these issuers leaves behind, as the book says, which a service may have. The note of each says
 /// whether it may leave.
 pub fn departed(state_dir: &Path, configured: &HashSet<IssuerId>) -> Result<Vec<(Departed, bool)>, StateError> {
+    while_it_is_written(|| look(state_dir, configured))
+}
+
+/// Looks into the book again where a service writes it: a read can see half of a write.
+fn while_it_is_written<T>(mut look: impl FnMut() -> Result<T, StateError>) -> Result<T, StateError> {
     for _ in 1..limits::BOOK_LOOKS_MAX {
-        match look(state_dir, configured) {
-            // While a service writes, a read can see half of a write.
+        match look() {
             Err(error) if error.is_damage() => std::thread::sleep(limits::BOOK_LOOK_PAUSE),
             other => return other,
         }
     }
-    look(state_dir, configured)
+    look()
 }
 
 fn look(state_dir: &Path, configured: &HashSet<IssuerId>) -> Result<Vec<(Departed, bool)>, StateError> {
@@ -247,8 +251,11 @@ fn look(state_dir: &Path, configured: &HashSet<IssuerId>) -> Result<Vec<(Departe
 
 /// Issuers of the book that are not configured and whose CA is, each with the issuer that has it.
 pub fn beside(state_dir: &Path, configured: &HashSet<IssuerId>) -> Result<Vec<(IssuerId, IssuerId)>, StateError> {
-    let Some(mut book) = Book::look(state_dir)? else { return Ok(Vec::new()) };
-    let gone = book.lineage()?.issuers().into_iter().filter(|id| !configured.contains(id));
+    let known = while_it_is_written(|| match Book::look(state_dir)? {
+        Some(mut book) => Ok(book.lineage()?.issuers()),
+        None => Ok(Vec::new()),
+    })?;
+    let gone = known.into_iter().filter(|id| !configured.contains(id));
     let with_ca = |gone: IssuerId| {
         let present = configured.iter().filter(|id| id.ca() == gone.ca()).min()?.clone();
         Some((gone, present))

@@ -122,10 +122,12 @@ impl LetGo {
         self.is_changed = true;
     }
 
-    /// Notes that an issuer has left.
-    pub(super) fn taken(&mut self, issuer: &IssuerId) {
+    /// Notes that an issuer has left with so many records.
+    pub(super) fn taken(&mut self, issuer: &IssuerId, records: u64) {
         if let Some(note) = self.notes.get_mut(issuer.fingerprint()) {
             note.why = Why::Taken;
+            // It may have had more than an operator was asked about: what was accepted counts for all of it.
+            note.records = note.records.max(records);
             self.is_changed = true;
         }
     }
@@ -176,7 +178,7 @@ mod tests {
         assert!(!dir.path().join(FILE).exists(), "nothing was noted");
         notes.add(&a, Why::Ordered, "uid:0", UnixTime(17), 3);
         notes.add(&b, Why::Nothing, "-", UnixTime(18), 0);
-        notes.taken(&a);
+        notes.taken(&a, 2);
         notes.write().unwrap();
         let read = LetGo::read(dir.path()).unwrap();
         let of_a = Note { why: Why::Taken, at: UnixTime(17), by: "uid:0".into(), records: 3, tenant: "a".into() };

@@ -46,6 +46,3 @@ pub const ROWS_MAX: usize = 100;
 pub const ALARMS_MAX: usize = 50;
 /// Lines of the journal on a page.
 pub const JOURNAL_LINES: usize = 50;
-/// Bytes of the journal's file that a page is made of, its last ones: 100,000 lines, which are read, verified and searched
-/// within a second. Only one page at a time is made of it.
-pub const JOURNAL_OCTETS_MAX: u64 = 32 << 20;

@@ -22,8 +22,10 @@ const _: () = assert!(
 );
 /// How often a server tells who it is, if nothing changes,
 pub const TELL_INTERVAL: Duration = Duration::from_secs(60);
-/// and how soon it tells what has changed.
-pub const TELL_CHANGE_INTERVAL: Duration = Duration::from_secs(1);
+/// and how soon after that it tells what has changed: one that is fresh and lags by turns writes no more often than that.
+pub const TELL_CHANGE_INTERVAL: Duration = Duration::from_secs(3);
+/// How often it looks whether it does something else than it has told: some numbers of its own, without Redis.
+pub const STATE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often writers look at all servers: one of them warns.
 pub const LOOK_INTERVAL_OF_WRITERS: Duration = Duration::from_secs(5);
 /// The same of replicas, of which there are more: each compares its own keys with those of the others.

@@ -59,7 +59,8 @@ impl Handle {
     pub async fn prepare(&self, assembly: Arc<Assembly>) -> Result<Change, String> {
         let wanted = Arc::clone(&assembly);
         // The old sources are followed until there are tenants with the new ones, which may still be refused.
-        let prepared = self.order(move |engine| engine.prepare(&wanted)).await?.map_err(|error| error.to_string())?;
+        let prepared = self.order(move |engine| engine.prepare(&wanted)).await?;
+        let prepared = prepared.map_err(|error| error.told(&assembly, None))?;
         let tenants = Tenants::new(&assembly, prepared.states(), Some(&self.tenants.borrow()));
         let tenants = tenants.map_err(|error| error.to_string())?;
         Ok(Change { prepared, tenants: Arc::new(tenants) })

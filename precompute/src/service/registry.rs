@@ -1,7 +1,7 @@
 //! This server in the registry of its cluster, and what it sees of the others there.
 //!
-//! Purpose: one thread tells who this server is ([`Notice`]) at the start, each minute, when something of it has changed and
-//! at the end, and looks at what the others have told. Operators see that by remarks, metrics, the API and the log.
+//! Purpose: one thread tells who this server is ([`Notice`]) at the start, each minute, when something of it has changed (what it
+//! does is looked at each second) and at the end, and looks at what the others have told. Operators see that by remarks, metrics, the API and the log.
 //!
 //! Invariants: nothing waits for it, and nothing that is served, followed or led depends on it; Redis away, or a user of Redis
 //! that may not write here, is told once and costs nothing else. A server that ends says so within
@@ -17,11 +17,11 @@ mod voice;
 
 pub use self::{
     remarks::View,
-    voice::{Facts, keys_of},
+    voice::{Facts, Own, State, keys_of},
 };
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -93,19 +93,20 @@ impl Membership {
     }
 
     /// Takes a server off the list for good: `written` is its identity, the beginning of that, or its name; `even_alive`: also if
-    /// it was heard of late. Nothing is asked of it. Gives its name and identity; the error is for the user.
-    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), String> {
+    /// it was heard of late. Nothing is asked of it. Gives its name and identity.
+    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), NotDecommissioned> {
         let Some(key) = &self.key else {
-            return Err("servers are decommissioned by a writer, and this configuration has no `feed.key`: run it with the configuration of a writer".into());
+            let what = "servers are decommissioned by a writer, and this configuration has no `feed.key`: run it with the configuration of a writer";
+            return Err(NotDecommissioned::Refused(what.into()));
         };
         let roster = self.look()?;
         let seen = servers::find(written, &roster.servers)?;
         if seen.lives() && !even_alive {
-            return Err(format!(
-                "{} was heard {} s ago, and nothing was changed; stop it first, or say `--even-if-alive` (over the API `even_if_alive`)",
+            return Err(NotDecommissioned::Lives(format!(
+                "{} was heard {} s ago, and nothing was changed; stop it first",
                 seen.called(),
                 seen.silence.as_secs()
-            ));
+            )));
         }
         let mut stream = self.stream();
         let mut gone = self.gone(&mut stream)?;
@@ -133,6 +134,28 @@ impl Membership {
     }
 }
 
+/// Why a server was not taken off the list, for the user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotDecommissioned {
+    /// It was heard of late, which may be said not to matter.
+    Lives(String),
+    /// Anything else.
+    Refused(String),
+}
+
+impl From<String> for NotDecommissioned {
+    fn from(problem: String) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl fmt::Display for NotDecommissioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Lives(problem) | Self::Refused(problem)) = self;
+        f.write_str(problem)
+    }
+}
+
 /// The thread. Copies are of the same.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -156,12 +179,8 @@ struct Todo {
 }
 
 impl Registry {
-    /// Starts the thread. `facts`: what this server is at the moment.
-    pub fn start(
-        membership: Membership,
-        identity: &Identity,
-        facts: impl Fn() -> Facts + Send + 'static,
-    ) -> io::Result<Self> {
+    /// Starts the thread. `own`: what this server is at the moment.
+    pub fn start(membership: Membership, identity: &Identity, own: Own) -> io::Result<Self> {
         let (over, ended) = channel();
         let view = View::new(identity.server, membership.key.is_some(), membership.replicas_wanted);
         let shared = Arc::new(Shared {
@@ -171,7 +190,7 @@ impl Registry {
             bell: Condvar::new(),
             ended: Mutex::new(Some(ended)),
         });
-        let work = Work::new(Arc::clone(&shared), identity.clone(), Box::new(facts));
+        let work = Work::new(Arc::clone(&shared), identity.clone(), own);
         std::thread::Builder::new().name("registry".into()).spawn(move || {
             work.run();
             drop(over);
@@ -190,7 +209,7 @@ impl Registry {
     }
 
     /// As [`Membership::decommission`].
-    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), String> {
+    pub fn decommission(&self, written: &str, even_alive: bool) -> Result<(ServerId, String), NotDecommissioned> {
         let done = self.shared.membership.decommission(written, even_alive);
         self.changed();
         done

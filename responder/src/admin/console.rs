@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use precompute::{
-    console::{ClockRow, JournalFile, Meter, Parts, SignerRow},
+    console::{ClockRow, Meter, Parts, SignerRow},
     pki::{Certificate, UnixTime},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What this program has. `meters`: those that every program has.
-pub fn parts(status: &Arc<Status>, meters: Vec<Meter>, journal: Option<JournalFile>) -> Parts {
+pub fn parts(status: &Arc<Status>, meters: Vec<Meter>) -> Parts {
     let [own, clocks, signers] = [(); 3].map(|()| Arc::clone(status));
     Parts {
         program: format!("ostia-responder {}", env!("CARGO_PKG_VERSION")),
@@ -25,7 +25,6 @@ pub fn parts(status: &Arc<Status>, meters: Vec<Meter>, journal: Option<JournalFi
         meters: serving(status).into_iter().chain(meters).collect(),
         clocks: Some(Box::new(move |now| clock_rows(&clocks, now))),
         tsa_signers: Some(Box::new(move |now| signer_rows(&signers, now))),
-        journal,
     }
 }
 

@@ -12,7 +12,10 @@ use crate::{
         response::{Reason, Refusal},
     },
     site::{PublishedTarget, Site, Tenant},
-    tsa::{elsewhere::ElsewhereAt, routes::TsaTarget},
+    tsa::{
+        elsewhere::ElsewhereAt,
+        routes::{Here, MadeAt, TsaTarget},
+    },
 };
 
 /// The target of a request.
@@ -36,7 +39,9 @@ pub struct TimeStampsRoute<'s> {
     /// The tenant.
     pub tenant: &'s Tenant,
     /// The authorities.
-    pub target: TsaTarget<'s>,
+    pub target: &'s Here,
+    /// Whether their chain is requested.
+    pub is_chain: bool,
     /// See [`Route::refusal`].
     pub refusal: Option<&'static Refusal>,
 }
@@ -128,18 +133,14 @@ impl<'s, 'b> Route<'s, 'b> {
             return Self::Published(PublishedRoute { tenant, target, method });
         }
         if let Some((tenant, rest)) = routed
-            && let Some(target) = tenant.time_stamping(rest)
-            && is_for_authority(tenant, (target.is_chain, target.is_tenants), head)
-        {
-            let refusal = refusal_of_authority(target.is_chain, head);
-            return Self::TimeStamps(TimeStampsRoute { tenant, target, refusal });
-        }
-        if let Some((tenant, rest)) = routed
-            && let Some((target, is_chain)) = tenant.time_stamping_elsewhere(rest)
-            && is_for_authority(tenant, (is_chain, target.path.is_empty()), head)
+            && let Some(TsaTarget { made, is_chain, is_tenants }) = tenant.time_stamping(rest)
+            && is_for_authority(tenant, (is_chain, is_tenants), head)
         {
             let refusal = refusal_of_authority(is_chain, head);
-            return Self::Elsewhere(ElsewhereRoute { tenant, target, is_chain, refusal });
+            return match made {
+                MadeAt::Here(target) => Self::TimeStamps(TimeStampsRoute { tenant, target, is_chain, refusal }),
+                MadeAt::Elsewhere(target) => Self::Elsewhere(ElsewhereRoute { tenant, target, is_chain, refusal }),
+            };
         }
         if head.media_type.is(TIME_STAMP_QUERY) {
             return Self::Nobody(&NO_AUTHORITY);

@@ -66,13 +66,13 @@ pub(super) async fn respond(
     let mut shared = None;
     let written = if let Some(refusal) = route.refusal {
         Written { by, outcome: Outcome::Refused, status: context.refuse(out, refusal) }
-    } else if route.target.is_chain {
-        let (status, rest) = served(route.target.chain).write(request, UnixTime::now(), out);
+    } else if route.is_chain {
+        let (status, rest) = served(&route.target.chain).write(request, UnixTime::now(), out);
         shared = rest;
         let is_refused = matches!(status, Status::PreconditionFailed | Status::RangeNotSatisfiable);
         Written { by, outcome: if is_refused { Outcome::Refused } else { Outcome::Chain }, status }
     } else {
-        let exchange = Exchange { authorities: route.target.authorities, may_wait: out.is_empty() };
+        let exchange = Exchange { authorities: &route.target.authorities, may_wait: out.is_empty() };
         let (by, decision) = exchange.decide(request.body);
         if decision == Decision::OutputFirst {
             return Responded::OutputFirst;

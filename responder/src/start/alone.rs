@@ -69,7 +69,7 @@ impl Alone {
         let ahead = common::presigning(service.progress());
         let own = Arc::new(serving.status(status, *server));
         let meters = console::meters(status, serving.misses.store().answers(), service.progress());
-        let parts = admin::console_parts(&own, meters, serving.journal_file.clone());
+        let parts = admin::console_parts(&own, meters);
         let console = Console::new(&serving.gate, Arc::clone(api).router(), parts);
         console.measure(&mut tasks);
         let admin = admin::router(&own, ahead).merge(Arc::clone(api).router()).merge(console.router());

@@ -26,7 +26,7 @@ use precompute::{
         Signals, Tenants,
         configurations::Taken,
         following::{FeedStatus, Following},
-        registry::{Facts, Membership, Registry, keys_of},
+        registry::{Facts, Membership, Own, Registry, State, keys_of},
     },
     state_dir::{Owned, ServerId},
 };
@@ -131,7 +131,9 @@ fn register(
         sites: serving.sites.subscribe(),
         status: Arc::clone(status),
     };
-    Registry::start(membership, identity, move || facts.now())
+    let (feed, status) = (Arc::clone(following.status()), Arc::clone(status));
+    let own = Own { state: Box::new(move || state(&feed, &status)), facts: Box::new(move || facts.now()) };
+    Registry::start(membership, identity, own)
 }
 
 /// Where this replica is reached.
@@ -144,6 +146,12 @@ fn addresses(serving: &Serving) -> Addresses {
         snapshots: feed.and_then(|feed| feed.snapshot_listen).iter().map(ToString::to_string).collect(),
         api_url: Vec::new(),
     }
+}
+
+/// What this replica does.
+fn state(feed: &FeedStatus, status: &Status) -> State {
+    let freshness = Some(feed.report().freshness(Instant::now()));
+    State { role: ServerRole::Replica, freshness, draining: status.leaves().is_some() }
 }
 
 /// What the list of servers is told of this replica.
@@ -166,10 +174,9 @@ impl Told {
             .authorities()
             .map(|(tenant, authority)| (format!("{tenant}/{}", authority.name), authority.signer.certificate()));
         Facts {
-            role: ServerRole::Replica,
+            state: state(&self.feed, &self.status),
             addresses: self.addresses.clone(),
             position: report.place.map(|place| place.position),
-            freshness: Some(report.freshness(Instant::now())),
             configuration: InUse { digest: self.opener.digest(), version, refused },
             keys: keys_of(&self.tenants.borrow(), authorities),
         }

@@ -18,9 +18,8 @@ use std::{
 use axum::Router;
 use precompute::{
     admin::{Status, gate::Gate},
-    api::Process,
+    api::{JournalFile, Process},
     assemble::Assembly as Common,
-    console::JournalFile,
     journal::{Identity, Journal},
     renew::Renewing,
     service::{
@@ -254,7 +253,7 @@ impl Serving {
         Process {
             answers: Arc::clone(self.misses.store().answers()),
             status: Arc::clone(status),
-            journal: self.journal_file.as_ref().map(|file| (file.path.clone(), file.key)),
+            journal: self.journal_file.clone(),
             traffic: Box::new(move || admin::traffic(&sites.borrow())),
         }
     }

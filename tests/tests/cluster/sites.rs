@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Cluster, ClusterPlan, Ended, Launched, RedisServer, Status, free_port, http, programs, run};
+use ostia_tests::{
+    Cluster, ClusterPlan, Ended, Launched, RedisServer, Status, bash, free_port, http, programs, run, write_tls_pair,
+};
 
 use crate::{SOON, revoked, until_logged};
 
@@ -261,6 +263,45 @@ fn a_relay_goes_on_after_whatever_was_killed_emptied_or_forged() {
     sites.cluster.are_revoked_now(&[&first, &second, &third, &fourth, &fifth, &sixth]);
     sites.cluster.until_fresh(SOON);
     sites.until_it_says(200, "copying: ");
+}
+
+/// Its listener was open to everybody and without TLS, whatever the configuration said, and no list had it.
+#[test]
+fn a_relay_is_listed_and_its_listener_speaks_tls_and_tells_metrics_to_principals_alone() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let mut sites = Sites::start();
+    sites.relay = None;
+    let dir = sites.dir.path().to_owned();
+    write_tls_pair(&dir, sites.admin.ip(), &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let hash = bash(&dir, &format!("printf %s {TOKEN} | sha256sum | cut -d' ' -f1")).trim().to_owned();
+    let keys = "[admin]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n";
+    let principal =
+        format!("[[admin.principal]]\nname = \"prometheus\"\ntoken_sha256 = \"{hash}\"\nallow = [\"viewer:*\"]\n");
+    let config = fs::read_to_string(sites.config()).unwrap().replacen("[admin]\n", keys, 1) + &principal;
+    fs::write(sites.config(), config).unwrap();
+    sites.start_relay();
+    let curl = |path: &str, more: &[&str]| {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-m", "20", "--noproxy", "*", "-w", "%{http_code}", "--cacert"]).arg(dir.join("cert.pem"));
+        run(command.arg(format!("https://{}{path}", sites.admin)).args(more)).text
+    };
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    sites.cluster.until("it copies again", SOON, || {
+        curl("/readyz", &["-H", &bearer]).starts_with("copying: both sites").then_some(())
+    });
+    let metrics = curl("/metrics", &["-H", &bearer]);
+    assert!(metrics.contains("ostia_relay_promoted{} 0") && metrics.contains("ostia_feed_registered{} 1"), "{metrics}");
+    assert!(curl("/metrics", &[]).ends_with("401"), "{}", curl("/metrics", &[]));
+    let list = || {
+        let config = sites.cluster.writers[1].site().config();
+        run(Command::new(&programs().precompute).args(["server", "list", "--json", "--config"]).arg(config)).text
+    };
+    sites.cluster.until("it is listed where it writes", SOON, || {
+        let list: serde_json::Value = serde_json::from_str(&list()).ok()?;
+        let relay = list["servers"].as_array()?.iter().find(|server| server["role"] == "relay")?.clone();
+        let is_it = relay["state"] == "live" && relay["addresses"]["admin"][0] == sites.admin.to_string();
+        (is_it && relay["position"].is_string()).then_some(())
+    });
 }
 
 #[test]

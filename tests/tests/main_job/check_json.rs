@@ -122,6 +122,10 @@ fn a_refused_source_and_a_warning_are_told_with_their_issuer() {
         let place = &problem["where"];
         assert_eq!((&problem["severity"], &place["tenant"]), (&"error".into(), &"tests".into()), "{document:#}");
         assert!(problem["message"].as_str().unwrap().contains("index.txt"), "{document:#}");
+        let config = site.config();
+        let text = std::fs::read_to_string(&config).unwrap();
+        let line = text.lines().position(|line| line.starts_with("certificate = ")).unwrap() + 1;
+        assert_eq!((&place["file"], &place["line"]), (&config.to_str().unwrap().into(), &line.into()), "{document:#}");
     }
 }
 

@@ -26,6 +26,16 @@ fn warns(site: &Site, what: &str, told: &[&str]) {
 }
 
 #[test]
+fn a_check_tells_nothing_of_the_log_among_its_text() {
+    let (ca, site) = ca_and_site();
+    ca.issue();
+    let site = site.environment("RUST_LOG", "debug");
+    let checked = site.check();
+    assert!(checked.status.success() && checked.text.contains("everything is in order"), "{checked:?}");
+    assert!(!checked.text.contains("RUST_LOG") && !checked.text.contains("{\""), "{checked:?}");
+}
+
+#[test]
 fn a_site_that_is_in_order_has_no_warning_and_is_strictly_in_order() {
     let (ca, site) = ca_and_site();
     ca.issue();

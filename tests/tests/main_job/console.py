@@ -140,6 +140,7 @@ def flows(chromium, scripted):
     tab.look_up(f"0x{serial.lower()}")
     tab.follow(f"Open {given['issuer']}")
     tab.says("good")
+    tab.says("Kept answers")
     tab.check("certificate")
     tab.follow("Revoke")
     tab.check("revoke")
@@ -212,9 +213,13 @@ def flows(chromium, scripted):
 
     # The journal has it all.
     tab.follow("Audit")
-    tab.says("in order")
     tab.says("sign_in")
+    expect(tab.page.locator("main")).not_to_contain_text("head")
     tab.check("audit")
+    tab.press("Verify the whole journal")
+    tab.says("in order")
+    tab.says("fit each other and the key of this server")
+    tab.check("verified")
     tab.page.get_by_label("Serial number").fill(serial)
     tab.press("Show")
     tab.says("keyCompromise")
@@ -287,6 +292,18 @@ def roles():
         assert texts[0] == texts[1], texts
         for path in ["/console/charts", "/console/audit"]:
             assert tab.open(path).status in (403, 404), path
+        tab.context.close()
+        # The auditor of one tenant reads of this one alone, and hears whether the journal is in order.
+        tab = Tab(chromium)
+        tab.sign_in(given["auditor"])
+        tab.follow("Audit")
+        tab.says("push")
+        tab.press("Verify the whole journal")
+        tab.says("The whole journal is as it was written")
+        cells = tab.page.locator("td[data-label=What]").all_inner_texts()
+        assert cells and all(f"tenant: {given['tenant']}" in cell for cell in cells), cells
+        assert tab.open(f"/console/audit?tenant={given['other_tenant']}").status == 404
+        tab.says("there is no tenant")
         tab.context.close()
 
 
@@ -402,7 +419,39 @@ def stays():
         tab.context.close()
 
 
+def by_certificate():
+    """Whoever shows a certificate that is known signs in by it; nobody else does, and no session goes without it."""
+
+    def shown(name):
+        pair = {"certPath": f"{given['dir']}/{name}.pem", "keyPath": f"{given['dir']}/{name}.key"}
+        return {"client_certificates": [{"origin": URL, **pair}], "ignore_https_errors": True}
+
+    with browser() as chromium:
+        tab = Tab(chromium, **shown(given["name"]))
+        tab.open("/console/look-up")
+        tab.title("Sign in")
+        tab.says(f"Your browser has shown the certificate of {given['name']}")
+        tab.press(f"Sign in as {given['name']}")
+        tab.title("Look up a certificate")
+        tab.follow("Overview")
+        tab.says("acme")
+        cookies = tab.context.cookies()
+        assert len(cookies) == 1 and cookies[0]["secure"] and cookies[0]["httpOnly"], cookies
+        # With the cookie, and another certificate or none, nobody is signed in.
+        for options in [shown(given["stranger"]), {"ignore_https_errors": True}]:
+            other = Tab(chromium, **options)
+            other.context.add_cookies(cookies)
+            other.open("/console/")
+            other.title("Sign in")
+            expect(other.page.locator("main")).not_to_contain_text("By certificate")
+            status, _ = other.page.evaluate(FORGE, ["/console/sign-in/certificate", {"next": "/console/"}])
+            assert status == 401, status
+            other.context.close()
+        tab.context.close()
+
+
 {
+    "by_certificate": by_certificate,
     "with_script": with_script,
     "without_script": without_script,
     "roles": roles,

@@ -8,12 +8,15 @@ use std::{
 };
 
 use ostia_tests::{
-    Ask, Ca, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, Tsa, TsaCertificate, bash, http, python,
+    Ask, Ca, Delegate, Kept, KeyKind, Leaf, Responder, Site, Status, Tenant, Tsa, TsaCertificate, bash, http, python,
     python_command, run, until,
 };
 use serde_json::{Value, json};
 
-use crate::pushes::{TOKEN, ask, is, with_api};
+use crate::{
+    principals::{LATER, issue, secured, start},
+    pushes::{TOKEN, ask, is, with_api},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const VIEWER: &str = "viewer-0123456789abcdef0123456789abcdef";
@@ -26,7 +29,9 @@ fn browse(scenario: &str, responder: &Responder, given: Value) {
 }
 
 fn arguments(responder: &Responder, mut given: Value) -> String {
-    given["url"] = format!("http://{}", responder.site.admin).into();
+    if given["url"].is_null() {
+        given["url"] = format!("http://{}", responder.site.admin).into();
+    }
     if let Some(shots) = std::env::var_os("OSTIA_CONSOLE_SHOTS") {
         given["shots"] = shots.to_str().unwrap().into();
     }
@@ -110,7 +115,9 @@ fn a_viewer_of_one_tenant_has_no_buttons_and_does_nothing_by_forged_requests() {
         )
     };
     let site = with_api(Site::new(&[tenant("acme"), tenant("rival")]));
-    site.edit_config(|text| text + &principal("ann", VIEWER, "viewer:acme"));
+    const AUDITOR: &str = "auditor-0123456789abcdef0123456789abcdef";
+    let (ann, bea) = (principal("ann", VIEWER, "viewer:acme"), principal("bea", AUDITOR, "auditor:acme"));
+    site.edit_config(|text| text + &ann + &bea + "\n[journal]\n");
     let responder = site.start();
     for (tenant, serial) in [("acme", "0A"), ("rival", "0B")] {
         let path = format!("/v1/issuers/{tenant}:{tenant}-ca/add");
@@ -120,6 +127,7 @@ fn a_viewer_of_one_tenant_has_no_buttons_and_does_nothing_by_forged_requests() {
     let rival = issuers["issuers"].as_array().unwrap().iter().find(|issuer| issuer["tenant"] == "rival").unwrap();
     let given = json!({
         "viewer": VIEWER,
+        "auditor": AUDITOR,
         "tenant": "acme",
         "issuer": "acme-ca",
         "serial": "0A",
@@ -213,6 +221,23 @@ fn a_session_ends_when_a_reload_takes_its_principal_away_and_an_open_page_says_s
     }
     let ended = browser.wait_with_output().unwrap();
     assert!(ended.status.success(), "{line}{}\n{}", String::from_utf8_lossy(&ended.stderr), responder.log());
+}
+
+/// The session is worth nothing without the certificate: each of its requests shows that anew.
+#[test]
+fn in_a_browser_one_signs_in_by_a_client_certificate_which_each_request_of_the_session_shows() {
+    let principal =
+        "\n[[admin.principal]]\nname = \"deploy\"\ncertificate = \"dns:deploy.example\"\nallow = [\"operator:acme\"]\n";
+    let (_ca, site) = secured(&format!("{principal}[journal]\n"));
+    issue(&site, "clients", "deploy", "DNS:deploy.example", LATER);
+    issue(&site, "clients", "unknown", "DNS:unknown.example", LATER);
+    let responder = start(site);
+    let (url, dir) = (format!("https://{}", responder.site.admin), responder.site.dir());
+    browse("by_certificate", &responder, json!({ "url": url, "dir": dir, "name": "deploy", "stranger": "unknown" }));
+    let log = responder.log();
+    assert!(log.contains("signed in to the console") && log.contains("\"by\":\"certificate\""), "{log}");
+    let signed_in = Kept::of(&responder.site).expect("sign_in", &[("principal", "deploy"), ("by", "certificate")]);
+    assert_eq!(signed_in["outcome"], "done", "{signed_in}");
 }
 
 /// Whatever is asked for, by whatever method.

@@ -70,7 +70,11 @@ fn a_tenant_that_is_removed_with_a_push_is_refused_by_check_reload_and_start_unt
     let words = ["goes/ca", "tenant `goes`", "1 pushed record, ", &goes.1.serial, "put the issuer back"];
     let told = reload(&responder);
     words.iter().for_each(|word| refused(&told, word));
+    // Of what is not there any more there is a file, and no line.
+    let written = format!("{}: the configuration no longer has", responder.site.config().display());
+    refused(&told, &written);
     let checked = responder.site.check();
+    assert!(checked.text.contains(&written), "{checked:?}");
     assert_eq!(checked.status.code(), Some(1), "{checked:?}");
     words[1..].iter().for_each(|word| assert!(checked.text.contains(word), "{word}: {checked:?}"));
     assert_eq!(way_on(&told.text), way_on(&checked.text));
@@ -79,6 +83,7 @@ fn a_tenant_that_is_removed_with_a_push_is_refused_by_check_reload_and_start_unt
     let site = responder.into_site();
     let start = site.refuses_to_start();
     assert_eq!(way_on(&start), way_on(&told.text));
+    assert!(start.contains(&written), "{start}");
 
     // It is listed, and neither who is configured nor who is unknown can be let go of.
     let issuer = way_on(&start);
@@ -152,7 +157,13 @@ fn a_tenant_with_another_name_keeps_its_pushes_where_it_states_its_former_one() 
     let told = reload(&responder);
     refused(&told, "write `formerly = \"goes\"` under its new one");
     refused(&told, "2 of its revocations and pushes");
+    // The tenant that would forget them is where something has to be written.
+    let text = std::fs::read_to_string(responder.site.config()).unwrap();
+    let before = text.split("name = \"after\"").next().unwrap().rsplit_once("[[tenant]]").unwrap().0;
+    let written = format!("{}:{}: after/ca: ", responder.site.config().display(), before.lines().count() + 1);
+    refused(&told, &written);
     let checked = responder.site.check();
+    assert!(checked.text.contains(&written), "{checked:?}");
     assert_eq!(checked.status.code(), Some(1), "{checked:?}");
     assert!(checked.text.contains("2 of its revocations and pushes"), "{checked:?}");
     let state = |config: String| config.replacen("name = \"after\"", "name = \"after\"\nformerly = \"goes\"", 1);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const MAKE_CA: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out clients.pem -days 30 -subj '/CN=Admin CA'";
 
 /// A certificate of that CA, `NAME.pem` with `NAME.key`, for so many days, which may have ended.
-fn issue(site: &Site, ca: &str, name: &str, names: &str, days: i32) {
+pub(super) fn issue(site: &Site, ca: &str, name: &str, names: &str, days: i32) {
     bash(
         site.dir(),
         &format!(
@@ -22,10 +22,10 @@ fn issue(site: &Site, ca: &str, name: &str, names: &str, days: i32) {
     );
 }
 
-const LATER: i32 = 30;
+pub(super) const LATER: i32 = 30;
 
 /// Two tenants, and a listener with TLS for which `principals` count.
-fn secured(principals: &str) -> (Ca, Site) {
+pub(super) fn secured(principals: &str) -> (Ca, Site) {
     let ca = Ca::new("Main job CA");
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
     let tenant = |name: &str| {
@@ -75,7 +75,7 @@ fn with_token(site: &Site, name: &str, path: &str) -> (u16, Value) {
 }
 
 /// Starts it, and waits until it is ready over TLS.
-fn start(site: Site) -> Responder {
+pub(super) fn start(site: Site) -> Responder {
     let command = site.serve();
     let responder = site.launch(command);
     until("it is ready over TLS", Duration::from_secs(45), || {
@@ -112,9 +112,14 @@ fn over_tls_a_token_or_a_client_certificate_says_who_asks_and_nothing_else_is_to
         let (status, text) = shows(refused, "/v1/issuers");
         assert!(status == 0 && text.contains("alert"), "{refused}: {status} {text}");
     }
-    // Health is for everybody, without what it says of tenants; metrics are not on loopback alone.
+    // Health is for everybody, without what it says of tenants; metrics are for who may view the service, on loopback as well.
     assert_eq!(curl(site, "/v1/issuers", &[]).0, 401);
-    assert_eq!(curl(site, "/metrics", &[]).0, 200, "on loopback");
+    assert_eq!(curl(site, "/readyz", &[]), (200, "ready\n".to_owned()));
+    assert_eq!(curl(site, "/metrics", &[]).0, 401);
+    assert_eq!(shows("deploy", "/metrics").0, 403, "it sees one tenant");
+    let bearer = format!("Authorization: Bearer {}", token("watch"));
+    let (status, metrics) = curl(site, "/metrics", &["-H", &bearer]);
+    assert!(status == 200 && metrics.contains("tenant=\"acme\""), "{status} {metrics}");
     assert!(responder.site.check().status.success());
     // Who speaks HTTP is told what to do.
     let plain = http::exchange(site.admin, &http::request("GET", "/readyz", "")).unwrap();

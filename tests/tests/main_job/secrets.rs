@@ -147,8 +147,11 @@ fn shapes(ca: &Ca) -> (Vec<(&'static str, Vec<u8>)>, Secret) {
 }
 
 /// Where a file is named in a configuration.
-const PLACES: [(&str, &str); 16] = [
+const PLACES: [(&str, &str); 19] = [
     ("the token of the API", "token"),
+    ("the key of the admin listener", "admin-key"),
+    ("the certificate of the admin listener", "admin-certificate"),
+    ("the CA of its clients", "admin-client-ca"),
     ("the signer's key", "signer-key"),
     ("the signer's certificate", "signer-certificate"),
     ("the issuer's certificate", "issuer-certificate"),
@@ -233,6 +236,13 @@ impl World {
                 let trusted = if place == "trusted" { "" } else { "trusted = \"w.pub\"\n" };
                 let feed = format!("[feed]\ncluster = \"a\"\nredis = \"127.0.0.1:1\"\n{trusted}{place} = {file}\n");
                 config.replacen("[admin]", &format!("{feed}\n[admin]"), 1)
+            }
+            "admin-key" | "admin-certificate" | "admin-client-ca" => {
+                let or = |own: &str, proper: &str| if place == own { file.clone() } else { proper.to_owned() };
+                let (certificate, key) = (or("admin-certificate", "\"cert.pem\""), or("admin-key", "\"key.pem\""));
+                let ca = or("admin-client-ca", "\"cert.pem\"");
+                let keys = format!("[admin]\ncertificate = {certificate}\nkey = {key}\nclient_ca = {ca}\n");
+                config.replacen("[admin]\n", &keys, 1)
             }
             "token" => config.replacen("[admin]\n", &format!("[admin]\ntoken_file = {file}\n"), 1),
             place => panic!("{place}"),
@@ -516,4 +526,70 @@ fn no_byte_of_the_apis_token_is_told_whatever_is_wrong_with_it_nor_when_it_is_us
     }
     let told = [responder.readiness_of("ocsp").1, responder.metrics(), responder.log()].concat();
     assert_eq!(secret.form_in(&told), None, "{told}");
+}
+
+/// The token of a principal is nowhere but with its client, which does not keep people from pasting it into the configuration.
+#[test]
+fn no_byte_of_a_principals_token_is_told_wherever_it_is_pasted_nor_when_it_is_used() {
+    let (token, hash) =
+        (run(Command::new("openssl").args(["rand", "-hex", "32"])).text.trim().to_owned(), "0".repeat(64));
+    let mut world = World::new();
+    let secret = Secret::of(&[token.as_bytes()]);
+    let look = |what: &str, text: &str| assert_eq!(secret.form_in(text), None, "{what}: {text}");
+    let principal = |name: &str, proof: &str, allow: &str| {
+        format!("\n[[admin.principal]]\nname = \"{name}\"\n{proof}\nallow = [\"{allow}\"]\n")
+    };
+    let by_hash = format!("token_sha256 = \"{hash}\"");
+    for (key, lines) in [
+        ("name", principal(&token, &by_hash, "viewer:*")),
+        ("name", principal(&format!("{token}!"), &by_hash, "viewer:*")),
+        ("allow", principal("ann", &by_hash, &token)),
+        ("allow", principal("ann", &by_hash, &format!("{token}:acme"))),
+        ("deny", principal("ann", &by_hash, "viewer:*") + &format!("deny = [\"{token}\"]\n")),
+        ("certificate", principal("ann", &format!("certificate = \"{token}\""), "viewer:*")),
+        ("token_sha256", principal("ann", &format!("token_sha256 = \"{token} \""), "viewer:*")),
+        ("token", principal("ann", &format!("token = \"{token}\""), "viewer:*")),
+        ("token_file", format!("token_file = \"{token}\"\n")),
+    ] {
+        world.site.edit_config(|_| match key {
+            "token_file" => world.proper.replacen("[admin]\n", &format!("[admin]\n{lines}"), 1),
+            _ => world.proper.clone() + &lines,
+        });
+        for (program, words) in [
+            (Programs::built().responder, &["check"][..]),
+            (Programs::built().responder, &["serve"]),
+            (Programs::built().precompute, &["token", "list"]),
+        ] {
+            let ended = world.by(program, words, &world.site.config());
+            assert!(!ended.status.success() && ended.text.contains(&format!(".{key}: ")), "{key}: {}", ended.text);
+            look(key, &ended.text);
+        }
+    }
+    // Used by whom it belongs to, cut off, and in the console.
+    let line = format!("printf %s {token} | sha256sum");
+    let hash = run(Command::new("bash").args(["-c", &line])).text.split(' ').next().unwrap().to_owned();
+    world.site.edit_config(|_| {
+        world.proper.clone() + &principal("ann", &format!("token_sha256 = \"{hash}\""), "viewer:*") + "[journal]\n"
+    });
+    let site = std::mem::replace(&mut world.site, Site::new(&[]));
+    let responder = site.start();
+    let admin = responder.site.admin;
+    let mut told = String::new();
+    for token in [&token[..], &token[..40], &format!("{token}0")] {
+        let request = format!(
+            "GET /v1/issuers HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        told += &http::exchange(admin, request.as_bytes()).unwrap().text();
+        let form = format!("token={token}");
+        let request = format!(
+            "POST /console/sign-in HTTP/1.1\r\nHost: {admin}\r\nOrigin: http://{admin}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{form}",
+            form.len()
+        );
+        told += &http::exchange(admin, request.as_bytes()).unwrap().text();
+    }
+    told += &[responder.readiness_of("ocsp").1, responder.log()].concat();
+    told += &fs::read_to_string(responder.site.dir().join("state/journal.jsonl")).unwrap();
+    assert!(told.contains("signed in to the console") && told.contains("Nobody has this token"), "{told}");
+    look("in use", &told);
+    assert!(!told.contains(&hash), "nor its hash: {told}");
 }

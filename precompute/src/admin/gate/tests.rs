@@ -89,16 +89,27 @@ fn a_token_counts_only_where_nobody_can_listen() {
 }
 
 #[test]
-fn metrics_are_for_everybody_on_loopback_and_where_nobody_is_known_and_else_for_who_may_look() {
-    let known = admin(&[]);
-    let nobody = AssembledAdmin::default();
-    let [shut, open] = [false, true].map(|open| AssembledAdmin { open_metrics: Some(open), ..known.clone() });
+fn metrics_are_for_everybody_where_nobody_has_a_role_and_nobody_asks_from_afar_and_else_for_who_may_look() {
+    let token = Entry {
+        principal: Arc::new(Principal::administrator(OF_TOKEN_FILE)),
+        proof: Proof::Token(TokenHash::of(TOKEN.as_bytes())),
+    };
+    let (alone, nobody) =
+        (AssembledAdmin { known: Arc::new(Known::new(vec![token])), ..admin(&[]) }, AssembledAdmin::default());
+    let roles = admin(&[]);
+    let [shut, open] = [false, true].map(|open| AssembledAdmin { open_metrics: Some(open), ..roles.clone() });
     for (local, is_tls, admin, expected) in [
-        ("127.0.0.1", true, &known, true),
-        ("10.0.0.1", false, &known, true),
+        ("127.0.0.1", false, &nobody, true),
         ("10.0.0.1", true, &nobody, true),
-        ("10.0.0.1", true, &known, false),
+        ("127.0.0.1", false, &alone, true),
+        ("127.0.0.1", true, &alone, true),
+        ("10.0.0.1", true, &alone, false),
+        // Somebody with an account on the machine has no role by that.
+        ("127.0.0.1", false, &roles, false),
+        ("127.0.0.1", true, &roles, false),
+        ("10.0.0.1", true, &roles, false),
         ("10.0.0.1", true, &open, true),
+        ("127.0.0.1", false, &open, true),
         ("127.0.0.1", false, &shut, false),
     ] {
         assert_eq!(is_open(&link(local, is_tls), admin), expected, "{local} {is_tls} {admin:?}");

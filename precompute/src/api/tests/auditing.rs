@@ -23,7 +23,7 @@ fn kept(dir: &std::path::Path, known: Vec<Entry>) -> Served {
     served.api.tells_of(Process {
         answers: Arc::new(Answers::new(1 << 24)),
         status: crate::admin::Status::new(watch::channel(Arc::default()).1, true),
-        journal: Some((path, identity.key.public())),
+        journal: Some(JournalFile { path, key: identity.key.public() }),
         traffic: Box::new(Vec::new),
     });
     served

@@ -40,13 +40,8 @@ pub fn surveys(assembly: &Assembly, now: UnixTime) -> Result<Vec<Survey>, Refusa
                 surveys.push(survey);
             }
             Err(refusal) => {
-                let text = refusal.to_string();
-                // The other errors name their issuer.
-                let line = match refusal {
-                    EngineError::Source(_) | EngineError::Book(_) => format!("{tenant}/{issuer}: {text}"),
-                    _ => text.clone(),
-                };
-                let place = Where { tenant: Some(tenant), issuer: Some(issuer), ..Where::default() };
+                let (text, line) = (refusal.to_string(), refusal.told(assembly, Some((&tenant, &issuer))));
+                let place = refusal.place(assembly, Some((&tenant, &issuer)));
                 refused.push(Finding::new(Severity::Error, place, &text, line));
             }
         }
@@ -69,9 +64,9 @@ fn departed(assembly: &Assembly) -> Option<Finding> {
     let unsaid = left.into_iter().filter(|(left, may_leave)| left.records > 0 && !may_leave);
     let unsaid: Vec<_> = unsaid.map(|(left, _)| left).collect();
     let tenant = unsaid.first()?.issuer.tenant().to_owned();
-    let text = Unsaid(unsaid).to_string();
-    let place = Where { tenant: Some(tenant), ..Where::default() };
-    Some(Finding::new(Severity::Error, place, &text, text.clone()))
+    let refusal = EngineError::Departed(Unsaid(unsaid));
+    let place = Where { tenant: Some(tenant), ..refusal.place(assembly, None) };
+    Some(Finding::new(Severity::Error, place, &refusal.to_string(), refusal.told(assembly, None)))
 }
 
 /// Warns of issuers whose certificates would all be answered as revoked. `surveys`: in the order of the issuers.

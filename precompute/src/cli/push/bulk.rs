@@ -197,7 +197,12 @@ impl Upload<'_> {
             let detail = "the answer of the service ended early".into();
             return Ok((
                 0,
-                Some(ServedProblem { kind: Some(crate::api::problem::Kind::NotDurable), detail, answered: Vec::new() }),
+                Some(ServedProblem {
+                    kind: Some(crate::api::problem::Kind::NotDurable),
+                    detail,
+                    member: None,
+                    answered: Vec::new(),
+                }),
             ));
         };
         for line in answer.iter().filter(|line| line["problem"].is_object() && line["line"].is_u64()) {

@@ -10,15 +10,17 @@ use serde_json::json;
 
 use super::{
     super::{
-        client::{Client, Reach, segment},
+        client::{Client, ClientError, Reach, segment},
         config_file::ConfigOption,
         kept,
     },
     membership,
 };
 use crate::{
+    api::EVEN_IF_ALIVE,
     journal::trail,
     output::say,
+    service::registry::NotDecommissioned,
     state_dir::{self, Purpose},
 };
 
@@ -45,8 +47,13 @@ impl Decommission {
         let state_dir = super::state_dir_of(&path)?;
         if state_dir::is_in_use(&state_dir) {
             let path_of_it = format!("/v1/servers/{}/decommission", segment(&self.server));
-            let asked = json!({ "even_if_alive": self.even_if_alive });
-            let answer = Client::of(&self.reach, &path)?.post(&path_of_it, &asked, None)?;
+            let asked = json!({ EVEN_IF_ALIVE: self.even_if_alive });
+            let answer = match Client::of(&self.reach, &path)?.post(&path_of_it, &asked, None) {
+                Err(ClientError::Refused(problem)) if problem.member.as_deref() == Some(EVEN_IF_ALIVE) => {
+                    return Err(or_even_so(&problem.detail).into());
+                }
+                answer => answer?,
+            };
             return done(answer["called"].as_str().unwrap_or(&self.server));
         }
         let (config, membership) = membership(&path, true)?;
@@ -59,8 +66,16 @@ impl Decommission {
             let event = event.text("asked", &self.server).optional("decommissioned", server);
             event.text("outcome", word).optional("problem", outcome.as_ref().err())
         });
-        done(&outcome?.1)
+        match outcome {
+            Ok((_, called)) => done(&called),
+            Err(NotDecommissioned::Lives(problem)) => Err(or_even_so(&problem).into()),
+            Err(NotDecommissioned::Refused(problem)) => Err(problem.into()),
+        }
     }
+}
+
+fn or_even_so(problem: &str) -> String {
+    format!("{problem}, or say `--even-if-alive`")
 }
 
 fn done(called: &str) -> Result<(), Box<dyn Error>> {

@@ -76,7 +76,7 @@ fn lines(roster: &Roster) -> Vec<String> {
 fn painted(state: &str) -> String {
     let painted: Painted<&str> = match state {
         "live" => well(state),
-        "stopped" => doubtful(state),
+        "stopped" | "live, draining" => doubtful(state),
         _ => wrong(state),
     };
     painted.to_string()
@@ -96,7 +96,7 @@ fn row(seen: &Seen) -> [String; 9] {
         said.name.clone(),
         seen.notice.server.to_string().chars().take(8).collect(),
         said.role.in_words().to_owned(),
-        seen.state().to_owned(),
+        if said.draining && seen.lives() { format!("{}, draining", seen.state()) } else { seen.state().to_owned() },
         ago(seen.silence.as_secs()),
         said.version.clone(),
         place,

@@ -29,6 +29,15 @@ pub struct PrincipalConfig {
     pub rates: Rates,
 }
 
+/// What is said of a value that nobody should see in a log.
+const NOT_SHOWN: &str = "may be a token itself, and is not shown";
+
+/// Whether a text has in it what `token new` and `openssl rand -hex` make: whoever writes that into another place than its hash
+/// belongs to would find it in every log.
+fn is_like_a_token(text: &str) -> bool {
+    text.split(|letter: char| !letter.is_ascii_hexdigit()).any(|digits| digits.len() >= limits::TOKEN_OCTETS_MIN)
+}
+
 /// The name of who has the token of `token_file`.
 pub const OF_TOKEN_FILE: &str = "token_file";
 
@@ -85,6 +94,10 @@ fn read_name(section: &mut Section<'_>) -> Option<String> {
         section.problem("name", format_args!("is missing; {EXPECTED}, which the journal and the log name it by"));
     }
     let name = section.string("name")?;
+    if is_like_a_token(&name) {
+        section.problem("name", format_args!("{NOT_SHOWN}; {EXPECTED}"));
+        return None;
+    }
     let is_name = (1..=limits::PRINCIPAL_NAME_OCTETS_MAX).contains(&name.len())
         && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.@".contains(&octet));
     if !is_name {
@@ -151,6 +164,10 @@ fn parsed<T: FromStr<Err = Malformed>>(section: &Section<'_>, key: &str, text: &
         Ok(value) => Some(value),
         Err(_) if may_be_secret(text) => {
             section.problem(key, "may be a secret itself, and is not shown");
+            None
+        }
+        Err(_) if is_like_a_token(text) => {
+            section.problem(key, format_args!("{NOT_SHOWN}; expected a role with a tenant, such as \"operator:acme\""));
             None
         }
         Err(malformed) => {

@@ -172,6 +172,11 @@ impl<'p> At<'p> {
         self.place.has(key)
     }
 
+    /// The line of `key`, or of the table if the key is absent; `None` for the root.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        self.named(key).offset.map(|offset| self.problems.line(offset))
+    }
+
     /// Notes a problem of `key`, or of the table if the key is absent. `text` says what is wrong and what would be
     /// right.
     pub fn problem(&self, key: &str, text: impl fmt::Display) {

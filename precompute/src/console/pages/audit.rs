@@ -50,7 +50,9 @@ impl AuditPage<'_> {
             }
             section { (self.form()) }
             @if !self.lines.is_empty() { section { (self.table()) } }
-            @else if self.trouble.is_none() { section { p { "No line fits." } } }
+            @else if self.trouble.is_none() {
+                section { p { @if self.older.is_some() { "No line fits among those that were looked at." } @else { "No line fits." } } }
+            }
             @if let Some(older) = self.older {
                 p { a.button.quiet href={ "/console/audit?" (older) } { "Older lines" } }
             }
@@ -70,7 +72,11 @@ impl AuditPage<'_> {
                         }
                     }
                 }
-                p.buttons { button type="submit" { "Show" } a.button.quiet href="/console/audit" { "Show all" } }
+                p.buttons {
+                    button type="submit" { "Show" }
+                    a.button.quiet href="/console/audit" { "Show all" }
+                    button.quiet type="submit" name="verify" value="1" { "Verify the whole journal" }
+                }
             }
         }
     }

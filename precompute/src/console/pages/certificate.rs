@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::{
     super::{
-        page::{Page, Place, Reader, badge},
-        view::{AnsweredOtherwise, IssuerName, Record},
+        page::{Page, Place, Reader, badge, cell, heads},
+        view::{AnsweredOtherwise, IssuerName, KeptAnswer, Record},
     },
     deed::Deed,
 };
@@ -73,6 +73,7 @@ impl CertificatePage<'_> {
                     }
                 }
             }
+            @if let Some(answers) = known.record().and_then(|record| record.answers.as_deref()) { (kept(answers)) }
             @if !deeds.is_empty() {
                 p.buttons {
                     @for deed in *deeds {
@@ -107,6 +108,32 @@ fn facts(record: &Record) -> Markup {
         dt { "Said by" } dd { (record.origin) }
         @if let Some(answered) = &record.answered {
             dt { "A client is told" } dd { (told(answered, record.answered_why.as_deref())) }
+        }
+    }
+}
+
+/// The answers that are kept for clients.
+fn kept(answers: &[KeptAnswer]) -> Markup {
+    html! {
+        section {
+            h2 { "Kept answers" }
+            @if answers.is_empty() { p { "None: one is signed when a client asks." } } @else {
+                table.cards role="table" {
+                    (heads(&["Status", "Hashes", "Signed by", "From", "Until", "Given out"]))
+                    tbody role="rowgroup" {
+                        @for one in answers {
+                            tr role="row" {
+                                (cell("Status", one.status.as_deref().unwrap_or("unknown")))
+                                (cell("Hashes", one.hashes.join(", ")))
+                                (cell("Signed by", html! { code { (one.signer_serial.as_deref().unwrap_or("the CA")) } }))
+                                (cell("From", &one.this_update))
+                                (cell("Until", &one.next_update))
+                                (cell("Given out", if one.is_served { badge("good", "yes") } else { badge("warn", "no") }))
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use super::{
         page::{Page, Place, Reader, Trouble},
         ring::Curve,
         view::{
-            Alarm, AnsweredOtherwise, ClockRow, Figure, IssuerName, Level, Overview, Record, Rows, Server, Servers,
-            SignerRow, SourceRow,
+            Alarm, AnsweredOtherwise, ClockRow, Figure, IssuerName, KeptAnswer, Level, Overview, Record, Rows, Server,
+            Servers, SignerRow, SourceRow,
         },
     },
     *,
@@ -39,6 +39,18 @@ fn record(status: &str, reason: Option<&str>) -> Record {
         origin: HOSTILE.into(),
         answered: Some("try_later".into()),
         answered_why: Some(HOSTILE.into()),
+        answers: reason.map(|_| vec![kept(true), kept(false)]),
+    }
+}
+
+fn kept(is_served: bool) -> KeptAnswer {
+    KeptAnswer {
+        hashes: vec!["sha1".into(), HOSTILE.into()],
+        signer_serial: is_served.then(|| HOSTILE.into()),
+        status: is_served.then(|| HOSTILE.into()),
+        this_update: HOSTILE.into(),
+        next_update: HOSTILE.into(),
+        is_served,
     }
 }
 

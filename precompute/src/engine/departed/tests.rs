@@ -272,3 +272,39 @@ fn a_first_reading_that_accepts_what_is_forgotten_lets_all_of_them_leave() {
     drop(engine);
     world.start(&[&stays]).unwrap();
 }
+
+/// `check` went on refusing what `sync --accept-forgotten` had accepted, because less had been said before.
+#[test]
+fn what_is_accepted_beyond_what_was_said_is_not_asked_about_again() {
+    let world = World::new();
+    let [stays, goes] = [world.issuer("a", 0), world.issuer("b", 1)];
+    let engine = world.start(&[&stays, &goes]).unwrap();
+    revoke(&engine, &goes, 2);
+    world.forget(&goes);
+    revoke(&engine, &goes, 3);
+    drop(engine);
+    assert_eq!(unsaid(world.start(&[&stays]))[0].records, 2);
+    let mut engine = world.open(&[&stays]);
+    engine.accept(Accepted { forgotten: true, ..Accepted::default() });
+    engine.sync(|_, _, _| ()).unwrap();
+    drop(engine);
+    let found = departed(world.state.path(), &HashSet::from([stays.id.clone()])).unwrap();
+    assert_eq!((found[0].0.records, found[0].1), (2, true));
+}
+
+#[test]
+fn half_of_a_write_is_looked_at_again_and_anything_else_is_told() {
+    let damage = || StateError::new("book".as_ref(), "is half of a write", "wait").damage();
+    let mut looks = 0;
+    let look = || {
+        looks += 1;
+        if looks < limits::BOOK_LOOKS_MAX { Err(damage()) } else { Ok(looks) }
+    };
+    assert_eq!(while_it_is_written(look).unwrap(), limits::BOOK_LOOKS_MAX);
+    let mut looks = 0;
+    let refused = while_it_is_written(|| {
+        looks += 1;
+        Err::<(), _>(StateError::new("book".as_ref(), "cannot be read", "mend it"))
+    });
+    assert!(refused.is_err() && looks == 1);
+}

@@ -36,6 +36,8 @@ pub enum ServerRole {
     StandsBy,
     /// It answers.
     Replica,
+    /// It copies the feed here from another site.
+    Relay,
 }
 
 impl ServerRole {
@@ -46,6 +48,7 @@ impl ServerRole {
             Self::TakesOver => "takes over",
             Self::StandsBy => "stands by",
             Self::Replica => "replica",
+            Self::Relay => "relay",
         }
     }
 }
@@ -112,6 +115,10 @@ pub struct Keys {
     pub left_out: u64,
 }
 
+const fn is_false(truth: &bool) -> bool {
+    !*truth
+}
+
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -165,6 +172,9 @@ pub struct Said {
     /// Whether this is its last word, because it was stopped.
     #[serde(default)]
     pub stopped: bool,
+    /// Whether balancers are told to send nothing there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub draining: bool,
     /// A random number of this process, in hexadecimal.
     pub instance: String,
     /// How often the process has said something, from 1 on.
@@ -293,6 +303,7 @@ pub(super) mod tests {
                 version: "0.2.0".into(),
                 role,
                 stopped: false,
+                draining: false,
                 instance: format!("{number:016x}"),
                 number: 1,
                 at: 1_800_000_000_000_000,

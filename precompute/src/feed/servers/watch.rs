@@ -95,6 +95,7 @@ impl Seen {
             "name": said.name,
             "role": said.role,
             "state": self.state(),
+            "draining": said.draining,
             "version": said.version,
             "silent_seconds": self.silence.as_secs(),
             "heard": UnixTime(said.at / 1_000_000).to_string(),

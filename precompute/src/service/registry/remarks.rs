@@ -110,7 +110,11 @@ impl View {
         }
         let others = self.roster.servers.iter().filter(|seen| seen.notice.server != self.server);
         let lines = others.flat_map(|seen| {
-            let what = if seen.notice.role == ServerRole::Replica { "replica" } else { "writer" };
+            let what = match seen.notice.role {
+                ServerRole::Replica => "replica",
+                ServerRole::Relay => "relay",
+                ServerRole::Leads | ServerRole::TakesOver | ServerRole::StandsBy => "writer",
+            };
             seen.complaints.iter().map(move |complaint| format!("the {what} {}: {complaint}", seen.called()))
         });
         lines.collect()

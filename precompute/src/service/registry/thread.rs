@@ -1,13 +1,16 @@
 //! The thread: says who this server is, and looks at the others.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tracing::warn;
 
 use super::{
     Shared,
     list::List,
-    voice::{Facts, Voice},
+    voice::{Facts, Own, Voice},
 };
 use crate::{
     feed::{
@@ -23,7 +26,7 @@ use crate::{
 pub(super) struct Work {
     shared: Arc<Shared>,
     identity: Identity,
-    facts: Box<dyn Fn() -> Facts + Send>,
+    own: Own,
     voice: Voice,
     stream: Stream,
     watch: Watch,
@@ -33,7 +36,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(shared: Arc<Shared>, identity: Identity, facts: Box<dyn Fn() -> Facts + Send>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, identity: Identity, own: Own) -> Self {
         let membership = &shared.membership;
         let list = List::of(&membership.state_dir, membership.cluster.clone());
         let gone = membership.key.as_ref().map(|_| list.read(&membership.trusted)).unwrap_or_default();
@@ -45,7 +48,7 @@ impl Work {
             list,
             begun: Instant::now(),
             identity,
-            facts,
+            own,
             shared,
         }
     }
@@ -58,20 +61,32 @@ impl Work {
         loop {
             let looked = self.look();
             self.shared.view().looked(looked.as_ref().err(), self.begun.elapsed());
-            let todo = self.shared.wait(interval);
-            if todo.ends {
+            if self.wait(interval) {
                 // Where Redis was away a moment ago, nobody waits for it.
                 if looked.is_ok() {
-                    let _ = self.say((self.facts)(), true);
+                    let _ = self.say((self.own.facts)(), true);
                 }
                 return;
             }
         }
     }
 
+    /// Until it is time for the next look, or this server does something else than the others have heard. Whether it ends.
+    fn wait(&self, interval: Duration) -> bool {
+        let until = Instant::now() + interval;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let todo = self.shared.wait(left.min(limits::STATE_LOOK_INTERVAL));
+            let now = Instant::now();
+            if todo.ends || todo.looks || now >= until || self.voice.has_turned((self.own.state)(), now) {
+                return todo.ends;
+            }
+        }
+    }
+
     fn look(&mut self) -> Result<(), Fault> {
-        let facts = (self.facts)();
-        if self.voice.is_due(&facts) {
+        let facts = (self.own.facts)();
+        if self.voice.is_due(&facts, Instant::now()) {
             self.say(facts, false)?;
         }
         let (places, refused) = opened(&mut self.stream, &self.shared.membership.cluster)?;
@@ -97,7 +112,7 @@ impl Work {
             self.shared.view().cannot_write(Some("every place for a server is taken; decommission those that are gone (`ostia-precompute server list`), or find out who writes there".into()));
             return Ok(());
         };
-        let (notice, lasts) = self.voice.next(facts, stopped);
+        let (notice, lasts) = self.voice.next(facts, stopped, Instant::now());
         let sealed = notice.seal(cluster, &self.identity.key);
         match self.stream.put_place(number, &sealed, lasts) {
             Err(Fault { cause: Cause::Refused, message }) => {

@@ -9,7 +9,7 @@ use ostia_tests::{
 };
 use serde_json::Value;
 
-use super::{PATIENCE, audit, done, ended, key};
+use super::{PATIENCE, audit, done, ended, key, refused};
 
 /// Two tenants whose transactions are kept, each with a CA of its own.
 fn recording(lines: &str) -> (Ca, Ca, Site) {
@@ -113,8 +113,14 @@ fn who_was_told_what_about_which_certificate_stands_in_a_record_that_verifies() 
     let verified = audit(&["verify", "--key", &key], &[&file]);
     done(&verified, "in order: journal `ocsp`");
     assert!(verified.text.contains("0 lines behind it"), "{verified:?}");
-    let out = site.dir().join("two.jsonl");
-    done(&audit(&["export", "--tenant", "two", "--out", out.to_str().unwrap()], &[&file]), "2 lines of `two`");
+    // The journal of the service stands in the same directory.
+    let (out, dir) = (site.dir().join("two.jsonl"), file.parent().unwrap().to_owned());
+    let export = |more: &[&str]| {
+        let arguments = ["export", "--tenant", "two", "--out", out.to_str().unwrap()];
+        audit(&[&arguments, more].concat(), &[&dir])
+    };
+    refused(&export(&[]), "choose one by `--journal NAME`");
+    done(&export(&["--journal", "ocsp"]), "2 lines of `two`");
     done(&audit(&["verify", "--key", &key], &[&out]), "of them hidden");
     told = expected.into_iter().filter(|line| line[0] == "two").collect();
     assert_eq!(transactions(&out).iter().map(said).collect::<Vec<_>>(), told);

@@ -27,7 +27,46 @@ fn instead_of_index(site: &Site, line: &str) {
     });
 }
 
+/// A principal of the admin listener, with these lines.
+fn with_principal(site: &Site, lines: &str) {
+    let hash = "0".repeat(64);
+    site.edit_config(|text| format!("{text}\n[[admin.principal]]\ntoken_sha256 = \"{hash}\"\n{lines}\n"));
+}
+
 pub(super) const ROWS: &[Row] = &[
+    Row {
+        what: "a role that there is not",
+        spoil: |_, site| with_principal(site, "name = \"ann\"\nallow = [\"boss:tests\"]"),
+        outcome: Refused,
+        told: &[
+            "ostia.toml:",
+            "admin.principal",
+            "allow: ",
+            "the role `boss`; expected `viewer`, `auditor`, `operator`",
+        ],
+        never: &["0000"],
+    },
+    Row {
+        what: "a right in a tenant that is not there",
+        spoil: |_, site| with_principal(site, "name = \"ann\"\nallow = [\"viewer:test\"]"),
+        outcome: Passes,
+        told: &["ostia.toml:", "allow: names the tenant `test`, which is not in this file; did you mean `tests`?"],
+        never: &["0000"],
+    },
+    Row {
+        what: "the token of a principal in the place of its name",
+        spoil: |_, site| {
+            with_principal(site, &format!("name = \"{}\"\nallow = [\"viewer:*\"]", "5eC7e7".repeat(10)));
+        },
+        outcome: Refused,
+        told: &[
+            "ostia.toml:",
+            "admin.principal",
+            "name: may be a token itself, and is not shown",
+            "such as \"deploy\"",
+        ],
+        never: &["5eC7e7", "0000"],
+    },
     Row {
         what: "a validity that is too short",
         spoil: |_, site| of_tenant(site, "validity = \"1m\""),

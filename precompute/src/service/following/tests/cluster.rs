@@ -194,6 +194,7 @@ impl Issued {
         AssembledIssuer {
             id: self.id.clone(),
             name: "CA".to_owned(),
+            line: None,
             certificate: self.certificate.clone(),
             hashes: IssuerHashes::of(&self.certificate),
             sources: Sources::default(),
@@ -220,6 +221,7 @@ pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
         tsas_elsewhere: Vec::new(),
         name: issued.id.tenant().to_owned(),
         formerly: None,
+        line: None,
         hosts: Vec::new(),
         path: format!("/{}", issued.id.tenant()),
         policy: Policy::DEFAULT,
@@ -232,7 +234,7 @@ pub(super) fn assembly(state_dir: &Path, issuers: &[&Issued]) -> Assembly {
     };
     let tenants = issuers.iter().map(tenant).collect();
     let (admin, purge) = (AssembledAdmin::default(), Vec::new());
-    Assembly { state_dir: state_dir.to_owned(), admin, feed: None, purge, tenants }
+    Assembly { file: "ostia.toml".into(), state_dir: state_dir.to_owned(), admin, feed: None, purge, tenants }
 }
 
 /// A writer by hand.
