@@ -76,7 +76,7 @@ impl Config {
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
-        let purge = purge::read(root, is_of_replica);
+        let purge = purge::read(root);
         let role = Role { is_of_replica, has_feed: root.has("feed"), is_edge: root.has("edge") };
         let tenants_come = feed.as_ref().is_some_and(|feed| feed.is_published);
         let tenants = tenant::read_all(root, role, tenants_come, &state_dir);

@@ -16,7 +16,7 @@ pub mod profile;
 mod response;
 mod together;
 
-pub use cache_key::{CacheKey, IssuerKey};
+pub use cache_key::{About, CacheKey, IssuerKey};
 pub use carried::{Carried, Carries, Carrying};
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
 pub use freshness::{Doubt, Profile, Refresh, Share};

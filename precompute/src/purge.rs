@@ -85,6 +85,8 @@ pub enum Old {
         /// Those that are good now: issued, or released from hold.
         others: Vec<Serial>,
     },
+    /// The CRLs that are published.
+    Crls,
     /// All, or too many to name.
     All,
 }
@@ -135,10 +137,11 @@ impl Caches {
         self.running().iter().for_each(|running| running.cache.leave_to_others());
     }
 
-    /// These answers of an issuer are old since then.
-    pub fn tell(&self, tenant: &str, issuer: IssuerKey, old: &Old, since: Instant) {
+    /// This is old of an issuer since then. `tenant`: whose; `None` for one that has left: a cache that kept its answers may
+    /// not name it any more.
+    pub fn tell(&self, tenant: Option<&str>, issuer: IssuerKey, old: &Old, since: Instant) {
         for running in &*self.running() {
-            if running.cache.target().keeps(tenant) {
+            if tenant.is_none_or(|tenant| running.cache.target().keeps(tenant)) {
                 running.cache.add(issuer, old, since);
             }
         }

@@ -32,7 +32,7 @@ pub use change::{Change, Handle, let_go};
 pub use control::{Control, EndSignals, Opens, Reloads, Signals};
 pub use notify::{ServiceState, notify};
 pub use publishing::{Asked, NotTold, Operator, Publishing, Report as PublishingReport, Telling};
-pub use purging::Purging;
+pub use purging::{Purging, Tells};
 pub use renewing::Renewer;
 pub use rim::{open_snapshots, snapshot_sources};
 pub use tenants::{Tenant, Tenants, own_record};

@@ -13,7 +13,6 @@ use precompute::{
     assemble::Assembly as Common,
     journal::Journal,
     pki::UnixTime,
-    purge::Target,
     service::{
         Change, Handle, Opens, Purging, Renewer, Tenants,
         configurations::Taken,
@@ -69,20 +68,20 @@ pub struct Reload {
 pub enum Knowledge {
     /// From sources, and from pushes; and caches are told of changes.
     Sources(Handle, Arc<Api>, Arc<Purging>),
-    /// From a feed.
-    Feed(FeedHandle),
+    /// From a feed; and caches are told of what the configuration changes.
+    Feed(FeedHandle, Arc<Purging>),
 }
 
 /// What was prepared.
 enum Prepared {
-    Sources(Change, Box<ApiSettings>, Vec<Target>),
+    Sources(Change, Box<ApiSettings>),
     Feed(FeedChange),
 }
 
 impl Prepared {
     fn tenants(&self) -> &Arc<Tenants> {
         match self {
-            Self::Sources(change, ..) => change.tenants(),
+            Self::Sources(change, _) => change.tenants(),
             Self::Feed(change) => change.tenants(),
         }
     }
@@ -100,7 +99,7 @@ impl Knowledge {
     /// The old sources are followed until there is a site with the new ones, which may still be refused.
     async fn prepare(&self, assembly: &Arc<Common>) -> Result<Prepared, String> {
         // Issuers without sources and signers without keys would be taken for what they are in the other role.
-        let (of_feed, changed) = (matches!(self, Self::Feed(_)), "this service is started anew");
+        let (of_feed, changed) = (matches!(self, Self::Feed(..)), "this service is started anew");
         match &assembly.feed {
             Some(_) if !of_feed => {
                 return Err(format!("`[feed]` was added, which makes a replica of it once {changed}"));
@@ -110,10 +109,10 @@ impl Knowledge {
         }
         match self {
             Self::Sources(handle, ..) => {
-                let (settings, targets) = (ApiSettings::of(assembly), assembly.purge.clone());
-                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, Box::new(settings), targets))
+                let settings = Box::new(ApiSettings::of(assembly));
+                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings))
             }
-            Self::Feed(handle) => Ok(Prepared::Feed(handle.prepare(assembly)?)),
+            Self::Feed(handle, _) => Ok(Prepared::Feed(handle.prepare(assembly)?)),
         }
     }
 
@@ -121,21 +120,27 @@ impl Knowledge {
     fn source_faults(&self) -> Vec<String> {
         match self {
             Self::Sources(handle, ..) => handle.source_faults(),
-            Self::Feed(_) => Vec::new(),
+            Self::Feed(..) => Vec::new(),
+        }
+    }
+
+    /// What has caches told.
+    fn purging(&self) -> &Purging {
+        match self {
+            Self::Sources(.., purging) | Self::Feed(_, purging) => purging,
         }
     }
 
     /// What is prepared is of the same kind.
     async fn adopt(&self, prepared: Prepared) -> Result<(), String> {
         match (self, prepared) {
-            (Self::Sources(handle, api, purging), Prepared::Sources(change, settings, targets)) => {
+            (Self::Sources(handle, api, _), Prepared::Sources(change, settings)) => {
                 handle.adopt(change).await?;
                 // From here on nothing can be refused.
                 api.change(*settings);
-                purging.change(targets);
                 Ok(())
             }
-            (Self::Feed(handle), Prepared::Feed(change)) => handle.adopt(change).await,
+            (Self::Feed(handle, _), Prepared::Feed(change)) => handle.adopt(change).await,
             _ => Err("a defect of this program: it was prepared for another role".to_owned()),
         }
     }
@@ -204,7 +209,7 @@ impl Reload {
             // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
-        let renewing = self.renewer.of(&assembly);
+        let (renewing, caches) = (self.renewer.of(&assembly), assembly.purge.clone());
         let assembly = Arc::new(assembly);
         let prepared = self.knowledge.prepare(&assembly).await?;
         warnings.extend(prepared.warnings());
@@ -226,6 +231,8 @@ impl Reload {
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));
+        // Who is told asks for the new answers.
+        self.knowledge.purging().change(caches);
         let unused = self.clocks.retain(&clocks);
         // The reload does not wait for it, nor for the old site.
         drop(tokio::task::spawn_blocking(move || drop(unused)));

@@ -40,7 +40,7 @@ const REPLICA_PLACE: [Sparse<FeedReport>; 2] = [
 ];
 
 /// Counters of what came.
-const REPLICA_TOTALS: [Family<FeedReport>; 7] = [
+const REPLICA_TOTALS: [Family<FeedReport>; 8] = [
     ("feed_entries", "Entries applied", |report| report.applied),
     (
         "feed_entries_refused",
@@ -57,7 +57,8 @@ const REPLICA_TOTALS: [Family<FeedReport>; 7] = [
     ("feed_digests_differed", "How often the records were not the writer's at the same place", |report| {
         report.digests_differed
     }),
-    ("feed_silences", "Connections to Redis closed because nothing came", |report| report.silences),
+    ("feed_silences", "Connections closed because nothing that counts came", |report| report.silences),
+    ("feed_poll_failures", "Polls of the feed over HTTP that failed", |report| report.poll_failures),
 ];
 
 /// A label of what became of something, and how its number is read.

@@ -9,7 +9,7 @@ use super::{asked::read_serial, config_file::ConfigOption, end::Usage};
 use crate::{
     assemble::open_caches,
     config::Config,
-    ocsp::{CacheKey, IssuerHashes, IssuerKey},
+    ocsp::{About, CacheKey, IssuerHashes, IssuerKey},
     output::say,
     pki::{Serial, certificates},
     purge::{Target, purge_now},
@@ -111,8 +111,9 @@ fn tell(target: &Target, wanted: &[&Known], serials: &[Serial]) -> bool {
     let kept = wanted.iter().filter(|known| target.keeps(&known.tenant));
     let keys: Vec<CacheKey> = kept
         .flat_map(|known| {
-            let single = serials.iter().map(|serial| CacheKey { issuer: known.key, serial: Some(*serial) });
-            let whole = serials.is_empty().then_some(CacheKey { issuer: known.key, serial: None });
+            let single =
+                serials.iter().map(|serial| CacheKey { issuer: known.key, about: About::Certificate(*serial) });
+            let whole = serials.is_empty().then_some(CacheKey::whole(known.key));
             single.chain(whole)
         })
         .collect();

@@ -38,7 +38,7 @@ use crate::{
     purge::Target,
     renew::Renewing,
     service::{
-        Control, Handle, Opens, Publishing, Purging, Reloads, Renewer, Service, ServiceState, Signals, Tenants,
+        Control, Handle, Opens, Publishing, Purging, Reloads, Renewer, Service, ServiceState, Signals, Tells, Tenants,
         Threads,
         configurations::{Announcer, KeptVersions, Tried},
         notify,
@@ -153,7 +153,8 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     status.keeps(trail.as_ref().map(Trail::journal));
     let publishing = service.publishing().cloned();
     let last = threads.last_words("what has caches told");
-    let purging = Arc::new(Purging::start(service.tenants(), service.ledgers(), publishing.clone(), last)?);
+    let tells = publishing.clone().map_or(Tells::Alone, |publishing| Tells::Writer(publishing, service.ledgers()));
+    let purging = Arc::new(Purging::start(service.tenants(), tells, last)?);
     status.purges_by(&purging);
     if let Some(publishing) = &publishing {
         status.publishes(publishing);

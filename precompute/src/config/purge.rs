@@ -153,18 +153,12 @@ impl DriverConfig {
     }
 }
 
-/// Reads all of them. `is_of_replica`: the file is a replica's.
-pub(super) fn read(root: &mut Section<'_>, is_of_replica: bool) -> Vec<PurgeConfig> {
+/// Reads all of them.
+pub(super) fn read(root: &mut Section<'_>) -> Vec<PurgeConfig> {
     // Known, whether the file has it or not.
     root.leave_to_others(&["purge"]);
     if !root.has("purge") {
         return Vec::new();
-    }
-    if is_of_replica {
-        root.warning(
-            "purge",
-            "does nothing in the file of a replica: the writer that leads tells caches; write it into the files of the writers",
-        );
     }
     let mut caches: Vec<PurgeConfig> = root.sections("purge", read_one);
     if caches.len() > bounds::TARGETS_MAX {
@@ -179,7 +173,7 @@ pub(super) fn read(root: &mut Section<'_>, is_of_replica: bool) -> Vec<PurgeConf
             );
         }
     }
-    if is_of_replica { Vec::new() } else { caches }
+    caches
 }
 
 fn read_one(section: &mut Section<'_>) -> Option<PurgeConfig> {

@@ -59,6 +59,22 @@ impl Carrier {
         each!(self, inner => inner.disconnect());
     }
 
+    /// The same with all others that may be asked in its place.
+    pub fn places(&self) -> String {
+        match self {
+            Self::Redis(_) => self.place(),
+            Self::Polled(polled) => format!("what gives the feed at {}", polled.places()),
+        }
+    }
+
+    /// Polls that failed.
+    pub fn poll_failures(&self) -> u64 {
+        match self {
+            Self::Redis(_) => 0,
+            Self::Polled(polled) => polled.failures(),
+        }
+    }
+
     /// What it is, and where, for the log.
     pub fn place(&self) -> String {
         match self {

@@ -139,6 +139,13 @@ pub(super) fn follows(rules: Rules, place: Place, entry: &Entry) -> bool {
     entry.follows(place.chain)
 }
 
+/// Whether so many entries were passed over in this step that the rest has to wait for the next one: whoever gives forged ones
+/// without an end would keep the reader, and each is an event.
+pub(super) fn is_flooded(events: &[Event]) -> bool {
+    let refused = events.iter().filter(|event| matches!(event, Event::Refused(..)));
+    refused.count() > limits::REFUSED_AT_ONCE_MAX
+}
+
 /// What an entry says of records.
 pub(super) fn sections(body: &Body) -> &[Section] {
     match body {
@@ -364,7 +371,7 @@ impl Reader {
                     self.cursor = at;
                 }
             }
-            let is_enough = stranger.is_none() && octets > limits::FOLLOWED_OCTETS_MAX;
+            let is_enough = is_flooded(events) || stranger.is_none() && octets > limits::FOLLOWED_OCTETS_MAX;
             if is_last || is_enough {
                 return Ok(Followed::to(stranger, is_last));
             }

@@ -1,6 +1,7 @@
 //! Values for the tests of the feed.
 
 mod entries;
+mod flooded;
 mod machines;
 mod snapshots;
 

@@ -147,6 +147,9 @@ pub const POLL_CONNECTION_KEPT: Duration = Duration::from_secs(20);
 const _: () =
     assert!(POLL_CONNECTION_KEPT.as_secs() + POLL_WAIT_MAX.as_secs() < super::shelf::SENT_WITHIN.as_secs() / 2);
 const _: () = assert!(READ_PATIENCE.as_millis() <= POLL_WAIT_MAX.as_millis());
+/// Entries without a trusted signature that a reader passes over in one step: more than anybody's mistake makes, and a few
+/// hundred kilobytes of events. Then it goes on in the next step.
+pub const REFUSED_AT_ONCE_MAX: usize = 4 * READ_ENTRIES_MAX;
 /// Bytes of entries that a reader applies in one step, with all that they say: then it takes their answers, and looks at
 /// whether it is to stop.
 pub const FOLLOWED_OCTETS_MAX: usize = 32 << 20;

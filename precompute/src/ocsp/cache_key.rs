@@ -2,7 +2,7 @@
 //!
 //! Invariant: what an answer carries and what is purged is written here, and nowhere else. An issuer's key is the first 16
 //! hexadecimal digits of its issuerKeyHash in SHA-256; an answer's key is that, a hyphen, and the serial number in
-//! hexadecimal. It does not know headers or caches.
+//! hexadecimal; that of its CRLs ends in `-crl`, which no serial number does. It does not know headers or caches.
 
 use std::fmt;
 
@@ -18,6 +18,10 @@ impl IssuerKey {
     pub const BYTES: usize = 16;
     /// The most characters of the key of one answer.
     pub const WITH_SERIAL_MAX: usize = Self::BYTES + 1 + 2 * Serial::MAX_OCTETS;
+    /// What follows it in the key of the issuer's CRLs,
+    pub const CRLS: &str = "-crl";
+    /// and of its certificates.
+    pub const CERTIFICATES: &str = "-ca";
     /// One that no issuer has, but for one of 2⁶⁴.
     pub const NOBODYS: Self = Self([b'0'; Self::BYTES]);
 
@@ -60,18 +64,45 @@ impl fmt::Debug for IssuerKey {
     }
 }
 
-/// What is purged: the answer about one certificate, or all answers of an issuer.
+/// What is purged: something of an issuer, or all of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CacheKey {
-    /// Whose answers.
+    /// Whose.
     pub issuer: IssuerKey,
-    /// About which certificate; `None` for all.
-    pub serial: Option<Serial>,
+    /// Which of it.
+    pub about: About,
+}
+
+/// What of an issuer is purged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum About {
+    /// Its answers, and what is published of it.
+    All,
+    /// The answers about this certificate.
+    Certificate(Serial),
+    /// The CRLs that are published.
+    Crls,
+}
+
+impl CacheKey {
+    /// The key of all that there is of an issuer.
+    pub const fn whole(issuer: IssuerKey) -> Self {
+        Self { issuer, about: About::All }
+    }
+
+    /// Whether it stands for all of its issuer.
+    pub const fn is_whole(&self) -> bool {
+        matches!(self.about, About::All)
+    }
 }
 
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(serial) = self.serial else { return self.issuer.fmt(f) };
+        let serial = match self.about {
+            About::All => return self.issuer.fmt(f),
+            About::Crls => return write!(f, "{}{}", self.issuer, IssuerKey::CRLS),
+            About::Certificate(serial) => serial,
+        };
         let mut text = [0; IssuerKey::WITH_SERIAL_MAX];
         let length = self.issuer.write_with_serial(&serial, &mut text);
         text[..length].iter().try_for_each(|digit| fmt::Write::write_char(f, char::from(*digit)))
@@ -86,11 +117,12 @@ mod tests {
     fn a_key_is_written_as_answers_carry_it() {
         let issuer = IssuerKey(*b"0123456789abcdef");
         let serial = Serial::from_hex("0A1B").unwrap();
-        let key = |serial| CacheKey { issuer, serial }.to_string();
-        assert_eq!(key(None), "0123456789abcdef");
-        assert_eq!(key(Some(serial)), format!("0123456789abcdef-{}", hex::text(serial.magnitude())));
+        let key = |about| CacheKey { issuer, about }.to_string();
+        assert_eq!(key(About::All), "0123456789abcdef");
+        assert_eq!(key(About::Crls), "0123456789abcdef-crl");
+        assert_eq!(key(About::Certificate(serial)), format!("0123456789abcdef-{}", hex::text(serial.magnitude())));
         let longest = Serial::from_magnitude(&[0x7f; Serial::MAX_OCTETS]).unwrap();
-        assert_eq!(key(Some(longest)).len(), IssuerKey::WITH_SERIAL_MAX);
-        assert!(key(None).bytes().all(|digit| digit.is_ascii_hexdigit()));
+        assert_eq!(key(About::Certificate(longest)).len(), IssuerKey::WITH_SERIAL_MAX);
+        assert!(key(About::All).bytes().all(|digit| digit.is_ascii_hexdigit()));
     }
 }

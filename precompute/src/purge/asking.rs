@@ -20,7 +20,7 @@ use super::{
 use crate::{
     feed::https,
     limits::purge as limits,
-    ocsp::{CacheKey, IssuerKey},
+    ocsp::{About, CacheKey, IssuerKey},
     pki::{Serial, UnixTime, hex},
 };
 
@@ -108,6 +108,7 @@ fn nonce() -> String {
 /// Tells a cache to forget what it cannot have, which is how its address, its rules and the credentials are tried. The error
 /// completes "the cache …".
 pub fn try_out(target: &Target) -> Result<(), String> {
-    let nobodys = CacheKey { issuer: IssuerKey::NOBODYS, serial: Serial::from_magnitude(&[1]) };
+    let about = Serial::from_magnitude(&[1]).map_or(About::Crls, About::Certificate);
+    let nobodys = CacheKey { issuer: IssuerKey::NOBODYS, about };
     Asking::new(target).ask(&[nobodys]).map_err(|refused| refused.why)
 }

@@ -20,7 +20,7 @@ use crate::{
     journal::trail,
     limits::purge as limits,
     log::remarks::{Lasting, News},
-    ocsp::{CacheKey, IssuerKey},
+    ocsp::{About, CacheKey, IssuerKey},
     pki::Serial,
 };
 
@@ -137,7 +137,7 @@ impl Cache {
         let kept = issuers.iter().filter(|(tenant, _)| self.target().keeps(tenant));
         self.change(|state| {
             state.is_begun = true;
-            kept.for_each(|(_, issuer)| state.queue.add(CacheKey { issuer: *issuer, serial: None }, now));
+            kept.for_each(|(_, issuer)| state.queue.add(CacheKey::whole(*issuer), now));
         });
     }
 
@@ -153,9 +153,10 @@ impl Cache {
     pub(super) fn add(&self, issuer: IssuerKey, old: &Old, since: Instant) {
         let since = since.saturating_duration_since(self.began);
         self.change(|state| match old {
-            Old::All => state.queue.add(CacheKey { issuer, serial: None }, since),
+            Old::All => state.queue.add(CacheKey::whole(issuer), since),
+            Old::Crls => state.queue.add(CacheKey { issuer, about: About::Crls }, since),
             Old::These { pressing, others } => {
-                let key = |serial: &Serial| CacheKey { issuer, serial: Some(*serial) };
+                let key = |serial: &Serial| CacheKey { issuer, about: About::Certificate(*serial) };
                 pressing.iter().for_each(|serial| state.queue.add(key(serial), since));
                 others.iter().for_each(|serial| state.queue.add_gathering(key(serial), since));
             }

@@ -35,7 +35,7 @@ pub(super) struct Queue {
     waiting: HashMap<CacheKey, Waiting>,
     /// The same in the order in which they are purged. It may name keys that have gone since.
     order: VecDeque<CacheKey>,
-    /// How many keys with a serial of each issuer wait.
+    /// How many keys beside its own of each issuer wait.
     of_issuer: HashMap<IssuerKey, usize>,
     /// Those that are to be purged a second time, in order of time.
     again: VecDeque<(Duration, Vec<CacheKey>)>,
@@ -96,13 +96,13 @@ impl Queue {
     }
 
     fn put(&mut self, key: CacheKey, new: Waiting) {
-        let whole = CacheKey { serial: None, ..key };
+        let whole = CacheKey::whole(key.issuer);
         if let Some(waiting) = self.waiting.get_mut(&whole).filter(|waiting| new.is_second || !waiting.is_second) {
             // It goes with its issuer.
             waiting.due = waiting.due.min(new.due);
             return;
         }
-        if key.serial.is_none() {
+        if key.is_whole() {
             return self.take_in(key.issuer, new);
         }
         match self.waiting.get_mut(&key) {
@@ -144,7 +144,7 @@ impl Queue {
             self.of_issuer.insert(issuer, left)
         };
         self.order.retain(|key| self.waiting.contains_key(key));
-        let key = CacheKey { issuer, serial: None };
+        let key = CacheKey::whole(issuer);
         self.waiting.insert(key, whole);
         self.order.push_back(key);
     }
@@ -169,7 +169,7 @@ impl Queue {
 
     fn remove(&mut self, key: &CacheKey) -> Option<Waiting> {
         let waiting = self.waiting.remove(key)?;
-        if key.serial.is_some()
+        if !key.is_whole()
             && let Some(count) = self.of_issuer.get_mut(&key.issuer)
         {
             *count -= 1;
@@ -224,7 +224,7 @@ impl Queue {
         let Some((last, _)) = self.again.back() else { return };
         let last = *last;
         let all = self.again.iter().flat_map(|(_, keys)| keys);
-        let mut keys: Vec<_> = all.map(|key| CacheKey { serial: None, ..*key }).collect();
+        let mut keys: Vec<_> = all.map(|key| CacheKey::whole(key.issuer)).collect();
         keys.sort_unstable();
         keys.dedup();
         self.again = VecDeque::from([(last, keys)]);
@@ -235,7 +235,7 @@ impl Queue {
     pub(super) fn failed(&mut self, now: Duration, retry_after: Option<Duration>, jitter: f32) -> Duration {
         for (key, waiting) in std::mem::take(&mut self.under_way).into_iter().rev() {
             // What came meanwhile may stand for it.
-            if self.waiting.contains_key(&CacheKey { serial: None, ..key }) || self.waiting.contains_key(&key) {
+            if self.waiting.contains_key(&CacheKey::whole(key.issuer)) || self.waiting.contains_key(&key) {
                 self.put(key, waiting);
                 self.older(&key, waiting);
                 continue;
@@ -255,7 +255,7 @@ impl Queue {
 
     /// What stands for a key that has failed waits for as long as that.
     fn older(&mut self, key: &CacheKey, failed: Waiting) {
-        for key in [*key, CacheKey { serial: None, ..*key }] {
+        for key in [*key, CacheKey::whole(key.issuer)] {
             if let Some(waiting) = self.waiting.get_mut(&key).filter(|waiting| !waiting.is_second && !failed.is_second)
             {
                 waiting.since = waiting.since.min(failed.since);

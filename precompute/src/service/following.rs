@@ -196,7 +196,7 @@ impl Opened {
             true => Carrier::Polled(Box::new(Polled::new(&cluster, &from, &https))),
             false => stream.into(),
         };
-        let address = carrier.place();
+        let address = carrier.places();
         let shared = sharing.as_ref().map(|threads| Arc::clone(threads.sharing().status()));
         let status = FeedStatus::new(cluster.to_string(), address, Arc::clone(&so_far), chunks.clone(), shared);
         let (orders, ordered) = mpsc::channel();

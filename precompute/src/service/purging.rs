@@ -6,8 +6,9 @@
 //! - Of writers of a feed, the one that leads tells caches, and only after the feed has the change and its new answers, as a
 //!   push is acknowledged. What cannot be told to the feed yet waits here. Who stands by drops what it hears, since the one
 //!   that leads hears it as well; and who begins to lead purges all issuers, since nobody knows what the one before owed.
-//! - An issuer whose answers all changed is purged as a whole: when other certificates sign, another policy counts, or its own
-//!   certificate is revoked.
+//! - An issuer whose answers all changed is purged as a whole: when other certificates sign, another policy counts, its own
+//!   certificate is revoked, or it has left the configuration.
+//! - A replica tells of what its own configuration changes, and of no record: the writer tells of those.
 //!
 //! Nobody who changes a record waits for this thread. It does not know what is said to a cache.
 
@@ -35,6 +36,16 @@ use crate::{
     pki::Serial,
     purge::{Caches, Old, Report, Target},
 };
+
+/// Which changes caches are told of.
+pub enum Tells {
+    /// Those of a responder alone: as soon as they show.
+    Alone,
+    /// Those of a writer of a feed, once the feed has them.
+    Writer(Publishing, Ledgers),
+    /// Those that the configuration of a replica makes.
+    Replica,
+}
 
 /// Has caches told, until it is dropped.
 #[derive(Debug)]
@@ -91,27 +102,18 @@ impl Bell {
 }
 
 impl Purging {
-    /// Starts to hear. Nobody is told before [`Self::change`]. `publishing`: of a writer of a feed; `last` reports the end of
-    /// the thread.
-    pub fn start(
-        tenants: watch::Receiver<Arc<Tenants>>,
-        ledgers: Ledgers,
-        publishing: Option<Publishing>,
-        last: LastWords,
-    ) -> io::Result<Self> {
+    /// Starts to hear. Nobody is told before [`Self::change`]. `last` reports the end of the thread.
+    pub fn start(tenants: watch::Receiver<Arc<Tenants>>, tells: Tells, last: LastWords) -> io::Result<Self> {
         let shared = Arc::new(Shared { caches: Caches::default(), bell: Arc::default() });
-        let leading = publishing.map(|publishing| Leading { publishing, term: None });
-        let hearing = Hearing::new(Arc::clone(&shared.bell));
-        let waits = HashMap::new();
-        let mut work = Work {
-            shared: Arc::clone(&shared),
-            tenants,
-            ledgers,
-            leading,
-            hearing,
-            waits,
-            faults: Repeated::default(),
+        let hears_records = !matches!(tells, Tells::Replica);
+        let leading = match tells {
+            Tells::Writer(publishing, ledgers) => Some(Leading { publishing, ledgers, term: None }),
+            Tells::Alone | Tells::Replica => None,
         };
+        let hearing = Hearing::new(Arc::clone(&shared.bell), hears_records);
+        let waits = HashMap::new();
+        let mut work =
+            Work { shared: Arc::clone(&shared), tenants, leading, hearing, waits, faults: Repeated::default() };
         let thread = std::thread::Builder::new().name("purging".into()).spawn(move || {
             let _last = last;
             work.run();
@@ -143,6 +145,7 @@ impl Drop for Purging {
 /// Of a writer of a feed.
 struct Leading {
     publishing: Publishing,
+    ledgers: Ledgers,
     /// How often it had led when it was found to lead; `None` if it stands by.
     term: Option<u64>,
 }
@@ -151,7 +154,6 @@ struct Leading {
 struct Work {
     shared: Arc<Shared>,
     tenants: watch::Receiver<Arc<Tenants>>,
-    ledgers: Ledgers,
     leading: Option<Leading>,
     hearing: Hearing,
     /// What the feed does not have yet.
@@ -199,7 +201,7 @@ impl Work {
         drop(tenants);
         if self.leading.is_none() {
             for News { tenant, key, old, since, .. } in news {
-                self.shared.caches.tell(&tenant, key, &old, since);
+                self.shared.caches.tell(tenant.as_deref(), key, &old, since);
             }
             return;
         }
@@ -209,7 +211,7 @@ impl Work {
 
     /// Whether this one tells caches. Who begins to lead has told them nothing.
     fn leads(&mut self) -> bool {
-        let Some(Leading { publishing, term }) = &mut self.leading else { return true };
+        let Some(Leading { publishing, term, .. }) = &mut self.leading else { return true };
         let now = publishing.telling().takes_pushes().is_ok().then(|| publishing.report().led);
         if now.is_some() && term.is_some() && now != *term {
             self.shared.caches.leave_to_others();
@@ -220,6 +222,11 @@ impl Work {
     }
 
     fn wait_for(&mut self, News { issuer, tenant, key, old, since }: News) {
+        let Some(tenant) = tenant else {
+            // The feed says nothing more of it.
+            self.waits.remove(&issuer);
+            return self.shared.caches.tell(None, key, &old, since);
+        };
         match self.waits.get_mut(&issuer) {
             None => _ = self.waits.insert(issuer, Waits { tenant, key, old, since }),
             Some(waits) => waits.add(old),
@@ -227,9 +234,8 @@ impl Work {
     }
 
     fn tell_what_the_feed_has(&mut self, begun: Instant) {
-        let Some(Leading { publishing, .. }) = &self.leading else { return };
-        let telling = publishing.telling();
-        let ledgers = self.ledgers.all();
+        let Some(Leading { publishing, ledgers, .. }) = &self.leading else { return };
+        let (telling, ledgers) = (publishing.telling(), ledgers.all());
         let ledger = |issuer: &IssuerId| ledgers.iter().find(|ledger| ledger.id() == issuer);
         let mut fault = None;
         // Each says what it waits for before any is waited for.
@@ -246,7 +252,7 @@ impl Work {
             match told {
                 // Replicas have it from the feed, whoever else has not.
                 Ok(true) | Err(NotTold::AtFew { .. }) => {
-                    self.shared.caches.tell(&waits.tenant, waits.key, &waits.old, waits.since);
+                    self.shared.caches.tell(Some(&waits.tenant), waits.key, &waits.old, waits.since);
                 }
                 Ok(false) | Err(NotTold::Late(_)) => _ = left.insert(issuer, waits),
                 Err(NotTold::Book(error)) => {
@@ -282,7 +288,7 @@ impl Waits {
     fn serials(&self) -> Vec<Serial> {
         match &self.old {
             Old::These { pressing, others } => [&pressing[..], others].concat(),
-            Old::All => Vec::new(),
+            Old::Crls | Old::All => Vec::new(),
         }
     }
 

@@ -28,7 +28,12 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fm
     let states = |is: fn(&Standing<'_>) -> bool| {
         let of = |group: &&Group| {
             let standing = group.standing();
-            standing.iter().map(|own| (labels(group, own.name), u64::from(is(own)))).collect::<Vec<_>>()
+            let placed = |(own, place): (&Standing<'_>, usize)| {
+                let mut labels = labels(group, own.name);
+                labels.push(("place", place.to_string()));
+                (labels, u64::from(is(own)))
+            };
+            standing.iter().zip(1..).map(placed).collect::<Vec<_>>()
         };
         groups.iter().flat_map(of).collect::<Vec<_>>()
     };

@@ -138,8 +138,8 @@ fn write(
     now: UnixTime,
     out: &mut Vec<u8>,
 ) -> (RequestResult, Option<Bytes>) {
-    let kind = if media_type == CRL { &b"-crl"[..] } else { b"-ca" };
-    let mut key = [0; IssuerKey::BYTES + 4];
+    let kind = if media_type == CRL { IssuerKey::CRLS } else { IssuerKey::CERTIFICATES }.as_bytes();
+    let mut key = [0; IssuerKey::BYTES + IssuerKey::CRLS.len()];
     key[..IssuerKey::BYTES].copy_from_slice(issuer.cache_key().as_bytes());
     let key = &mut key[..IssuerKey::BYTES + kind.len()];
     key[IssuerKey::BYTES..].copy_from_slice(kind);

@@ -138,8 +138,7 @@ fn not_revoked(verified: &Verified, issuers: &[&Arc<Issuer>]) -> Result<(), Faul
     if !issuers.iter().any(is_revoked) {
         return Ok(());
     }
-    let why = "has a certificate that is revoked".to_owned();
-    Err(Fault::Refuted(Objection::Unauthorised { subject: delegate.subject(), why }))
+    Err(Fault::Refuted(Objection::revoked(delegate)))
 }
 
 /// What an answer says of a certificate, and what is known of it here, where that is something else.

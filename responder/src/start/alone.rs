@@ -11,7 +11,7 @@ use precompute::{
     api::{Api, ApiSettings},
     assemble::Assembly,
     console::{self, Console},
-    service::{Purging, Service, Signals},
+    service::{Purging, Service, Signals, Tells},
     state_dir::{Owned, ServerId},
 };
 use tokio::task::JoinSet;
@@ -55,7 +55,7 @@ impl Alone {
         api.change(api_settings);
         api.tells_of(serving.process(&status));
         let last = serving.workers.watched.last_words("what has caches told");
-        let purging = Arc::new(Purging::start(service.tenants(), service.ledgers(), None, last)?);
+        let purging = Arc::new(Purging::start(service.tenants(), Tells::Alone, last)?);
         status.purges_by(&purging);
         purging.change(targets);
         Ok(Self { serving, service, status, api, purging, server })

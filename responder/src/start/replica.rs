@@ -23,7 +23,7 @@ use precompute::{
     },
     journal::Identity,
     service::{
-        Signals, Tenants,
+        Purging, Signals, Tells, Tenants,
         configurations::Taken,
         following::{FeedStatus, Following},
         registry::{Facts, Membership, Own, Registry, State, keys_of},
@@ -45,6 +45,8 @@ pub(super) struct Replica {
     serving: Serving,
     following: Following,
     status: Arc<Status>,
+    /// Has caches told of what its own configuration changes.
+    purging: Arc<Purging>,
     registry: Registry,
     server: ServerId,
     /// Where snapshots are given out.
@@ -55,7 +57,7 @@ impl Replica {
     /// Returns when all workers accept and the feed is followed.
     pub(super) fn start(
         plan: Plan,
-        assembly: Assembly,
+        mut assembly: Assembly,
         (feed, edge): (AssembledFeed, Option<Arc<Group>>),
         owned: Owned,
     ) -> Result<Self, Box<dyn Error>> {
@@ -69,6 +71,7 @@ impl Replica {
         let opened = Following::open(&assembly, feed, owned)?;
         let serving = plan.serve(&assembly, &opened.tenants())?;
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
+        let targets = std::mem::take(&mut assembly.purge);
         drop(assembly);
         let following = opened.start(serving.misses.store().answers(), &serving.workers.watched)?;
         following.sharing().into_iter().for_each(|sharing| serving.misses.share(sharing.clone()));
@@ -82,25 +85,30 @@ impl Replica {
         let ready_without_signers = serving.config.common.admin.ready_without_signers;
         let status = Status::of_replica(following.tenants(), ready_without_signers, following.status());
         status.may_be_drained(&serving.config.common.state_dir);
+        let last = serving.workers.watched.last_words("what has caches told");
+        let purging = Arc::new(Purging::start(following.tenants(), Tells::Replica, last)?);
+        status.purges_by(&purging);
+        purging.change(targets);
         let registry = register(membership, &identity, &serving, &following, &status)?;
         status.registers(&registry);
         if let Some(taken) = taken {
             taken.begun();
             taken.follow(&of_reader)?;
         }
-        Ok(Self { serving, following, status, registry, server, snapshots })
+        Ok(Self { serving, following, status, purging, registry, server, snapshots })
     }
 
     /// Answers until a signal ends it, or a thread is lost.
     pub(super) async fn run(&mut self, signals: Signals, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
-        let Self { serving, following, status, registry, server, snapshots } = self;
+        let Self { serving, following, status, purging, registry, server, snapshots } = self;
         let mut tasks = JoinSet::new();
         following.spawn_tasks(&mut tasks);
         give_out(snapshots.take(), following, &mut tasks)?;
         let (fed, servers) = (common::feed(following.status()), common::servers(registry));
         let fed: Part = Box::new(move |encoder| fed(encoder).and_then(|()| servers(encoder)));
         let admin = admin::router(&Arc::new(serving.status(status, *server)), fed).merge(common::without_api());
-        let reload = serving.reload(Knowledge::Feed(following.handle().clone()), status);
+        let knowledge = Knowledge::Feed(following.handle().clone(), Arc::clone(purging));
+        let reload = serving.reload(knowledge, status);
         let parts = Parts { status: Arc::clone(status), admin, tasks, reload };
         let filled = filled(Arc::clone(following.status()));
         serving.run(signals, parts, filled, ready).await
@@ -109,7 +117,7 @@ impl Replica {
     /// Ends the remaining threads.
     pub(super) fn end(self) {
         self.registry.end();
-        drop((self.serving, self.status));
+        drop((self.serving, self.status, self.purging));
         self.following.end();
         info!("stopped");
     }

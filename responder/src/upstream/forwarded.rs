@@ -33,7 +33,7 @@ use super::{
     newest::{Newest, Said},
     question::Question,
     told::{Fault, word},
-    verify::{Rules, Verified, verify},
+    verify::{Objection, Rules, Verified, verify},
 };
 use crate::{
     limits::{MISS_DEADLINE, upstream as limits},
@@ -327,6 +327,12 @@ impl Forwarded {
         let issuers = &[certificate];
         let rules = Rules { question, issuers, signer: None, carried: &[], may_lack_nonce: *may_lack_nonce };
         let verified = verify(&reply.body, &rules, now).map_err(Fault::Refuted)?.map_err(Fault::of_error)?;
+        let own = verified.delegate.as_ref().and_then(|delegate| Some((delegate, delegate.serial()?)));
+        if let Some((delegate, serial)) = own
+            && self.shared.newest.is_revoked(self.number, serial, now)
+        {
+            return Err(Fault::Refuted(Objection::revoked(delegate)));
+        }
         let said = self.said(question, &verified, now);
         for (key, said) in &said {
             if let Some(known) = self.shared.newest.against((self.number, *key), said, now) {

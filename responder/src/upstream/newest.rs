@@ -79,6 +79,12 @@ impl<A: Clone + Send + Sync + 'static> Newest<A> {
         all.map(|entry| entry.said).find(|known| known.forbids(said, now)).map(|known| known.status)
     }
 
+    /// Whether a certificate of this issuer was said to be revoked, and that still counts.
+    pub(super) fn is_revoked(&self, number: u32, serial: Serial, now: UnixTime) -> bool {
+        let mut all = HashAlgorithm::ALL.into_iter().filter_map(|hash| self.0.get(&(number, (hash, serial))));
+        all.any(|Entry { said, .. }| now < said.until && matches!(said.status, CertStatus::Revoked { .. }))
+    }
+
     /// Notes what leaves.
     pub(super) fn note(&self, of: Of, said: Said, answer: Option<A>, now: UnixTime) {
         let known = self.0.get(&of).filter(|known| now < known.said.until);

@@ -112,6 +112,12 @@ impl fmt::Display for Objection {
 }
 
 impl Objection {
+    /// The certificate of a delegate is revoked by what is known here (RFC 6960 section 4.2.2.2.1). id-pkix-ocsp-nocheck spares
+    /// clients the look, and takes back nothing that they know.
+    pub fn revoked(delegate: &Certificate) -> Self {
+        Self::Unauthorised { subject: told(delegate), why: "has a certificate that is revoked".to_owned() }
+    }
+
     /// Its label in metrics.
     pub fn label(&self) -> &'static str {
         match self {

@@ -120,3 +120,25 @@ fn nothing_is_purged_while_the_feed_does_not_have_it() {
     cluster.until_revoked_everywhere(&serial);
     until("then it is purged", SOON, || (count(&recorder) > before).then_some(()));
 }
+
+/// The writer tells of records, and knows nothing of what the file of a replica says.
+#[test]
+fn a_replica_tells_caches_of_what_its_own_configuration_changes_and_of_no_record() {
+    let cluster = ClusterPlan::of(1, 1).replicas_with_key().start();
+    let (of_replica, of_writer) = (Recorder::start(DONE), Recorder::start(DONE));
+    let replica = &cluster.replicas[0];
+    cluster.writers[0].reload(|text| text + &told(&of_writer, "again_after = \"10m\""));
+    replica.reload(|text| text + &told(&of_replica, "again_after = \"10m\""));
+    let whole = [&of_replica, &of_writer].map(|recorder| whole(&cluster, recorder));
+    assert_eq!(whole[0], whole[1]);
+    let serial = issued(&cluster);
+    cluster.revoke(&serial);
+    cluster.until("the writer tells", SOON, || is_told(&of_writer, &key(&whole[0], &serial)).then_some(()));
+    cluster.until_revoked_everywhere(&serial);
+    // A reload that changes nothing, and one that changes what answers are.
+    replica.reload(|text| text);
+    replica.reload(|text| text.replacen("[[tenant]]\n", "[[tenant]]\nmax_age = \"7m\"\n", 1));
+    cluster.until("the issuer is purged", SOON, || (keys(&of_replica).len() >= 2).then_some(()));
+    assert_eq!(keys(&of_replica), [&*whole[0], &*whole[0]], "nothing is told of records");
+    assert_eq!(replica.process().metric("ostia_purge_failing", ""), 0.0);
+}

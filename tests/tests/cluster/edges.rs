@@ -3,7 +3,8 @@
 use std::{fs, net::SocketAddr, path::Path, thread, time::Duration};
 
 use ostia_tests::{
-    Ask, Cluster, ClusterPlan, FaultyUpstream, Manner, Member, Status, der, http,
+    Ask, Cluster, ClusterPlan, Delegate, FaultyUpstream, KeyKind, Manner, Member, OpensslResponder, Status, der, http,
+    openssl,
     stamp::{Query, Stamped},
 };
 
@@ -198,6 +199,28 @@ fn an_edge_never_says_good_of_what_it_knows_as_revoked() {
     assert!(log.contains("says `good` of a certificate that is `revoked` here"), "{log}");
     upstream.set(Manner::Right);
     cluster.until("the replica has caught up", SOON, || (ask.at(http, "/").status == Status::Revoked).then_some(()));
+}
+
+/// RFC 6960 section 4.2.2.2.1: whether a delegate is revoked is looked up in what is known here, whatever its certificate says.
+#[test]
+fn an_edge_refuses_what_a_delegate_has_signed_that_is_revoked_here() {
+    let mut cluster = signing(1);
+    let serials = [(); 3].map(|()| issued(&cluster));
+    let delegate = cluster.ca.delegate(Delegate::Proper, KeyKind::P256);
+    let upstream = OpensslResponder::start(&cluster.ca, &delegate, &["-ndays", "1"]);
+    let edge = edge_before(&mut cluster, &[upstream.address()], "");
+    let http = cluster.replicas[edge].site().http;
+    cluster.until_said(edge, &serials[2], &Status::Good, SOON);
+    miss(&cluster, &serials[0]).at(http, "/").expect(Status::Good);
+    let serial =
+        openssl(cluster.ca.dir(), ["x509", "-in", delegate.certificate.to_str().unwrap(), "-noout", "-serial"]);
+    let serial = serial.trim().trim_start_matches("serial=");
+    cluster.revoke(serial);
+    cluster.until_said(edge, serial, &Status::Revoked, SOON);
+    miss(&cluster, &serials[1]).at(http, "/").expect(Status::error("trylater"));
+    assert!(outcomes(&cluster.replicas[edge], "signer") >= 1.0);
+    let log = cluster.replicas[edge].log();
+    assert!(log.contains("has a certificate that is revoked"), "{log}");
 }
 
 #[test]

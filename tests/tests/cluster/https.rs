@@ -12,14 +12,14 @@ use ostia_tests::{Cluster, ClusterPlan, Haproxy, Member, free_port, openssl};
 use crate::{DURABLE, SOON, issued, until_told};
 
 /// A CA in `dir`, as `NAME.pem` and `NAME.key`.
-fn make_ca(dir: &Path, name: &str) {
+pub(crate) fn make_ca(dir: &Path, name: &str) {
     let (key, certificate, subject) = (format!("{name}.key"), format!("{name}.pem"), format!("/CN={name}"));
     let kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-keyout", &key];
     openssl(dir, [&["req", "-x509", "-days", "30", "-subj", &subject, "-out", &certificate][..], &kind].concat());
 }
 
 /// What haproxy takes: a certificate of `ca` with this subjectAltName, and its key.
-fn issue(dir: &Path, ca: &str, alternative: &str, dates: &[&str]) -> String {
+pub(crate) fn issue(dir: &Path, ca: &str, alternative: &str, dates: &[&str]) -> String {
     let config = "[ca]\ndefault_ca = c\n[c]\nnew_certs_dir = .\ndatabase = fronts.txt\nrand_serial = yes\ndefault_md = sha256\npolicy = p\ndefault_days = 9\nunique_subject = no\n[p]\ncommonName = supplied\n";
     fs::write(dir.join("fronts.cnf"), config).unwrap();
     fs::write(dir.join("fronts.txt"), "").unwrap();

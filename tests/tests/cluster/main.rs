@@ -2,7 +2,7 @@
 //!
 //! What becomes of readers is in `replicas`, of Redis in `redis`, of writers in `writers`, of the feed when somebody else
 //! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, answers
-//! that they share in `sharing`, edges, which have none, in `edges`, what starts without Redis in `starts`, long outages in `outage`, connections of a replica that
+//! that they share in `sharing`, edges, which have none, in `edges`, those who give them the feed in `givers`, what starts without Redis in `starts`, long outages in `outage`, connections of a replica that
 //! dies in `killed`, acknowledgements and hand-overs in `standbys`, a second site in `sites`, the page that sets it all up in
 //! `page`, changed configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that
 //! one side lacks in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`, TLS before writers in
@@ -19,6 +19,7 @@ mod caches;
 mod configurations;
 mod edges;
 mod freshness;
+mod givers;
 mod hashes;
 mod https;
 mod issuers;

@@ -1,5 +1,5 @@
 //! Prometheus's rules, tried on what a whole installation tells: two sites with a writer and a replica each, the relay
-//! between them, and a responder alone with time-stamps, a CRL by URL and a signer that is renewed.
+//! between them, a responder alone with time-stamps, a CRL by URL and a signer that is renewed, and one that two upstreams answer for.
 
 use std::{
     fs,
@@ -9,7 +9,8 @@ use std::{
 };
 
 use ostia_tests::{
-    Ca, Delegate, KeyKind, Launched, Recorder, Responder, Said, Site, Tenant, Tsa, TsaCertificate, free_port, http,
+    Ask, Ca, Delegate, KeyKind, Launched, Recorder, Responder, Said, Site, Status, Tenant, Tsa, TsaCertificate,
+    free_port, http,
     promtool::{NOW, Scrapes, fire},
     until,
 };
@@ -76,10 +77,28 @@ fn stamping_by_a_daemon() -> Scrapes {
     scrapes.with("ostia_tsa_clock_trusted", "lease", "1").with("ostia_tsa_clock_lease_seconds", "lease", "3600")
 }
 
+/// What a responder tells whose issuer two others answer for, one that answers and one that was never asked.
+fn forwarding(alone: &Alone) -> Scrapes {
+    let upstreams = [alone.responder.http(), free_port(Ipv4Addr::LOCALHOST.into())];
+    let forwarder = Site::new(&[Tenant::new("passed").forwarded("on", &alone.ca, &upstreams)]).start();
+    let leaf = alone.ca.issue();
+    until("it passes on", SOON, || {
+        let said = Ask::about(&alone.ca, &leaf).at(forwarder.http(), "/");
+        (said.status == Status::Good).then_some(())
+    });
+    let mut scrapes = Scrapes::default();
+    scrapes.add("ostia", "forwarder:9090", &forwarder.metrics());
+    scrapes
+        .with("ostia_upstream_requests_total", "outcome=\"answered\"", "0+100")
+        // It was asked before its upstream had read of the certificate.
+        .with("ostia_upstream_requests_total", "outcome=\"refused\"", "0")
+}
+
 /// All that a healthy installation tells.
 fn healthy(sites: &Sites, alone: &Alone) -> Scrapes {
     let mut scrapes = stamping_by_a_daemon();
     scrapes.append(alone.told());
+    scrapes.append(forwarding(alone));
     let metrics = |address| http::get(address, "/metrics").text();
     for (number, (writer, replica)) in sites.cluster.writers.iter().zip(&sites.cluster.replicas).enumerate() {
         // Each site is watched by its own name.
@@ -171,6 +190,13 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaFewReplicas", "ostia_feed_replicas_live", "writers-0", "0"),
         set("OstiaServerAtOdds", "ostia_feed_server_faults", "replicas-0", "1"),
         set("OstiaCacheNotTold", "ostia_purge_oldest_seconds", alone, "300"),
+        set("OstiaNoUpstreamAnswers", "ostia_upstream_left", "passed/on", "1"),
+        set("OstiaUpstreamAway", "ostia_upstream_left", "place=\"2\"", "1"),
+        set("OstiaUpstreamNotPreferred", "ostia_upstream_in_use", "place=\"2\"", "1"),
+        set("OstiaUpstreamFails", "ostia_upstream_requests_total", "outcome=\"slow\"", "0+10"),
+        set("OstiaUpstreamsWaitedFor", "ostia_upstream_waiting", "forwarder", "700"),
+        set("OstiaUpstreamRefuted", "ostia_upstream_requests_total", "outcome=\"signer\"", "0+1"),
+        set("OstiaUpstreamOutdated", "ostia_upstream_requests_total", "outcome=\"outdated\"", "0+10"),
         set("OstiaRelayStopped", "ostia_relay_connected", "side=\"to\"", "0"),
     ]
 }

@@ -411,6 +411,71 @@ fn another_signer_another_policy_and_another_cache_are_purged_as_a_whole_by_a_re
     assert_eq!(keys(&recorder), [whole.clone(), whole, key]);
 }
 
+/// Nobody answers for it here any more, and what caches have of it would be given out until max-age is over.
+#[test]
+fn an_issuer_that_leaves_the_configuration_is_purged_also_of_a_cache_that_no_longer_names_its_tenant() {
+    let (ca, leaving) = (Ca::new("CA"), Ca::new("Leaving"));
+    let [leaf, other] = [&ca, &leaving].map(Ca::issue);
+    let recorders = [(); 2].map(|()| Recorder::start(DONE));
+    let signer = |ca: &Ca| ca.delegate(Delegate::Proper, KeyKind::P256);
+    let sources = format!("index = {:?}", leaving.index());
+    let second =
+        Tenant::new("second").set("path = \"/second\"").issuer("ca", &leaving, &sources, &signer(&leaving).lines());
+    let first = Tenant::of(&ca, &signer(&ca)).set("path = \"/first\"");
+    let site = with_api(Site::new(&[first, second.clone()]));
+    let of_both = "name = \"both\"\ntenants = [\"tests\", \"second\"]\nagain_after = \"10m\"\n";
+    let caches = told_of(&recorders[0], NEVER) + &told_of(&recorders[1], of_both);
+    site.edit_config(|text| text + &caches);
+    let responder = site.start();
+    let key = |path: &str, ca: &Ca, leaf: &Leaf| {
+        let reply = http::get(responder.http(), &ocsp_target(path, &Ask::about(ca, leaf).request()));
+        reply.expect("surrogate-key").split(' ').next().unwrap().to_owned()
+    };
+    let (stays, leaves) = (key("/first/", &ca, &leaf), key("/second/", &leaving, &other));
+    recorders.iter().for_each(|recorder| {
+        [&stays, &leaves].iter().for_each(|key| until_told(recorder, key, 1));
+    });
+    responder.reload(|text| {
+        let without = text.replace(&second.text(), "");
+        assert_ne!(without, text, "it is there");
+        without.replace("tenants = [\"tests\", \"second\"]", "tenants = [\"tests\"]")
+    });
+    recorders.iter().for_each(|recorder| until_told(recorder, &leaves, 2));
+    assert_eq!(keys(&recorders[0]).iter().filter(|told| **told == stays).count(), 1, "the other is not purged");
+}
+
+#[test]
+fn a_new_crl_purges_the_crls_of_its_issuer_and_no_answer() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let crl = ca.write_older_crl("ca.crl");
+    let lines = format!("index = {:?}\ncrl = {crl:?}\npublish = [\"crl\"]", ca.index());
+    let site = Site::new(&[Tenant::new("tests").issuer("ca", &ca, &lines, &signer.lines())]);
+    let (front, recorder) = (loopback(), Recorder::start(DONE));
+    let varnish = Varnish::start("varnish.vcl", front, site.http);
+    let caches = cache("varnish-ban", &format!("http://{front}/"), NEVER) + &told_of(&recorder, NEVER);
+    site.edit_config(|text| text + &caches);
+    let responder = site.start();
+    let [whole, _] = keys_of(&responder, &ca, &leaf);
+    let label = format!("cache=\"{front}\"");
+    let purged = || responder.metric("ostia_purge_keys_total", &label) as u64;
+    until("the issuer is purged", PATIENCE, || (purged() == 1).then_some(()));
+    let answer = ocsp_target("/", &Ask::about(&ca, &leaf).request());
+    until("varnish answers", PATIENCE, || {
+        http::exchange(front, &http::request("GET", &answer, "")).ok().filter(|reply| reply.status == 200)
+    });
+    until("both are kept", PATIENCE, || (varnish.get(&answer).1 && varnish.get("/ca.crl").1).then_some(()));
+    let old = varnish.get("/ca.crl").0.body;
+    // The same certificates: no record changes.
+    ca.write_crl("ca.crl");
+    until("the new one is given out", PATIENCE, || (varnish.get("/ca.crl").0.body != old).then_some(()));
+    assert_eq!(varnish.get("/ca.crl").0.body, http::get(responder.http(), "/ca.crl").body);
+    assert!(varnish.get(&answer).1, "the answer is kept");
+    until_told(&recorder, &format!("{whole}-crl"), 1);
+    assert_eq!(keys(&recorder), [whole.clone(), format!("{whole}-crl")]);
+}
+
 /// A cache may fetch the old answer once more after it was purged: from a replica that lags. Then the second purge removes it.
 #[test]
 fn an_old_answer_that_varnish_fetched_once_more_is_purged_again() {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use ostia_tests::{
-    Ask, Ca, Delegate, FakeClock, FaultyUpstream, KeyKind, Manner, OpensslResponder, Responder, Signer, Site, Status,
-    Tenant, free_port, http, until,
+    Ask, Ca, Delegate, FakeClock, FaultyUpstream, KeyKind, Leaf, Manner, OpensslResponder, Responder, Signer, Site,
+    Status, Tenant, free_port, http, openssl, until,
 };
 
 const A_DAY: &[&str] = &["-ndays", "1"];
@@ -345,4 +345,23 @@ fn what_cannot_be_beside_an_upstream_is_refused_with_the_reason() {
         &["upstream", "does not begin with `http://`"],
     );
     refused(|text| text.replace("[\"http://127.0.0.1:1\"]", "[]"), &["upstream", "name 1 to 8"]);
+}
+
+/// RFC 6960 section 4.2.2.2.1: what is known of a delegate here counts, whatever its certificate says of looking.
+#[test]
+fn a_delegate_that_was_said_to_be_revoked_answers_for_nobody_any_more() {
+    let (ca, signer) = other();
+    let leaves = [(); 2].map(|()| ca.issue());
+    let serial = openssl(ca.dir(), ["x509", "-in", signer.certificate.to_str().unwrap(), "-noout", "-serial"]);
+    let own = Leaf { path: signer.certificate.clone(), serial: serial.trim().trim_start_matches("serial=").to_owned() };
+    ca.revoke(&own, &["-crl_reason", "keyCompromise"]);
+    let upstream = OpensslResponder::start(&ca, &signer, A_DAY);
+    let responder = before(&ca, &[upstream.address()], &[]);
+    let ask = |leaf: &Leaf| Ask::about(&ca, leaf).at(responder.http(), "/");
+    ask(&leaves[0]).expect(Status::Good);
+    ask(&own).expect(Status::Revoked);
+    ask(&leaves[1]).expect(Status::error("trylater"));
+    assert_eq!(outcomes(&responder, "signer"), 1.0);
+    let log = responder.log();
+    assert!(log.contains("has a certificate that is revoked"), "{log}");
 }

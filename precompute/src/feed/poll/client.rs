@@ -1,8 +1,9 @@
 //! A reader's way to the feed over HTTP.
 //!
 //! Invariants: no call takes longer than the patience of the reader and [`limits::ANSWER_WITHIN`]; an answer is no longer than
-//! [`limits::POLL_OCTETS_MAX`]; whenever the giver is another one, or has lost its connection, the number of the connection is
-//! another one too, so that the reader compares where it is. It writes nothing: whatever would is [`Gone`].
+//! [`limits::POLL_OCTETS_MAX`], and has no other entries than were asked for, in order; whenever the giver is another one, or has
+//! lost its connection, the number of the connection is another one too, so that the reader compares where it is. Whoever fails, or
+//! says that its connection is another one, is left for the next. It writes nothing: whatever would is [`Gone`].
 
 use std::{
     fmt,
@@ -16,7 +17,7 @@ use ureq::Agent;
 use super::{
     super::{
         Cluster, KeyId, Position, Sealed,
-        https::{Https, is_over_tls},
+        https::{Https, is_over_tls, remedy},
         redis::{Cause, Fault},
         shelf::BaseUrl,
         transport::{Appended, Gone, Info, Raw, Transport, UnderKey},
@@ -36,9 +37,13 @@ pub struct Polled {
     /// The connection of who gives, as far as there is one.
     theirs: Option<u64>,
     connections: u64,
+    failures: u64,
     patience: Duration,
     fault: Option<Fault>,
 }
+
+/// The key with the URLs.
+const NAMES: &str = "`feed.snapshot_from`";
 
 impl fmt::Debug for Polled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,6 +62,7 @@ impl Polled {
             agent: None,
             theirs: None,
             connections: 0,
+            failures: 0,
             patience: Duration::ZERO,
             fault: None,
         }
@@ -93,12 +99,31 @@ impl Polled {
         self.bases.get(self.at).map(ToString::to_string).unwrap_or_default()
     }
 
+    /// Whom it may ask.
+    pub fn places(&self) -> String {
+        self.bases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many calls were not done.
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
     fn entries(&mut self, after: Position, most: usize, wait: Duration) -> Result<Answer, Gone> {
         let path = format!("entries?after={after}&most={most}&wait={}", wait.as_millis());
         let asked = self.ask(&path, wait);
         let read = asked.and_then(|bytes| {
             let answer = bytes.as_deref().and_then(Answer::read);
-            answer.ok_or_else(|| "it gives something else than a feed".to_owned())
+            let answer = answer.ok_or_else(|| {
+                format!(
+                    "it gives something else than a feed; {NAMES} has to say `snapshot_listen` of a writer or replica"
+                )
+            })?;
+            if is_asked_for(&answer, after, most) {
+                Ok(answer)
+            } else {
+                Err("it gives other entries than were asked for".to_owned())
+            }
         });
         match read {
             Ok(answer) if self.theirs.is_none_or(|theirs| theirs == answer.connection) => {
@@ -108,9 +133,10 @@ impl Polled {
                 (self.theirs, self.fault) = (Some(answer.connection), None);
                 Ok(answer)
             }
-            // The reader has to see that it is another connection, before it sees what is behind it.
+            // The reader has to see that it is another connection, before it sees what is behind it. Who says so again and again
+            // would never be left for its silence.
             Ok(_) => {
-                self.theirs = None;
+                self.disconnect();
                 Err(Gone)
             }
             Err(problem) => Err(self.gone(&problem)),
@@ -119,6 +145,7 @@ impl Polled {
 
     fn gone(&mut self, problem: &str) -> Gone {
         let place = self.place();
+        self.failures += 1;
         let message = format!("the feed at {place} cannot be had: {problem}");
         self.disconnect();
         self.fault = Some(Fault { cause: Cause::Unreachable, message });
@@ -130,11 +157,15 @@ impl Polled {
         let url = format!("{}/feed/{}/{path}", self.place().trim_end_matches('/'), self.cluster);
         let agent = self.agent();
         let request = agent.get(&url).config().timeout_global(Some(wait + limits::ANSWER_WITHIN)).build();
-        let response = request.call().map_err(|error| error.to_string())?;
+        let told = |error: ureq::Error| {
+            let text = error.to_string();
+            format!("{text}{}", remedy(&text, NAMES, "`feed.https_ca`"))
+        };
+        let response = request.call().map_err(told)?;
         match response.status().as_u16() {
             204 => return Ok(None),
             200 => {}
-            status => return Err(format!("HTTP status {status}")),
+            status => return Err(format!("HTTP status {status}{}", hint(status))),
         }
         let mut body = Vec::new();
         let most = limits::POLL_OCTETS_MAX as u64;
@@ -154,6 +185,24 @@ impl Polled {
         let agent = config.timeout_connect(Some(limits::ANSWER_WITHIN)).build().new_agent();
         self.agent = Some((agent.clone(), Instant::now()));
         agent
+    }
+}
+
+/// Whether an answer has at most so many entries, each behind the one before.
+fn is_asked_for(answer: &Answer, after: Position, most: usize) -> bool {
+    let positions = std::iter::once(after).chain(answer.entries.iter().map(|entry| entry.position));
+    answer.entries.len() <= most && positions.is_sorted_by(|one, next| one < next)
+}
+
+/// What to do about an HTTP status.
+fn hint(status: u16) -> String {
+    match status {
+        300..=399 => format!(": it leads elsewhere, which is not followed; let {NAMES} say that place"),
+        404 => format!(
+            ": it does not give this feed; compare `feed.cluster`, and let {NAMES} say `snapshot_listen` of a writer or replica with Redis"
+        ),
+        503 => ": it does not reach Redis".to_owned(),
+        _ => String::new(),
     }
 }
 

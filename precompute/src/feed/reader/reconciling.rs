@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     Body, Event, Gone, Moment, Opened, Place, Position, Pulse, Reader, Rule, Snapshots, Store, Transport, follows,
-    limits, sections,
+    is_flooded, limits, sections,
 };
 use crate::{
     feed::{
@@ -206,7 +206,7 @@ impl Reader {
         }
     }
 
-    /// Reads what follows the snapshot; false if an entry does not.
+    /// Reads what follows the snapshot, or as much of it as one step may; false if an entry does not follow.
     fn read_tail(
         &mut self,
         tail: &mut Tail,
@@ -253,7 +253,7 @@ impl Reader {
                 }
                 tail.entries.push(opened);
             }
-            if is_last {
+            if is_last || is_flooded(events) {
                 return Ok(true);
             }
         }

@@ -135,7 +135,7 @@ fn an_entry_with_any_bit_flipped_is_refused() {
     assert!(refusals["Forged"] > 150 * 8, "{refusals:?}");
 }
 
-fn manifest() -> Manifest {
+pub(super) fn manifest() -> Manifest {
     Manifest {
         position: Position { epoch: 1, sequence: 2 },
         chain: Chain([3; 32]),

@@ -1,12 +1,16 @@
 use super::*;
-use crate::{ocsp::IssuerKey, pki::Serial};
+use crate::{
+    ocsp::{About, IssuerKey},
+    pki::Serial,
+};
 
 const NOW: UnixTime = UnixTime(1_395_430_461);
 const SECRET: &str = "7391-secret";
 
 fn keys(serials: &[&str]) -> Vec<CacheKey> {
     let issuer = IssuerKey::of_key_hash(&[0xab; 32]);
-    let single = |serial: &&str| CacheKey { issuer, serial: Serial::from_hex(serial) };
+    let single =
+        |serial: &&str| CacheKey { issuer, about: Serial::from_hex(serial).map_or(About::All, About::Certificate) };
     serials.iter().map(single).collect()
 }
 

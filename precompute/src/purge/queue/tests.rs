@@ -1,5 +1,5 @@
 use super::*;
-use crate::{pki::Serial, rng::Rng};
+use crate::{ocsp::About, pki::Serial, rng::Rng};
 
 const AGAIN: Duration = Duration::from_secs(2);
 const PACE: Pace = Pace { batch: 3, per_minute: 60, burst: 2, again_after: AGAIN };
@@ -13,7 +13,7 @@ fn issuer(number: u8) -> IssuerKey {
 
 fn key(of: u8, serial: u64) -> CacheKey {
     let serial = (serial > 0).then(|| Serial::from_magnitude(&serial.to_be_bytes()).unwrap());
-    CacheKey { issuer: issuer(of), serial }
+    CacheKey { issuer: issuer(of), about: serial.map_or(About::All, About::Certificate) }
 }
 
 fn ms(count: u64) -> Duration {
@@ -240,9 +240,9 @@ fn whatever_happens_each_change_is_purged_twice_after_it() {
                     queue.succeeded(now);
                     sent_at = None;
                     for (key, since, first, last) in &mut changes {
-                        let is_in = keys.iter().any(|sent| {
-                            sent.issuer == key.issuer && (sent.serial.is_none() || sent.serial == key.serial)
-                        });
+                        let is_in = keys
+                            .iter()
+                            .any(|sent| sent.issuer == key.issuer && (sent.is_whole() || sent.about == key.about));
                         if is_in && at >= *since {
                             first.get_or_insert(now);
                             *last = Some(at);
@@ -256,10 +256,7 @@ fn whatever_happens_each_change_is_purged_twice_after_it() {
             let keys = queue.take(now);
             queue.succeeded(now);
             for (key, _, first, last) in &mut changes {
-                if keys
-                    .iter()
-                    .any(|sent| sent.issuer == key.issuer && (sent.serial.is_none() || sent.serial == key.serial))
-                {
+                if keys.iter().any(|sent| sent.issuer == key.issuer && (sent.is_whole() || sent.about == key.about)) {
                     first.get_or_insert(now);
                     *last = Some(now);
                 }

@@ -42,7 +42,7 @@ use crate::{
     issuer_id::in_a_line,
     ledger::IssuerState,
     limits::{SOURCE_PRIORITY, feed as limits},
-    log::remarks::{Lasting, News},
+    log::remarks::{Lasting, News, Repeated},
     pki::UnixTime,
     presign::Received,
     records::{Change, Digest, RecordsWriter},
@@ -104,6 +104,9 @@ pub(super) struct Side {
     has_looked: bool,
     /// Since when nothing has come on this connection.
     silent_since: Option<Duration>,
+    /// Entries and manifests refused on this connection since something counted.
+    refused_since: u64,
+    forgers: Repeated,
     /// By the steps that Redis has answered.
     level: Level,
     reconnect: Duration,
@@ -205,7 +208,10 @@ impl Follower {
             let mut store = Watched { replica: &mut self.replica, job, journal, names, told, now: now.monotonic };
             self.reader.step(now, &mut self.stream, &mut store, &mut snapshots)
         };
-        let is_idle = events.is_empty();
+        // What somebody else has made is no sign of life.
+        let is_refused = |event: &Event| matches!(event, Event::Refused(..) | Event::HeadRefused(_));
+        let is_idle = events.iter().all(is_refused);
+        self.side.refused_since = if is_idle { self.side.refused_since + events.len() as u64 } else { 0 };
         let begun = now.monotonic;
         let now = self.now();
         let took = now.monotonic.saturating_sub(begun);
@@ -359,7 +365,7 @@ impl Follower {
         let _ = adopted.send(());
     }
 
-    /// Where Redis is away from the start on, or nobody gives the snapshot that it names, what this replica had before is
+    /// Where Redis is away from the start on, nothing of it is by a trusted writer, or nobody gives the snapshot that it names, what this replica had before is
     /// served: the newest snapshot on its disk, with everything that was told since. If that is not known for sure, nothing
     /// is: one wrong *good* is worse than an outage.
     fn look_at_the_disk(&mut self, now: Moment) {
@@ -367,7 +373,12 @@ impl Follower {
             return;
         }
         let away = match self.stream.fault() {
+            Some(_) if matches!(self.stream, Carrier::Polled(_)) => "nobody gives the feed",
             Some(_) => "Redis is away",
+            // Whoever answers there keeps nobody from what is known.
+            None if self.side.refused_since > 0 && self.reader.heard().is_none() => {
+                "nothing that counts comes by the feed"
+            }
             None if self.fetcher.report().is_given_by_nobody() => "nobody gives the newest snapshot",
             None => return,
         };
@@ -459,10 +470,27 @@ impl Follower {
         let since = *self.side.silent_since.get_or_insert(now.monotonic);
         let heard = self.reader.heard().map_or(since, |heard| heard.max(since));
         if now.monotonic.saturating_sub(heard) >= limits::SILENCE_MAX {
+            self.remark_on_forgers(now);
             debug!(from = self.stream.place(), "nothing came for a while: connecting anew");
             self.stream.disconnect();
             self.side.silent_since = None;
             self.status.change(|report| report.silences += 1);
+        }
+    }
+
+    /// Somebody gives nothing but what nobody trusted has signed, and is left.
+    fn remark_on_forgers(&mut self, now: Moment) {
+        let refused = std::mem::take(&mut self.side.refused_since);
+        if refused > 0
+            && let Some(more) = self.side.forgers.news(now.monotonic)
+        {
+            error!(
+                refused,
+                more,
+                "nothing that counts came from {} for {} s, and what came is of no trusted writer of this cluster: it is connected to anew, or another one is asked; see who answers there",
+                self.stream.place(),
+                limits::SILENCE_MAX.as_secs()
+            );
         }
     }
 
@@ -485,6 +513,7 @@ impl Follower {
             if *report.abandoned != *abandoned {
                 report.abandoned = abandoned.into();
             }
+            report.poll_failures = self.stream.poll_failures();
             report.condition = Some(self.reader.condition(&self.replica));
             report.place = self.replica.place();
             report.heartbeat = heartbeat;

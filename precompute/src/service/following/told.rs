@@ -84,6 +84,8 @@ pub struct FeedReport {
     pub digests_differed: u64,
     /// Connections closed because nothing came.
     pub silences: u64,
+    /// Polls of a feed over HTTP that failed.
+    pub poll_failures: u64,
     /// Final revocations that stay although the feed says otherwise.
     pub contradictions: u64,
     /// Issuers of the feed that are not configured here.
@@ -210,7 +212,9 @@ impl FeedStatus {
             lines.push(lost);
         }
         if let Some(refusal) = Refused::lately(report.last_refusal.as_ref(), now, bounds::LAGGING_MAX) {
-            lines.push(format!("entries of `ostia:{}:feed` are passed over, the last one {refusal}", self.cluster));
+            let (cluster, from) = (&self.cluster, &self.redis);
+            lines
+                .push(format!("entries of `ostia:{cluster}:feed` from {from} are passed over, the last one {refusal}"));
         }
         if let Some(refusal) = self.head_refusal(&report, now).filter(|_| report.is_filled) {
             lines.push(refusal);

@@ -1,7 +1,7 @@
 //! What has changed since the last look, issuer by issuer.
 //!
-//! Invariant: every change since an issuer was first seen here is heard, by serial or as a whole. It does not know what is
-//! done about it.
+//! Invariant: every change since an issuer was first seen here is heard, by serial or as a whole; so is that it has left, and
+//! that its published CRLs are others. It does not know what is done about it.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Hearing {
     bell: Arc<Bell>,
+    /// Whether changed records count.
+    hears_records: bool,
     heard: HashMap<IssuerId, Heard>,
 }
 
@@ -33,6 +35,8 @@ struct Heard {
     /// Whose changes those are. The issuer itself is not kept: its signers end with the last who has it.
     records: Arc<Records>,
     looks: Looks,
+    /// The entity tags of its published CRLs.
+    crls: Vec<String>,
 }
 
 /// What all answers of an issuer depend on beside records.
@@ -50,15 +54,16 @@ struct Looks {
 #[derive(Debug)]
 pub(super) struct News {
     pub(super) issuer: IssuerId,
-    pub(super) tenant: String,
+    /// Whose it is; `None` if it has left the configuration.
+    pub(super) tenant: Option<String>,
     pub(super) key: IssuerKey,
     pub(super) old: Old,
     pub(super) since: Instant,
 }
 
 impl Hearing {
-    pub(super) fn new(bell: Arc<Bell>) -> Self {
-        Self { bell, heard: HashMap::new() }
+    pub(super) fn new(bell: Arc<Bell>, hears_records: bool) -> Self {
+        Self { bell, hears_records, heard: HashMap::new() }
     }
 
     /// Listens no longer.
@@ -71,8 +76,8 @@ impl Hearing {
         self.heard.values().map(|heard| (&*heard.tenant, heard.key)).collect()
     }
 
-    /// Follows these tenants, and says what has changed since the last call. Of an issuer that is new, that is all; not so at
-    /// the first call.
+    /// Follows these tenants, and says what has changed since the last call. Of an issuer that is new, or has left, that is all;
+    /// not so at the first call.
     pub(super) fn hear(&mut self, tenants: &Tenants) -> Vec<News> {
         let is_first = self.heard.is_empty();
         let mut former = std::mem::take(&mut self.heard);
@@ -87,8 +92,18 @@ impl Hearing {
             let changed = heard.listener.take();
             let is_other = is_new || heard.looks != looks;
             heard.looks = looks;
+            let mut tell = |old| {
+                let (issuer, tenant, key) = (id.clone(), Some(tenant.to_owned()), heard.key);
+                news.push(News { issuer, tenant, key, old, since: Instant::now() });
+            };
+            // Where nothing was published, no cache has anything.
+            let crls = crls_of(issuer);
+            if !heard.crls.is_empty() && heard.crls != crls {
+                tell(Old::Crls);
+            }
             let old = match changed {
                 _ if is_other => Some(Old::All),
+                _ if !self.hears_records => None,
                 Changed::Nothing => None,
                 Changed::These(serials) if serials.len() <= limits::SERIALS_TOLD_MAX => {
                     let is_good = |serial: &Serial| {
@@ -99,15 +114,14 @@ impl Hearing {
                 }
                 Changed::These(_) | Changed::Many => Some(Old::All),
             };
-            news.extend(old.map(|old| News {
-                issuer: id.clone(),
-                tenant: tenant.to_owned(),
-                key: heard.key,
-                old,
-                since: Instant::now(),
-            }));
+            old.into_iter().for_each(tell);
+            heard.crls = crls;
             self.heard.insert(id.clone(), heard);
         }
+        // Nothing of it is answered here any more, and caches go on giving out what they have.
+        let left =
+            |(issuer, Heard { key, .. })| News { issuer, tenant: None, key, old: Old::All, since: Instant::now() };
+        news.extend(former.into_iter().map(left));
         news
     }
 
@@ -115,8 +129,13 @@ impl Hearing {
         let bell = Arc::clone(&self.bell);
         let listener = issuer.state.changes.subscribe(Arc::new(move || bell.ring()));
         let key = IssuerKey::of(&issuer.hashes);
-        Heard { tenant: tenant.to_owned(), key, listener, records: Arc::clone(&issuer.state.records), looks }
+        let (tenant, records, crls) = (tenant.to_owned(), Arc::clone(&issuer.state.records), crls_of(issuer));
+        Heard { tenant, key, listener, records, looks, crls }
     }
+}
+
+fn crls_of(issuer: &ActiveIssuer) -> Vec<String> {
+    issuer.state.publication.crls().iter().map(|crl| crl.document.etag.clone()).collect()
 }
 
 impl Looks {
