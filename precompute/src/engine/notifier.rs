@@ -23,6 +23,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
+    time::Instant,
 };
 
 use rustix::{
@@ -94,6 +95,8 @@ pub(super) struct Watching {
     /// What is watched.
     places: Vec<Place>,
     is_stale: Arc<AtomicBool>,
+    /// When the places were last found.
+    found: Option<Instant>,
     has_told: bool,
 }
 
@@ -147,7 +150,15 @@ impl Notifier {
         state.next += 1;
         state.users.insert(id, user);
         drop(state);
-        Watching { shared: Arc::clone(&self.shared), id, paths, places: Vec::new(), is_stale, has_told: false }
+        Watching {
+            shared: Arc::clone(&self.shared),
+            id,
+            paths,
+            places: Vec::new(),
+            is_stale,
+            found: None,
+            has_told: false,
+        }
     }
 }
 
@@ -161,11 +172,26 @@ impl Drop for End {
 }
 
 impl Watching {
+    /// The same as [`Watching::renew`] where an event has told that it is needed, and else now and then: only a directory
+    /// above the watched ones may have been moved, and finding that out takes several times as long as a look.
+    pub(super) fn renew_where_due(&mut self, now: Instant) {
+        let is_due = |found: Instant| now.saturating_duration_since(found) >= limits::TOLD_POLL_INTERVAL;
+        if self.is_stale.load(Relaxed) || self.places.is_empty() || self.found.is_none_or(is_due) {
+            self.renew();
+        }
+    }
+
+    /// How many are woken by the same thread.
+    pub(super) fn among(&self) -> usize {
+        self.shared.lock().users.len()
+    }
+
     /// Watches the directories that lead to the files now, if they are others than before. To be called before each look
     /// at the files, by the thread that reads them: it may hang where they do. A look after it sees what happened before
     /// the watch.
     pub(super) fn renew(&mut self) {
         let Some(inotify) = &self.shared.inotify else { return };
+        self.found = Some(Instant::now());
         let is_stale = self.is_stale.swap(false, Relaxed);
         let places: Vec<Place> = self.paths.iter().flat_map(|path| places(path)).collect();
         if !is_stale && places == self.places {

@@ -192,7 +192,7 @@ impl SourceReader {
             if stop.pause(self.pace.rest(Instant::now())) || stop.wait(wait) == Waited::Stopped {
                 return;
             }
-            watching.renew();
+            watching.renew_where_due(Instant::now());
             self.look(accept);
         }
     }
@@ -200,8 +200,13 @@ impl SourceReader {
     /// How long to wait for an event until the next look. What others write may change without one.
     pub(super) fn wait(&self, watching: &Watching) -> Duration {
         let are_told = self.issuer.sources.are_mirrors() && watching.is_complete() && !self.watch.misses_any();
-        // Nothing tells of the adoption.
-        let wait = Pace::wait(self.watch.settles_in(SystemTime::now()), are_told && !self.was_held);
+        let most = match (self.was_held, are_told) {
+            // Nothing tells of the adoption.
+            (true, _) => limits::SOURCE_POLL_INTERVAL,
+            (false, true) => limits::TOLD_POLL_INTERVAL,
+            (false, false) => Pace::interval(watching.among()),
+        };
+        let wait = Pace::wait(self.watch.settles_in(SystemTime::now()), most);
         let again_in = self.read_again_at.map(|at| at.saturating_duration_since(Instant::now()));
         again_in.map_or(wait, |again_in| again_in.min(wait))
     }

@@ -162,10 +162,14 @@ impl Pace {
         self.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
     }
 
-    /// How long to wait for an event after that. `settles_in`: of [`Watch::settles_in`]; `are_told`: whether each change of
-    /// the files is told by an event.
-    pub(super) fn wait(settles_in: Option<Duration>, are_told: bool) -> Duration {
-        let most = if are_told { limits::TOLD_POLL_INTERVAL } else { limits::SOURCE_POLL_INTERVAL };
+    /// How often each of so many readers looks at files whose changes need not be told: they share a bounded part of a core.
+    pub(super) fn interval(readers: usize) -> Duration {
+        let shared = limits::SOURCE_POLL_SHARE.saturating_mul(u32::try_from(readers).unwrap_or(u32::MAX));
+        shared.clamp(limits::SOURCE_POLL_INTERVAL, limits::TOLD_POLL_INTERVAL)
+    }
+
+    /// How long to wait for an event after that. `settles_in`: of [`Watch::settles_in`]; `most`: between two looks.
+    pub(super) fn wait(settles_in: Option<Duration>, most: Duration) -> Duration {
         settles_in.map_or(most, |settles_in| settles_in.min(most))
     }
 }
@@ -233,15 +237,23 @@ mod tests {
             pace.passed(start, ended);
             assert_eq!((pace.rest(ended), pace.rest(ended + ms(rest))), (ms(rest), ms(0)), "{took}");
         }
-        for (settles_in, are_told, wait) in [
-            (None, false, 200),
-            (Some(50), false, 50),
-            (Some(0), false, 0),
-            (Some(900), false, 200),
-            (None, true, 2000),
-            (Some(50), true, 50),
+        for (settles_in, most, wait) in [
+            (None, 200, 200),
+            (Some(50), 200, 50),
+            (Some(0), 200, 0),
+            (Some(900), 200, 200),
+            (None, 2000, 2000),
+            (Some(50), 2000, 50),
         ] {
-            assert_eq!(Pace::wait(settles_in.map(ms), are_told), ms(wait));
+            assert_eq!(Pace::wait(settles_in.map(ms), ms(most)), ms(wait));
+        }
+    }
+
+    #[test]
+    fn many_readers_share_what_their_looks_may_cost_and_look_every_two_seconds_at_least() {
+        for (readers, interval) in [(1, 200), (250, 200), (500, 400), (1000, 800), (100_000, 2000), (usize::MAX, 2000)]
+        {
+            assert_eq!(Pace::interval(readers), Duration::from_millis(interval), "{readers}");
         }
     }
 

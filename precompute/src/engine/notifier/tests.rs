@@ -242,3 +242,23 @@ fn what_is_not_watched_or_no_more_is_not_taken_for_watched() {
     world.notifier.shared.hears.store(false, Relaxed);
     assert!(!woken.watching.is_complete(), "the thread has ended");
 }
+
+#[test]
+fn directories_are_found_again_at_once_where_an_event_says_so_and_else_every_two_seconds() {
+    let world = World::new();
+    world.write("index.txt");
+    let mut watching = world.notifier.watch(vec![world.path("index.txt")], || ());
+    assert_eq!((watching.among(), watching.is_complete()), (1, false));
+    let now = Instant::now();
+    watching.renew_where_due(now);
+    let found = watching.found.unwrap();
+    assert!(watching.is_complete());
+    watching.renew_where_due(found + limits::TOLD_POLL_INTERVAL - Duration::from_millis(1));
+    assert_eq!(watching.found, Some(found));
+    watching.renew_where_due(found + limits::TOLD_POLL_INTERVAL);
+    let again = watching.found.unwrap();
+    assert!(again > found);
+    watching.is_stale.store(true, Relaxed);
+    watching.renew_where_due(again);
+    assert!(watching.found.unwrap() > again && watching.is_complete());
+}
