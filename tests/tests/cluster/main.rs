@@ -28,6 +28,7 @@ mod lag;
 mod mistaken;
 mod outage;
 mod page;
+mod proofs;
 mod redis;
 mod reloads;
 mod replicas;
