@@ -239,6 +239,7 @@ impl Work {
                 Noted::Lost => {
                     keeper.lost(statement.at);
                     self.wants_comparing = true;
+                    self.next = Instant::now();
                 }
             }
         }
@@ -277,9 +278,12 @@ impl Work {
                 self.wants_comparing = true;
             }
             let compared = compared?;
-            self.wants_comparing |= compared.wants_more;
             if compared.is_full {
                 self.next = Instant::now();
+            }
+            // It begins anew, behind the head if one has to be made first.
+            self.wants_comparing |= compared.wants_more;
+            if compared.is_full || compared.wants_more {
                 self.comparing = self.comparing.take().filter(|_| !compared.is_over);
                 return Ok(self.is_due());
             }
@@ -312,9 +316,9 @@ const SLICE: Duration = Duration::from_millis(200);
 /// What `check` says of a directory: why no file can be made there.
 pub fn try_directory(config: &Transparency, state_dir: &std::path::Path) -> Option<String> {
     let directory = &config.directory;
-    if directory == state_dir {
+    if state_dir.starts_with(directory) || directory.starts_with(state_dir.join("snapshots")) {
         return Some(format!(
-            "{} is the state directory: give it a directory of its own, such as {}",
+            "{} has other files of the service: give it a directory of its own, such as {}",
             directory.display(),
             state_dir.join("transparency").display()
         ));

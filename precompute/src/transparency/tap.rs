@@ -77,9 +77,11 @@ impl Held<'_> {
         statements.push((key(issuer, serial), Statement { at: self.now, said }));
     }
 
-    /// Records were changed without statements.
+    /// Records change without statements, from now on or a moment ago.
     pub fn compare(&mut self) {
+        let now = self.now;
         self.waiting.compare = true;
+        self.waiting.lost.get_or_insert(now);
     }
 
     /// Takes what waits. `closes`: whatever is stated from now on is later than now.
@@ -125,5 +127,8 @@ mod tests {
         let (waiting, now) = (held.take(false), held.now());
         assert_eq!((waiting.statements.len(), waiting.lost, waiting.compare), (limits::WAITING_MAX, Some(now), true));
         assert_eq!(held.take(false).lost, None);
+        held.compare();
+        let waiting = held.take(false);
+        assert_eq!((waiting.lost, waiting.compare), (Some(now), true), "until then something may be missing");
     }
 }

@@ -171,6 +171,8 @@ impl Store for Watched<'_> {
         self.job.iter().for_each(|job| job.end());
         // Records show one after the other, and the journal has none of this.
         self.journal.iter_mut().for_each(|journal| journal.end());
+        // Records change without a statement each, from here to there.
+        self.tap.iter().for_each(|tap| tap.hold().compare());
         let outcome = self.replica.reconcile(place, walk);
         self.tap.iter().for_each(|tap| tap.hold().compare());
         outcome

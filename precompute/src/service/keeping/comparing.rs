@@ -103,7 +103,10 @@ impl Comparing {
             compared.note(keeper.unlisted(self.bucket, at)?, at, keeper);
             self.bucket = self.bucket.wrapping_add(1);
             if self.bucket == 0 {
-                keeper.compared();
+                // Otherwise it begins anew, and until then something may be missing.
+                if !compared.wants_more {
+                    keeper.compared();
+                }
                 return Ok(Compared { is_over: true, ..compared });
             }
         }
