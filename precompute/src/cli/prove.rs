@@ -120,8 +120,11 @@ fn issuers(config: &Config) -> Result<Vec<Known>, Box<dyn Error>> {
     Ok(known)
 }
 
-/// The fingerprints of those that are meant, with their tenants.
-fn chosen(known: &[Known], named: Option<&str>) -> Result<Vec<([u8; 32], Option<String>)>, Usage> {
+/// An issuer's fingerprint, with its tenant if that is known.
+type Meant = ([u8; 32], Option<String>);
+
+/// Those that are meant.
+fn chosen(known: &[Known], named: Option<&str>) -> Result<Vec<Meant>, Usage> {
     let of = |known: &Known| (*known.id.fingerprint(), Some(known.id.tenant().to_owned()));
     let Some(named) = named else {
         if known.is_empty() {

@@ -122,7 +122,7 @@ impl Keeper {
         let (mut map, mut last, mut beginning, mut whole) = (Map::default(), None, 0, 0);
         let mut batch = Vec::new();
         let unread = |error: io::Error| FileError::new(&segment.path, format_args!("cannot be read: {error}"));
-        while let Some(frame) = frames.next().map_err(unread)? {
+        while let Some(frame) = frames.read().map_err(unread)? {
             match frame {
                 Frame::Leaf { key, content, place } => batch.push(Leaf { key, content: sha256(&[&content]), place }),
                 Frame::Head(head) => {

@@ -82,7 +82,7 @@ pub fn prove(directory: &Path, issuers: &[[u8; 32]], serial: &Serial, at: u64) -
     let (mut map, mut batch) = (Map::default(), Batch::default());
     let mut before: Option<Box<SignedHead>> = None;
     let mut frames = segment.frames()?;
-    while let Some(frame) = frames.next().map_err(|error| unread(&segment.path, error))? {
+    while let Some(frame) = frames.read().map_err(|error| unread(&segment.path, error))? {
         let head = match frame {
             Frame::Leaf { key, content, .. } => {
                 batch.leaves.push(Leaf { key, content: sha256(&[&content]), place: 0 });
@@ -125,7 +125,7 @@ pub fn newest(directory: &Path) -> Result<Option<SignedHead>, Refused> {
     let Some(segment) = all.last() else { return Ok(None) };
     let (mut frames, mut newest) = (segment.frames()?, None);
     let unread = |error: std::io::Error| FileError::new(&segment.path, format_args!("cannot be read: {error}"));
-    while let Some(frame) = frames.next().map_err(unread)? {
+    while let Some(frame) = frames.read().map_err(unread)? {
         if let Frame::Head(head) = frame {
             newest = Some(*head);
         }

@@ -85,7 +85,7 @@ impl<R: Read> Frames<R> {
     }
 
     /// The next frame; `None` at the end, and where no whole frame follows.
-    pub fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub fn read(&mut self) -> io::Result<Option<Frame>> {
         let mut head = [0; FRAME];
         if !fill(&mut self.from, &mut head)? {
             return Ok(None);

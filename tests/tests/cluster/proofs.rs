@@ -153,7 +153,7 @@ fn what_a_replica_said_is_proven_at_each_time_and_by_its_own_key_alone() {
     for (proof, response) in [(&early, &good_response), (&late, &revoked_response)] {
         let told = verified(proof, &keys[0], &["--response", &path(response)]);
         assert_eq!(told["response"]["in_force"], true, "{told}");
-        assert_eq!(told["answers"].as_array().map(Vec::len).unwrap_or_default() > 0, true, "{told}");
+        assert!(told["answers"].as_array().is_some_and(|answers| !answers.is_empty()), "{told}");
     }
     is_refused(&verify(&early, &keys[0], &["--response", &path(&revoked_response)]), "was not said to be given out");
     let words = verify(&late, &keys[0], &["--response", &path(&revoked_response)]).text;

@@ -41,7 +41,7 @@ pub fn proof(octets: &[u8]) -> bool {
 
 fn frames(octets: &[u8]) {
     let Some(mut frames) = Frames::new(octets).expect("memory") else { return };
-    while let Some(frame) = frames.next().expect("memory") {
+    while let Some(frame) = frames.read().expect("memory") {
         if let Frame::Leaf { content, place, .. } = frame {
             assert!(place + content.len() as u64 <= octets.len() as u64);
         }
