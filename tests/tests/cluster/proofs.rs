@@ -251,4 +251,8 @@ fn a_directory_that_cannot_be_used_is_found_by_the_check_and_stops_no_replica() 
     until_logged(&cluster, "what is said cannot be kept", || cluster.replicas[0].log());
     let head = http::get(cluster.replicas[0].site().admin, "/transparency/head");
     assert_eq!(head.status, 503, "{head:?}");
+    // As metrics, it is for those who may look at the service, where that is said.
+    cluster.replicas[0].reload(|text| text.replacen("[admin]\n", "[admin]\nopen_metrics = false\n", 1));
+    let refused = http::get(cluster.replicas[0].site().admin, "/transparency/head");
+    assert_eq!(refused.status, 401, "{refused:?}");
 }

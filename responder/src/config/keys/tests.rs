@@ -85,7 +85,7 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("journal.ocsp_keep", "7", "8"),
     ("transparency.directory", "\"/var/lib/ostia/transparency\"", "\"/srv/transparency\""),
     ("transparency.keep", "\"90d\"", "\"30d\""),
-    ("transparency.head_every", "\"60s\"", "\"10s\""),
+    ("transparency.head_every", "\"1m\"", "\"10s\""),
     ("http.listen", "[\"127.0.0.1:80\"]", "[\"127.0.0.1:80\", \"systemd\"]"),
     ("http.workers", "2", "3"),
     ("http.idle_deadline", "\"20s\"", "\"21s\""),
