@@ -229,8 +229,7 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn what_is_in_force_is_the_last_record_and_what_was_answered_since(content in content(), at in any::<u32>()) {
-            let at = u64::from(at);
+        fn what_is_in_force_is_the_last_record_and_what_was_answered_since(content in content(), at in prop_oneof![0..u64::from(u32::MAX), 0..=UnixTime::MAX.0 * 1000]) {
             let now = in_force(content.until(at), at);
             // By the plainest means: one statement after the other.
             let mut model: Vec<Statement> = Vec::new();

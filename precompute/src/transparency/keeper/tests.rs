@@ -214,6 +214,11 @@ fn what_is_added_to_the_past_is_refused_although_it_is_signed() {
         Proof::new(ISSUER, &number, 2500, before.clone(), Some(after)).verify(&public)
     };
     verify(&[(1500, GOOD)]).unwrap();
+    // Two lines of heads, of which each is in order.
+    let (fork, _) = side(2000, None, &[(1500, revoked(1))]);
+    let (after, _) = side(3000, Some(&first), &[(1500, GOOD)]);
+    let forked = Proof::new(ISSUER, &number, 2500, fork, Some(after)).verify(&public).unwrap_err().to_string();
+    assert!(forked.contains("do not follow"), "{forked}");
     verify(&[(1500, GOOD), (2200, revoked(1))]).unwrap();
     for (lie, why) in [
         (&[(1500, GOOD), (1900, revoked(1))][..], "not from between"),
