@@ -22,6 +22,7 @@ mod renewals;
 mod servers;
 mod signers;
 mod text;
+mod transparency;
 
 use std::{
     fmt::Write as _,
@@ -55,6 +56,7 @@ pub use self::{
     renewals::renewals,
     servers::servers,
     signers::{Pools, pools_of_issuers},
+    transparency::{heads, transparency},
 };
 use crate::journal::{Journal, trail};
 use crate::{
@@ -62,7 +64,7 @@ use crate::{
     pki::UnixTime,
     purge,
     renew::Report,
-    service::{Publishing, Purging, Renewer, Tenants, following::FeedStatus, registry::Registry},
+    service::{Publishing, Purging, Renewer, Tenants, following::FeedStatus, keeping::Kept, registry::Registry},
 };
 
 /// What the parts that all programs have are read from.
@@ -91,6 +93,8 @@ pub struct Status {
     journal: OnceLock<Arc<Journal>>,
     /// Where OCSP transactions are kept.
     transactions: OnceLock<Arc<Journal>>,
+    /// Where a replica keeps what it says, and since when it does.
+    transparency: OnceLock<(Kept, Instant)>,
     beside: OnceLock<Beside>,
 }
 
@@ -130,6 +134,7 @@ impl Status {
             purging: OnceLock::new(),
             journal: OnceLock::new(),
             transactions: OnceLock::new(),
+            transparency: OnceLock::new(),
             beside: OnceLock::new(),
         })
     }
@@ -167,6 +172,11 @@ impl Status {
     /// OCSP transactions are kept here.
     pub fn keeps_transactions(&self, record: Option<&Arc<Journal>>) {
         record.into_iter().for_each(|record| drop(self.transactions.set(Arc::clone(record))));
+    }
+
+    /// What is said is kept here.
+    pub fn keeps_said(&self, kept: Option<&Kept>) {
+        kept.into_iter().for_each(|kept| drop(self.transparency.set((kept.clone(), Instant::now()))));
     }
 
     /// Opens the files of the journal and of transactions by their names again, in case they were renamed.
@@ -268,6 +278,9 @@ impl Status {
         }
         if let Some(problem) = self.transactions.get().and_then(|record| record.status().problem) {
             let _ = writeln!(lines, "degraded: the record of OCSP transactions: {problem}");
+        }
+        if let Some(problem) = self.transparency.get().and_then(|(kept, _)| kept.report().problem) {
+            let _ = writeln!(lines, "degraded: what is said cannot be kept ([transparency]): {problem}");
         }
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");

@@ -15,6 +15,7 @@ mod manual;
 mod operate;
 mod presign;
 mod progress;
+mod prove;
 mod purge;
 mod push;
 mod relay;
@@ -28,6 +29,7 @@ mod source;
 mod status;
 mod token;
 mod usage;
+mod verify;
 
 pub use check::{CertificateFacts, HowToTell, IssuerFacts, Refusals, StateFacts, gathering, surveys, try_caches};
 pub use config_file::ConfigFile;
@@ -173,6 +175,12 @@ enum Command {
     Restore(restore::RestoreOrder),
     /// Ask the running service what it knows of certificates; where none answers, look into the book.
     Status(status::Status),
+    /// Prove what a replica with [transparency] said of a certificate at a time.
+    ///
+    /// The proof is a file that `verify` verifies anywhere. It can be made once a head is after that time, for as long as heads are kept.
+    Prove(prove::Prove),
+    /// Verify a proof of what was said, and say what it was. Fails if anything in it is not as it was signed.
+    Verify(verify::Verify),
     /// Tell how many time-stamps each client has had in a month, as this server has counted.
     Usage(usage::Usage),
     /// Show what the book holds about certificates. While the service runs, ask it.
@@ -260,6 +268,8 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Restore(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Usage(command) => command.run(),
+        Command::Prove(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::GenerateDocs { dir } => manual::of(Arguments::command()).write(&dir),
         Command::Show { config, serials } => {
             let config = config.path();

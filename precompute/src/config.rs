@@ -18,6 +18,7 @@ mod purge;
 mod relay;
 mod secret_file;
 mod tenant;
+mod transparency;
 
 pub use admin::{Admin, AdminTls, OF_TOKEN_FILE, PrincipalConfig, overlap};
 pub use cache::Cache;
@@ -34,6 +35,7 @@ pub use tenant::{
     ClientConfig, ClientsConfig, Fetched, ForwardedConfig, IssuerConfig, KeyConfig, ListingFile, Publish, Quota,
     RenewBy, RenewConfig, SignerConfig, Sources, TenantConfig, TsaConfig, upstreams,
 };
+pub use transparency::Transparency;
 
 use std::path::{Path, PathBuf};
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub journal: Option<Journal>,
     /// The record of OCSP transactions, which a program that answers keeps.
     pub transactions: Option<Transactions>,
+    /// Where a replica keeps what it says.
+    pub transparency: Option<Transparency>,
     /// The caches that are told of changes.
     pub purge: Vec<PurgeConfig>,
     /// At least one; each with at least one issuer or time-stamping authority.
@@ -76,11 +80,12 @@ impl Config {
         let (cache, admin) = (cache::read(root), admin::read(root));
         let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
         let journal::Journals { journal, transactions } = journal::read(root, &state_dir);
+        let transparency = transparency::read(root);
         let purge = purge::read(root);
         let role = Role { is_of_replica, has_feed: root.has("feed"), is_edge: root.has("edge") };
         let tenants_come = feed.as_ref().is_some_and(|feed| feed.is_published);
         let tenants = tenant::read_all(root, role, tenants_come, &state_dir);
-        Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, purge, tenants }
+        Self { place: root.place(), state_dir, cache, admin, feed, journal, transactions, transparency, purge, tenants }
     }
 
     /// Where OCSP transactions are kept, if they are.
@@ -107,6 +112,11 @@ impl Config {
     pub fn feed_in(root: &mut Section<'_>) -> Option<Feed> {
         let admin = admin::read(root);
         feed::read(root, admin.listen).feed
+    }
+
+    /// What is kept of what is said alone, with the same.
+    pub fn transparency_in(root: &mut Section<'_>) -> Option<Transparency> {
+        transparency::read(root)
     }
 
     /// The same for a program that only reads the feed, and does not open the key of a writer on the same machine.

@@ -59,6 +59,7 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+pub(crate) use self::wire::{Input, put_text};
 pub use self::{
     ahead::ahead,
     body::Body,

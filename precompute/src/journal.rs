@@ -78,7 +78,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::key::{HeadKey, KEY_FILE, NOTICE_PREFIX};
+pub use self::key::{HeadKey, KEY_FILE, NOTICE_PREFIX, TRANSPARENCY_PREFIX};
 use crate::{
     limits::journal as limits,
     pki::FileError,

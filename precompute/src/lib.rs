@@ -9,7 +9,7 @@
 //! sources and signers, and [`assemble`] opens them. [`answers`] holds signed answers, and [`presign`] fills it before
 //! anybody asks. [`purge`] tells caches what is old. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`]
 //! takes pushes, [`console`] has pages for people, and [`relay`] copies a feed to another site.
-//! A [`journal`] keeps what has to be proven, and [`audit`] verifies it. [`principals`] are who may ask for something, and [`tls`] is how they ask unheard. [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
+//! A [`journal`] keeps what has to be proven, and [`audit`] verifies it; [`transparency`] is a replica's proof of what it said. [`principals`] are who may ask for something, and [`tls`] is how they ask unheard. [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing but `admin`, `api`, the command line and the rim of `feed` knows sockets or HTTP. The responder links this
 //! library and runs it alone on one machine; `ostia-precompute` gives it a command line.
@@ -55,6 +55,8 @@ pub mod usage;
 pub mod issuer;
 
 pub mod answers;
+
+pub mod transparency;
 
 pub mod presign;
 

@@ -14,6 +14,7 @@ pub mod renew;
 pub mod servers;
 pub mod sharing;
 pub mod shelf;
+pub mod transparency;
 
 /// Bytes of a certificate file: a chain of a few certificates, each of which can hold an
 /// ML-DSA key and signature (about 8 KiB), with wide room.

@@ -14,6 +14,7 @@ pub mod configurations;
 mod control;
 mod engine_thread;
 pub mod following;
+pub mod keeping;
 mod noted;
 mod notify;
 mod publishing;

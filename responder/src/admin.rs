@@ -80,10 +80,11 @@ pub fn router(status: &Arc<Status>, role: Part) -> Router {
         admin::renewals(common),
         admin::purges(common),
         admin::journal(common),
+        admin::transparency(common),
     ];
     let router = admin::router(Arc::clone(common), parts);
     let own = Router::new().route("/readyz", get(ready_all)).route("/readyz/tsa", get(ready_tsa));
-    router.merge(own.with_state(status))
+    router.merge(own.with_state(Arc::clone(&status))).merge(admin::heads(&status.common))
 }
 
 fn part(status: &Arc<Status>, encode: fn(&mut DescriptorEncoder<'_>, &Status) -> fmt::Result) -> Part {

@@ -21,6 +21,7 @@ use precompute::{
     },
     journal::{self, HeadKey},
     pki::{Certificate, UnixTime},
+    service::keeping,
     state_dir,
 };
 use tracing::{info, warn};
@@ -59,6 +60,12 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Facts, Bo
         warn!("{error}");
     }
     try_journals(&config);
+    if let Some(transparency) = &config.common.transparency
+        && let Some(problem) = keeping::try_directory(transparency, &config.common.state_dir)
+    {
+        let place = format!("{}: transparency.directory", path.display());
+        warn!(place, "{problem}; until then the service answers, and nothing that it says can be proven");
+    }
     try_addresses(&config);
     if let Err(error) = ring::build() {
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");

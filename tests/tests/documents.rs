@@ -105,8 +105,20 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 
 /// Every key that the program knows, by its own word: each section is given one that it does not know.
 fn known_keys() -> Keys {
-    let sections =
-        ["http", "tls", "admin", "cache", "edge", "feed", "journal", "log", "time_stamping", "purge", "tenant"];
+    let sections = [
+        "http",
+        "tls",
+        "admin",
+        "cache",
+        "edge",
+        "feed",
+        "journal",
+        "log",
+        "time_stamping",
+        "transparency",
+        "purge",
+        "tenant",
+    ];
     let sections = sections.into_iter().chain(["admin.principal"]).map(str::to_owned).collect::<Vec<_>>();
     let below = ["issuer", "issuer.signer", "issuer.signer.renew", "issuer.sql", "tsa", "tsa.signer", "tsa.client"]
         .map(|section| format!("tenant.{section}"));
@@ -214,7 +226,8 @@ fn documents_name_known_keys_only() {
         let is_of_relay = if section.is_empty() { key == "relay" } else { section == "relay" && is_key("feed", key) };
         is_of_relay || is_key(section, key) || is_key(&below, key)
     };
-    let sections = ["http", "tls", "admin", "cache", "feed", "log", "time_stamping", "tenant", "issuer", "tsa"];
+    let sections =
+        ["http", "tls", "admin", "cache", "feed", "log", "time_stamping", "transparency", "tenant", "issuer", "tsa"];
     let (mut in_blocks, mut in_spans) = (0, 0);
     for (path, text) in readmes() {
         for block in blocks(&text, "toml") {

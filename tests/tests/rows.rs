@@ -86,6 +86,7 @@ fn every_row_is_kept_by_tests_that_exist() {
         ("the control plane", 16),
         ("caches", 10),
         ("edges and upstreams", 11),
+        ("transparency", 8),
     ];
     assert_eq!(tables.len(), promised.len());
     for (table, (of, count)) in tables.into_iter().zip(promised) {

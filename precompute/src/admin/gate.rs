@@ -87,7 +87,8 @@ pub enum Stranger {
 pub const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"ostia\"");
 
 const BEARER: &[u8] = b"Bearer ";
-const METRICS: &str = "/metrics";
+/// What only principals who may view the service see, if principals come from other machines.
+const METRICS: [&str; 2] = ["/metrics", "/transparency/head"];
 const METRICS_REFUSED: &str = "metrics are for principals who may view the service: send `Authorization: Bearer TOKEN` or a client certificate, or set `open_metrics = true` under [admin]\n";
 
 impl Gate {
@@ -180,7 +181,7 @@ async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -
     let may_look = asks.as_ref().is_ok_and(|caller| caller.principal.may(Action::View, Object::Service));
     let shows_all = may_look || is_open(&link, &admin);
     let path = request.uri().path();
-    if path == METRICS && !shows_all {
+    if METRICS.contains(&path) && !shows_all {
         return match asks {
             Ok(_) => (StatusCode::FORBIDDEN, METRICS_REFUSED).into_response(),
             Err(_) => (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, CHALLENGE)], METRICS_REFUSED).into_response(),

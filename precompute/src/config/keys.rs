@@ -36,7 +36,7 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 45] = [
+pub const KEYS: [ConfigKey<Config>; 48] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
@@ -98,6 +98,11 @@ pub const KEYS: [ConfigKey<Config>; 45] = [
     ConfigKey::at_start("journal.ocsp", |config| Some(config.transactions.as_ref()?.is_on.to_string())),
     ConfigKey::at_start("journal.ocsp_path", |config| text(Some(config.transactions.as_ref()?.options.path.display()))),
     ConfigKey::at_start("journal.ocsp_keep", |config| Some(config.transactions.as_ref()?.options.keep?.to_string())),
+    ConfigKey::at_start("transparency.directory", |config| {
+        text(Some(config.transparency.as_ref()?.directory.display()))
+    }),
+    ConfigKey::at_start("transparency.keep", |config| length(config.transparency.as_ref()?.keep)),
+    ConfigKey::at_start("transparency.head_every", |config| length(config.transparency.as_ref()?.head_every)),
 ];
 
 fn of_tls(config: &Config) -> Option<&AdminTls> {

@@ -476,7 +476,18 @@ fn any_config(dice: &mut Dice) -> Config {
     let caches = if is_of_replica { 0 } else { dice.below(4) };
     let purge = (0..caches).map(|number| any_cache(dice, number)).collect();
     let place = Place::default();
-    Config { place, state_dir, cache, admin, feed, journal: None, transactions: None, purge, tenants }
+    Config {
+        place,
+        state_dir,
+        cache,
+        admin,
+        feed,
+        journal: None,
+        transactions: None,
+        transparency: None,
+        purge,
+        tenants,
+    }
 }
 
 fn any_principal(dice: &mut Dice, number: u64, has_ca: bool) -> PrincipalConfig {

@@ -156,13 +156,18 @@ impl Replica {
 
     /// How the certificates stand that these sections speak of, of issuers that are here: one that is not listed is good.
     pub fn statuses(&self, sections: &[Section]) -> Vec<(Issuer, Serial, Status)> {
+        let listed = self.listed(sections).into_iter();
+        listed.map(|(issuer, serial, status)| (issuer, serial, status.unwrap_or(Status::Good))).collect()
+    }
+
+    /// The same, with `None` for one that is not listed.
+    pub fn listed(&self, sections: &[Section]) -> Vec<(Issuer, Serial, Option<Status>)> {
         let of = |Section { issuer, changes, .. }: &Section| {
             let (issuer, held) = (*issuer, self.issuers.get(issuer));
             let status = |held: &Held, serial: &Serial| held.state.records.get(serial).map(|found| found.status);
             let each = held.map(|held| {
                 let each = changes.iter().map(|said| (issuer, said.serial, status(held, &said.serial)));
-                each.map(|(issuer, serial, status)| (issuer, serial, status.unwrap_or(Status::Good)))
-                    .collect::<Vec<_>>()
+                each.collect::<Vec<_>>()
             });
             each.unwrap_or_default()
         };

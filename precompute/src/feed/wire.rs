@@ -61,55 +61,55 @@ impl Refusal {
     }
 }
 
-pub(super) type Read<T> = Result<T, Refusal>;
+pub(crate) type Read<T> = Result<T, Refusal>;
 
 /// What is still to be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) const fn left(&self) -> usize {
+    pub(crate) const fn left(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) const fn rest(&self) -> &'a [u8] {
+    pub(crate) const fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    pub(super) fn take(&mut self, count: usize) -> Read<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Read<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(Refusal::Truncated)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(Refusal::Truncated)?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    pub(super) fn u8(&mut self) -> Read<u8> {
+    pub(crate) fn u8(&mut self) -> Read<u8> {
         Ok(self.array::<1>()?[0])
     }
 
-    pub(super) fn u16(&mut self) -> Read<u16> {
+    pub(crate) fn u16(&mut self) -> Read<u16> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Read<u32> {
+    pub(crate) fn u32(&mut self) -> Read<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Read<u64> {
+    pub(crate) fn u64(&mut self) -> Read<u64> {
         self.array().map(u64::from_be_bytes)
     }
 
     /// A count of things that take at least `octets` bytes each, at most `most`.
-    pub(super) fn count(&mut self, most: usize, octets: usize, absurd: &'static str) -> Read<usize> {
+    pub(crate) fn count(&mut self, most: usize, octets: usize, absurd: &'static str) -> Read<usize> {
         let count = self.u32()? as usize;
         if count > most {
             return Err(Refusal::Absurd(absurd));
@@ -121,7 +121,7 @@ impl<'a> Input<'a> {
     }
 
     /// A text of at most `most` bytes behind its length.
-    pub(super) fn text(&mut self, most: usize, absurd: &'static str) -> Read<&'a str> {
+    pub(crate) fn text(&mut self, most: usize, absurd: &'static str) -> Read<&'a str> {
         let length = usize::from(self.u16()?);
         if length > most {
             return Err(Refusal::Absurd(absurd));
@@ -133,18 +133,18 @@ impl<'a> Input<'a> {
     }
 
     /// Nothing may stand behind what was read.
-    pub(super) fn end(self) -> Read<()> {
+    pub(crate) fn end(self) -> Read<()> {
         if self.0.is_empty() { Ok(()) } else { Err(Refusal::Absurd("something stands behind its end")) }
     }
 }
 
 /// A count, written as it is read.
-pub(super) fn put_count(bytes: &mut Vec<u8>, count: usize) {
+pub(crate) fn put_count(bytes: &mut Vec<u8>, count: usize) {
     bytes.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
 }
 
 /// A text behind its length; what does not fit is left out.
-pub(super) fn put_text(bytes: &mut Vec<u8>, text: &str, most: usize) {
+pub(crate) fn put_text(bytes: &mut Vec<u8>, text: &str, most: usize) {
     let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let text = &text[..end];
     bytes.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_be_bytes());

@@ -31,6 +31,8 @@ const UNFINISHED: &str = "journal.key.new";
 const LABEL: &str = "PRIVATE KEY";
 /// What stands before a notice that is signed; before a head stands something else.
 pub const NOTICE_PREFIX: &[u8] = b"Ostia server notice 1\n";
+/// What stands before a head of what a replica said; see [`crate::transparency`].
+pub const TRANSPARENCY_PREFIX: &[u8] = b"Ostia transparency head 1\n";
 
 /// The key. Copies are of the same.
 #[derive(Clone)]
@@ -114,6 +116,11 @@ impl HeadKey {
     /// Signs what this server tells of itself to others, which no reader of a journal takes for a head.
     pub fn sign_notice(&self, message: &[u8]) -> [u8; 64] {
         self.sign(&[NOTICE_PREFIX, message].concat())
+    }
+
+    /// Signs a head of what this server said of certificates.
+    pub fn sign_transparency(&self, head: &[u8]) -> [u8; 64] {
+        self.sign(&[TRANSPARENCY_PREFIX, head].concat())
     }
 
     /// One of a directory of a test's own.

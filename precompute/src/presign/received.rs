@@ -23,6 +23,7 @@ use crate::{
     limits,
     ocsp::HashAlgorithm,
     pki::{Serial, Status, UnixTime, hex::Hex},
+    transparency::{Said, Tap},
 };
 
 /// Takes the answers of a feed.
@@ -34,6 +35,8 @@ pub struct Received {
     /// The issuers, as `tenant/name` for the log.
     issuers: HashMap<Issuer, String>,
     so_far: Arc<SoFar>,
+    /// Where it is stated what is kept, if that is to be proven.
+    tap: Option<Arc<Tap>>,
 }
 
 /// What became of the answers that came.
@@ -70,7 +73,19 @@ impl Received {
             let forms = subject.all_forms();
             forms.into_iter().map(move |form| (form.fingerprint, (Arc::clone(&subject), form)))
         });
-        Self { answers: Arc::clone(answers), forms: forms.collect(), issuers: names, so_far: Arc::clone(so_far) }
+        Self {
+            answers: Arc::clone(answers),
+            forms: forms.collect(),
+            issuers: names,
+            so_far: Arc::clone(so_far),
+            tap: None,
+        }
+    }
+
+    /// The same, which states there what it keeps.
+    #[must_use]
+    pub fn stating(self, tap: Option<Arc<Tap>>) -> Self {
+        Self { tap, ..self }
     }
 
     /// Whether every form of these is known to another.
@@ -111,7 +126,9 @@ impl Received {
         // The writer's clock may be ahead. Until its time has come, the answer is not served.
         let latest = now.after(limits::CLOCK_SKEW_MAX);
         let fits = |_: &Serial, entry: &Entry| entry.this_update <= latest && now < entry.next_update;
-        let Outcome { kept, void, full } = keep_entries(subject, form, rows.entries, &self.answers, former, fits, may);
+        let tap = self.tap.as_deref();
+        let Outcome { kept, void, full } =
+            keep_entries(subject, form, rows.entries, &self.answers, (former, tap), fits, may);
         for (counter, added) in [
             (&so_far.taken, kept),
             (&so_far.void, void),
@@ -162,7 +179,7 @@ pub(super) fn keep_entries(
     form: &Form,
     entries: &[u8],
     answers: &Answers,
-    former: Former,
+    (former, tap): (Former, Option<&Tap>),
     fits: impl Fn(&Serial, &Entry) -> bool,
     may: impl Fn(&Serial) -> bool,
 ) -> Outcome {
@@ -177,6 +194,8 @@ pub(super) fn keep_entries(
             let (serial, ..) = batch.get(at)?;
             subject.issuer.listed(serial)
         });
+        // No record changes between an answer that is kept and what is stated of it.
+        let mut held = tap.map(Tap::hold);
         for ((serial, entry, packed), found) in batch.drain(..).zip(found) {
             let Some(found) = found.filter(|_| may(&serial)) else {
                 outcome.void += 1;
@@ -201,7 +220,13 @@ pub(super) fn keep_entries(
             });
             match inserted {
                 _ if !same => outcome.void += 1,
-                Inserted::Written => outcome.kept += 1,
+                Inserted::Written => {
+                    outcome.kept += 1;
+                    if let Some(held) = &mut held {
+                        let issuer = subject.issuer.id().fingerprint();
+                        held.state(issuer, &serial, Said::Answer(form.stated(&entry, packed)));
+                    }
+                }
                 Inserted::NoRoom => outcome.full += 1,
                 Inserted::Unwanted => {}
             }

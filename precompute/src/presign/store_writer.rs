@@ -225,7 +225,7 @@ fn restore_run(
         let here = usize::from(serial.padded()[Serial::MAX_OCTETS - 1]) % parts == part;
         here && entry.this_update <= now && now < entry.next_update
     };
-    keep_entries(subject, form, run, answers, Former::Stays, fits, |_| true).kept
+    keep_entries(subject, form, run, answers, (Former::Stays, None), fits, |_| true).kept
 }
 
 /// Bytes of one more entry: an RSA-4096 signature.

@@ -17,6 +17,7 @@ use crate::{
     pki::{Serial, UnixTime},
     records::Found,
     signers::OcspSigner,
+    transparency::Answer,
 };
 use std::sync::Arc;
 
@@ -116,6 +117,19 @@ impl Form {
     }
 }
 
+impl Form {
+    /// What is stated of an answer in this form; `packed`: its signature as it is kept.
+    pub fn stated(&self, entry: &Entry, packed: &[u8]) -> Answer {
+        let mut signature = Vec::with_capacity(packed.len() + 8);
+        self.signer.packing().unpack(packed, &mut signature);
+        let (mut form, mut hash) = ([0; 8], [0; 32]);
+        form.copy_from_slice(&self.fingerprint[..8]);
+        hash.copy_from_slice(digest::digest(&digest::SHA256, &signature).as_ref());
+        let Entry { this_update, next_update, .. } = *entry;
+        Answer { hash: self.hash, form, signature: hash, this_update, next_update }
+    }
+}
+
 impl Subject {
     /// The forms of the answers that clients get `now`: those of the signer for clients without preferences. From the
     /// moment that this signer is noted as revoked, it is another signer. Empty if no signer is valid.
@@ -144,7 +158,7 @@ impl Subject {
     }
 
     /// The forms of all signers, valid or not.
-    pub(super) fn all_forms(&self) -> Vec<Form> {
+    pub fn all_forms(&self) -> Vec<Form> {
         let all = self.issuer.signers.all().iter().enumerate();
         all.flat_map(|(place, signer)| self.forms_of(place as u8, signer)).collect()
     }

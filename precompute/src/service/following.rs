@@ -64,6 +64,7 @@ use crate::{
     presign::{Received, SoFar},
     records::RecordsWriter,
     state_dir::Owned,
+    transparency::Tap,
 };
 
 /// What follows the feed, before its threads are started.
@@ -100,6 +101,8 @@ pub struct FeedHandle {
     tenants: watch::Sender<Arc<Tenants>>,
     answers: Arc<Answers>,
     so_far: Arc<SoFar>,
+    /// Where it is stated what is shown, if that is to be proven.
+    tap: Option<Arc<Tap>>,
     /// What the files of `[feed]` held at the start.
     files: Arc<FeedFiles>,
 }
@@ -178,8 +181,8 @@ impl Opened {
         Arc::clone(&self.tenants.borrow())
     }
 
-    /// Starts following, with answers into `answers`. `threads` hears of what ends.
-    pub fn start(self, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Following> {
+    /// Starts following, with answers into `answers`. `threads` hears of what ends. `tap`: where it is stated what is shown.
+    pub fn start(self, answers: &Arc<Answers>, threads: &Threads, tap: Option<Arc<Tap>>) -> io::Result<Following> {
         let Self { feed, replica, tenants, directory, owned } = self;
         let files = Arc::new(FeedFiles::of(&feed));
         let AssembledFeed { cluster, redis, trusted, snapshots, https, shared_answers, .. } = feed;
@@ -202,6 +205,7 @@ impl Opened {
         let (orders, ordered) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let received = Received::new(answers, tenants.borrow().issuers().map(|(_, issuer)| issuer), &so_far);
+        let received = received.stating(tap.clone());
         let names = names(&tenants.borrow());
         let follower = Follower {
             names,
@@ -215,6 +219,7 @@ impl Opened {
             received: Arc::new(received),
             answers: Arc::clone(answers),
             status: Arc::clone(&status),
+            tap: tap.clone(),
             stop: Arc::clone(&stop),
             begun: Instant::now(),
             side: Side::default(),
@@ -224,7 +229,7 @@ impl Opened {
             let _last = last;
             follower.run(&ordered);
         })?;
-        let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far, files };
+        let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far, tap, files };
         let answers = Arc::clone(answers);
         Ok(Following { thread, stop, handle, status, answers, sharing, tail, directory, chunks, _owned: owned })
     }
@@ -261,6 +266,7 @@ impl FeedHandle {
     pub async fn adopt(&self, FeedChange { tenants, added, .. }: FeedChange) -> Result<(), String> {
         let issuers = tenants.issuers().map(|(_, issuer)| Issuer::from(issuer.id())).collect();
         let received = Received::new(&self.answers, tenants.issuers().map(|(_, issuer)| issuer), &self.so_far);
+        let received = received.stating(self.tap.clone());
         let (adopted, told) = oneshot::channel();
         let names = names(&tenants);
         self.orders.send(Adoption { issuers, added, names, received, adopted }).map_err(|_| STOPPING)?;

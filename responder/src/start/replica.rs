@@ -16,6 +16,7 @@ use precompute::{
         listener::{self, Bounds},
     },
     assemble::{AssembledFeed, Assembly},
+    config::Transparency,
     feed::{
         poll,
         servers::{Addresses, InUse, RefusedConfiguration, ServerRole},
@@ -26,9 +27,11 @@ use precompute::{
         Purging, Signals, Tells, Tenants,
         configurations::Taken,
         following::{FeedStatus, Following},
+        keeping::Keeping,
         registry::{Facts, Membership, Own, Registry, State, keys_of},
     },
     state_dir::{Owned, ServerId},
+    transparency::{Tap, keeper::Whose},
 };
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tracing::{info, warn};
@@ -44,6 +47,8 @@ use crate::{admin, assemble::Opener, limits, ocsp::edge::Edge, reload::Knowledge
 pub(super) struct Replica {
     serving: Serving,
     following: Following,
+    /// What keeps what is said, if anything does.
+    keeping: Option<Keeping>,
     status: Arc<Status>,
     /// Has caches told of what its own configuration changes.
     purging: Arc<Purging>,
@@ -66,14 +71,21 @@ impl Replica {
         let bind = |address| listener::bind(&Bounds::SNAPSHOTS, address);
         let snapshots = feed.snapshots.listen.map(bind).transpose().map_err(told)?;
         let membership = Membership::of(&feed, &plan.config.common.state_dir);
-        let identity = plan.identity().clone();
+        let (identity, cluster) = (plan.identity().clone(), feed.cluster.clone());
         let (taken, of_reader) = (plan.opener.taken().cloned(), feed.of_its_reader());
         let opened = Following::open(&assembly, feed, owned)?;
         let serving = plan.serve(&assembly, &opened.tenants())?;
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
         let targets = std::mem::take(&mut assembly.purge);
         drop(assembly);
-        let following = opened.start(serving.misses.store().answers(), &serving.workers.watched)?;
+        let tap = serving.config.common.transparency.as_ref().map(|_| Arc::<Tap>::default());
+        let (answers, threads) = (serving.misses.store().answers(), &serving.workers.watched);
+        let following = opened.start(answers, threads, tap.clone())?;
+        let keep = |(config, tap): (&Transparency, Arc<Tap>)| {
+            let whose = Whose { cluster: cluster.to_string(), server, key: identity.key.clone() };
+            Keeping::start(config, whose, tap, (following.tenants(), Arc::clone(answers)), threads)
+        };
+        let keeping = serving.config.common.transparency.as_ref().zip(tap).map(keep).transpose()?;
         following.sharing().into_iter().for_each(|sharing| serving.misses.share(sharing.clone()));
         if let Some(group) = edge {
             let (courier, sites) = (serving.upstreams.shared()?.courier().clone(), serving.sites.subscribe());
@@ -89,18 +101,19 @@ impl Replica {
         let purging = Arc::new(Purging::start(following.tenants(), Tells::Replica, last)?);
         status.purges_by(&purging);
         purging.change(targets);
+        status.keeps_said(keeping.as_ref().map(Keeping::kept));
         let registry = register(membership, &identity, &serving, &following, &status)?;
         status.registers(&registry);
         if let Some(taken) = taken {
             taken.begun();
             taken.follow(&of_reader)?;
         }
-        Ok(Self { serving, following, status, purging, registry, server, snapshots })
+        Ok(Self { serving, following, keeping, status, purging, registry, server, snapshots })
     }
 
     /// Answers until a signal ends it, or a thread is lost.
     pub(super) async fn run(&mut self, signals: Signals, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
-        let Self { serving, following, status, purging, registry, server, snapshots } = self;
+        let Self { serving, following, status, purging, registry, server, snapshots, .. } = self;
         let mut tasks = JoinSet::new();
         following.spawn_tasks(&mut tasks);
         give_out(snapshots.take(), following, &mut tasks)?;
@@ -119,6 +132,8 @@ impl Replica {
         self.registry.end();
         drop((self.serving, self.status, self.purging));
         self.following.end();
+        // Behind everything that was said.
+        self.keeping.into_iter().for_each(Keeping::end);
         info!("stopped");
     }
 }

@@ -29,6 +29,7 @@ mod lag;
 mod mistaken;
 mod outage;
 mod page;
+mod proofs;
 mod redis;
 mod reloads;
 mod replicas;

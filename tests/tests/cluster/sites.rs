@@ -41,6 +41,8 @@ impl Sites {
             .site()
             .edit_config(|text| moved(text).replace("takeover_after", "takeover = \"by_hand\"\ntakeover_after"));
         cluster.replicas[1].site().edit_config(moved);
+        let kept = "[transparency]\ndirectory = \"said\"\n[http]\n";
+        cluster.replicas[0].site().edit_config(|text| text.replacen("[http]\n", kept, 1));
         let (dir, address) = (tempfile::tempdir().unwrap(), IpAddr::V4(Ipv4Addr::LOCALHOST));
         let (admin, snapshots) = (free_port(address), free_port(address));
         let config = format!(

@@ -176,6 +176,7 @@ fn faults() -> Vec<(&'static str, &'static str, &'static str, String, &'static [
         set("OstiaTokensNotRecorded", "ostia_tsa_record_faulty", alone, "1"),
         set("OstiaJournalFaulty", "ostia_journal_faulty", alone, "1"),
         set("OstiaTransactionsNotRecorded", "ostia_ocsp_record_faulty", alone, "1"),
+        set("OstiaSaidNotKept", "ostia_transparency_head_age_seconds", "replicas-0", "400"),
         set("OstiaReplicaStale", "ostia_feed_freshness", "state=\"stale\"", "1"),
         set("OstiaReplicaLags", "ostia_feed_lag_seconds", "replicas-0", "9"),
         set("OstiaReplicaEmpty", "ostia_feed_filled", "replicas-0", "0"),

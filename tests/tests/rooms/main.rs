@@ -49,6 +49,7 @@ const PRECOMPUTE: Rooms = &[
     ("assemble", "opens what the configuration names"),
     ("engine", "sources, book and records at work for one issuer"),
     ("issuer", "an issuer that is served: who signs for it, and what is known"),
+    ("transparency", "what a replica said, in a tree with signed heads; pure, and its files"),
     ("presign", "signs ahead for issuers that are served"),
     ("ending", "ends the process, and lets go of tokens"),
     ("service", "sources, book, signers and signing ahead at work, for every program"),

@@ -16,7 +16,12 @@ use super::{
     judge::{self, short},
     notice::{Notice, ServerRole, Signed},
 };
-use crate::{feed::Moment, limits::servers as limits, pki::UnixTime, state_dir::ServerId};
+use crate::{
+    feed::Moment,
+    limits::servers as limits,
+    pki::{UnixTime, hex},
+    state_dir::ServerId,
+};
 
 /// Remembers what was seen at the last look.
 #[derive(Default, Debug)]
@@ -58,6 +63,8 @@ pub struct Roster {
 pub struct Seen {
     /// What it said last.
     pub notice: Notice,
+    /// The public key that it is signed by, as are its journals and heads.
+    pub key: [u8; 32],
     /// How long ago.
     pub silence: Duration,
     /// When it was decommissioned, if it was.
@@ -104,6 +111,7 @@ impl Seen {
             "position": said.position,
             "freshness": said.freshness,
             "configuration": said.configuration,
+            "key": hex::text(&self.key),
             "keys": said.keys,
             "decommissioned": self.gone.map(|at| at.to_string()),
             "complaints": self.complaints,
@@ -181,7 +189,8 @@ impl Known {
     fn seen(&self, gone: &Gone, now: Moment) -> Seen {
         let notice = self.signed.notice.clone();
         let gone = gone.since(notice.server);
-        let mut seen = Seen { notice, silence: self.silence(now), gone, complaints: Vec::new() };
+        let key = self.signed.key;
+        let mut seen = Seen { notice, key, silence: self.silence(now), gone, complaints: Vec::new() };
         let complaints = &mut Vec::new();
         if let Some(at) = seen.gone.filter(|_| seen.lives()) {
             complaints.push(format!(

@@ -51,6 +51,7 @@ use crate::{
         noted::{Noted, Noting},
         rim,
     },
+    transparency::Tap,
 };
 
 /// Another configuration.
@@ -82,6 +83,8 @@ pub(super) struct Follower {
     pub(super) received: Arc<Received>,
     pub(super) answers: Arc<Answers>,
     pub(super) status: Arc<FeedStatus>,
+    /// Where it is stated what is shown, if that is to be proven.
+    pub(super) tap: Option<Arc<Tap>>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) begun: Instant,
     pub(super) side: Side,
@@ -135,6 +138,7 @@ struct Watched<'a> {
     replica: &'a mut Replica,
     job: Option<&'a Arc<Job>>,
     journal: Option<&'a mut Journal>,
+    tap: Option<&'a Tap>,
     /// For the log: what issuers are called, what was told, and the time.
     names: &'a HashMap<Issuer, String>,
     told: &'a mut Told,
@@ -150,7 +154,13 @@ impl Store for Watched<'_> {
         self.job.iter().for_each(|job| job.changes(place.position, sections));
         self.journal.iter_mut().for_each(|journal| journal.append(place, sections));
         let before = self.replica.statuses(sections);
+        // No answer to what shows now is stated before this is.
+        let held = self.tap.map(Tap::hold);
         self.replica.apply(place, sections)?;
+        if let Some(mut held) = held {
+            let listed = self.replica.listed(sections).into_iter();
+            listed.for_each(|(issuer, serial, status)| held.record(&issuer.0, &serial, status));
+        }
         let after = self.replica.statuses(sections);
         for ((issuer, serial, before), (_, _, after)) in before.into_iter().zip(after) {
             if let Some(name) = self.names.get(&issuer) {
@@ -164,7 +174,11 @@ impl Store for Watched<'_> {
         self.job.iter().for_each(|job| job.end());
         // Records show one after the other, and the journal has none of this.
         self.journal.iter_mut().for_each(|journal| journal.end());
-        self.replica.reconcile(place, walk)
+        // Records change without a statement each, from here to there.
+        self.tap.iter().for_each(|tap| tap.hold().compare());
+        let outcome = self.replica.reconcile(place, walk);
+        self.tap.iter().for_each(|tap| tap.hold().compare());
+        outcome
     }
 
     fn digest(&self, issuer: Issuer) -> Option<Digest> {
@@ -205,7 +219,8 @@ impl Follower {
             let job = self.side.loading.as_ref().and_then(Loading::job);
             let journal = self.kept.as_mut().map(|(_, journal)| journal);
             let (names, told) = (&self.names, &mut self.side.told);
-            let mut store = Watched { replica: &mut self.replica, job, journal, names, told, now: now.monotonic };
+            let (replica, tap) = (&mut self.replica, self.tap.as_deref());
+            let mut store = Watched { replica, job, journal, tap, names, told, now: now.monotonic };
             self.reader.step(now, &mut self.stream, &mut store, &mut snapshots)
         };
         // What somebody else has made is no sign of life.
@@ -359,6 +374,8 @@ impl Follower {
             self.side.compared_with = None;
         }
         self.replica.change(&issuers, added);
+        // Of what left the configuration nothing is said any more.
+        self.tap.iter().for_each(|tap| tap.hold().compare());
         self.received = Arc::new(received);
         self.publish();
         // Nobody waits any more if the reload was given up.
@@ -413,6 +430,7 @@ impl Follower {
             warn!(snapshot = %kept.id(), "{fault}");
             return;
         }
+        self.tap.iter().for_each(|tap| tap.hold().compare());
         warn!(snapshot = %kept.id(), %place, "{away}: what was known here before is served from disk, as of this place");
         self.reader.goes_on(place);
         let Noted { issuers, last } = std::mem::take(&mut self.side.noted);

@@ -16,6 +16,7 @@ mod get;
 mod http;
 mod index;
 mod journal;
+mod proof;
 mod query;
 mod request;
 
@@ -26,6 +27,7 @@ pub use get::get;
 pub use http::http;
 pub use index::index;
 pub use journal::journal;
+pub use proof::proof;
 pub use query::query;
 pub use request::request;
 
@@ -33,7 +35,7 @@ pub use request::request;
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is also the name of its seeds' directory.
-pub const PROPERTIES: [(&str, Property); 14] = [
+pub const PROPERTIES: [(&str, Property); 15] = [
     ("http", http),
     ("request", request),
     ("get", get),
@@ -43,6 +45,7 @@ pub const PROPERTIES: [(&str, Property); 14] = [
     ("admin", admin),
     ("config", config),
     ("journal", journal),
+    ("proof", proof),
     ("feed_entry", feed::entry),
     ("feed_manifest", feed::manifest),
     ("feed_chunk", feed::chunk),

@@ -134,6 +134,11 @@ fn feed_redis_keeps_its_promises() {
 }
 
 #[test]
+fn proof_keeps_its_promises() {
+    keeps_its_promises("proof");
+}
+
+#[test]
 fn feed_shelf_keeps_its_promises() {
     keeps_its_promises("feed_shelf");
 }

@@ -30,7 +30,8 @@ fn while_records_are_compared_there_is_no_journal_of_what_they_were() {
     journal.begin(at(1).position, at(1), &[]);
     let (names, mut told, now) = (HashMap::new(), Told::default(), Duration::ZERO);
     let (names, told) = (&names, &mut told);
-    let mut watched = Watched { replica: &mut replica, job: None, journal: Some(&mut journal), names, told, now };
+    let journal = Some(&mut journal);
+    let mut watched = Watched { replica: &mut replica, job: None, journal, tap: None, names, told, now };
     watched.apply(at(2), &[Section::new(issuer, vec![lost(1)])]).unwrap();
     assert_eq!(other.read(at(1).position).map(|journaled| journaled.sections.len()), Some(1));
     let mut walk = |each: &mut dyn FnMut(Walked<'_>)| {

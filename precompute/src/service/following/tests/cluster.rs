@@ -404,7 +404,7 @@ impl OneReplica {
         let owned = own(dir.path(), Purpose::exclusive("a test")).unwrap();
         let opened = Following::open(&assembly(dir.path(), issuers), feed, owned).unwrap();
         let (answers, threads) = (Arc::new(Answers::new(1 << 30)), Threads::default());
-        let following = opened.start(&answers, &threads).unwrap();
+        let following = opened.start(&answers, &threads, None).unwrap();
         Self { following: Some(following), answers, dir, _threads: threads }
     }
 
