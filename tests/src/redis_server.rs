@@ -328,7 +328,21 @@ impl RedisServer {
         ended.text.trim_end().to_owned()
     }
 
-    /// The same of a server that may not be there yet.
+    /// Takes the memory that it has away, unless it has none left anyway. What it uses goes up and down with its clients, so
+    /// this is for a loop that waits for what becomes of it.
+    pub fn leave_no_memory(&self) {
+        let memory = self.cli(["INFO", "memory"]);
+        let of = |name: &str| {
+            let value = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.unwrap().trim().parse::<u64>().unwrap()
+        };
+        let (used, most) = (of("used_memory"), of("maxmemory"));
+        if most == 0 || used < most {
+            self.cli(["CONFIG", "SET", "maxmemory", &(used - 20_000).to_string()]);
+        }
+    }
+
+    /// Like [`RedisServer::cli`], of a server that may not be there yet.
     pub fn try_cli<const N: usize>(&self, arguments: [&str; N]) -> Option<String> {
         let ended = self.cli_ends(arguments);
         ended.status.success().then(|| ended.text.trim_end().to_owned())

@@ -238,12 +238,27 @@ fn a_restart_goes_on_from_the_mirror_and_adds_and_removes_what_changed_meanwhile
     fs::remove_file(feed.mirror()).unwrap();
     world.becomes(&[2, 3]);
     restart(&mut world, feed);
-    // A file that is half written at a start has its certificate removed no sooner than any other.
-    world.write("b", &own(2)[..9]);
-    let feed = world.subscribe();
-    until("it is looked at", || feed.fetching().report().asked > 2);
-    assert_eq!(world.listed(), [2, 3]);
-    world.write("b", &own(2));
+    // A file that is half written at a start has its certificate removed no sooner than any other. A machine that is too busy
+    // to show that is given another chance.
+    let mut feed = None;
+    let was_in_time = (0..20).any(|_| {
+        let begun = Instant::now();
+        world.write("b", &own(2)[..9]);
+        let again = world.subscribe();
+        until("it is looked at", || again.fetching().report().asked > 2);
+        let (listed, took) = (world.listed(), begun.elapsed());
+        world.write("b", &own(2));
+        if took < bounds::MISSED_FOR {
+            assert_eq!(listed, [2, 3]);
+            feed = Some(again);
+            return true;
+        }
+        world.becomes(&[2, 3]);
+        restart(&mut world, again);
+        false
+    });
+    assert!(was_in_time);
+    let feed = feed.unwrap();
     let asked = feed.fetching().report().asked;
     until("some looks", || feed.fetching().report().asked > asked + 6);
     assert_eq!(world.listed(), [2, 3]);
