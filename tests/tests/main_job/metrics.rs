@@ -12,8 +12,11 @@ use std::{
 use ostia_tests::{
     Ca, Delegate, KeyKind, Responder, Site, Tenant, Tsa, TsaCertificate,
     http::{exchange, request},
-    openssl, programs, run,
+    openssl, programs, run, until,
 };
+
+/// For a machine with other things to do.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A responder with everything that has a certificate.
 fn started() -> (Ca, Responder) {
@@ -62,6 +65,10 @@ fn value(text: &str, name: &str) -> f64 {
 #[test]
 fn promtool_finds_no_fault_and_both_forms_have_the_same_with_help_for_all() {
     let (_ca, responder) = started();
+    // A series that comes up between the two would be in one of them alone.
+    until("the first pass of signing has ended", PATIENCE, || {
+        responder.metrics().contains("\nostia_presign_last_pass_end_seconds").then_some(())
+    });
     let ((plain, text), (kind, open)) = (scraped(&responder, ""), scraped(&responder, OPENMETRICS));
     assert!(plain.starts_with("text/plain; version=0.0.4"), "{plain}");
     assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");

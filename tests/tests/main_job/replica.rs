@@ -168,15 +168,17 @@ fn a_replica_without_records_says_so_and_gives_try_later_and_one_with_another_si
 pub(crate) fn metrics() -> String {
     let world = World::new();
     let replica = world.replica(&world.signer);
+    replica.edit_config(|text| text + "\n[transparency]\ndirectory = \"said\"\nhead_every = \"1s\"\n");
     let _processes = [Running::start(replica.serve(), &replica), world.start_writer()];
+    let has_said = |text: &String| text.contains("\nostia_transparency_head_age_seconds");
     // It has also heard of itself: before that there is no silence to measure.
     let leads = |text: &String| {
         text.contains("ostia_feed_role{role=\"leading\"} 1") && text.contains("\nostia_feed_silence_seconds ")
     };
-    let all = [(&replica, None), (&world.writer, Some(leads))].map(|(site, is_so)| {
+    let all = [(&replica, has_said as fn(&String) -> bool), (&world.writer, leads)].map(|(site, is_so)| {
         until("it tells its metrics", PATIENCE, || {
             let reply = http::exchange(site.admin, &http::request("GET", "/metrics", "")).ok()?;
-            Some(reply.text()).filter(|text| reply.status == 200 && is_so.is_none_or(|is_so| is_so(text)))
+            Some(reply.text()).filter(|text| reply.status == 200 && is_so(text))
         })
     });
     all.concat()
