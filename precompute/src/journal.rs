@@ -227,8 +227,12 @@ pub struct Journal {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Why the journal could not be written, or a new file begun, if so; the check leaves no trace.
-pub fn check(kind: Kind, options: &Options) -> Result<(), FileError> {
+/// Why the journal could not be written, or a new file begun, if so; the check leaves no trace. A state directory that is
+/// missing is made by the start, and whether it can be is for [`crate::state_dir::check`] to say.
+pub fn check(kind: Kind, options: &Options, state_dir: &Path) -> Result<(), FileError> {
+    if file::directory(&options.path) == state_dir && !state_dir.exists() {
+        return Ok(());
+    }
     file::check(kind, &options.path)
 }
 

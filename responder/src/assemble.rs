@@ -143,13 +143,17 @@ fn open_edge(edge: &Edge, problems: &Problems) -> Option<Arc<Group>> {
 
 /// Checks that tokens can be recorded, and promises noted if they are kept across restarts.
 fn check_record(config: &Config, problems: &Problems) {
-    if let Some(Err(problem)) = config.common.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+    let state_dir = &config.common.state_dir;
+    if let Some(Err(problem)) =
+        config.common.journal.as_ref().map(|options| journal::check(trail::KIND, options, state_dir))
+    {
         problems.at(&config.common.place).problem_that_may_pass("journal", problem);
     }
-    if let Some(Err(problem)) = config.common.kept_transactions().map(transactions::check) {
+    if let Some(Err(problem)) = config.common.kept_transactions().map(|options| transactions::check(options, state_dir))
+    {
         problems.at(&config.common.place).problem_that_may_pass("journal", problem);
     }
-    if let Some(Err(problem)) = config.time_stamping.record.as_ref().map(record::check) {
+    if let Some(Err(problem)) = config.time_stamping.record.as_ref().map(|options| record::check(options, state_dir)) {
         // A start finds it as well. A running service continues with the open file, and reports what is wrong.
         problems.at(&config.time_stamping.place).problem_that_may_pass("record", problem);
     }

@@ -75,7 +75,9 @@ fn check(path: &Path, now: UnixTime) -> Result<Facts, Box<dyn Error>> {
     let document = Document::open(path)?.to_be_checked();
     let reading = super::reading(&document).with(|config, problems| {
         writer::check_writer(config, problems);
-        if let Some(Err(problem)) = config.journal.as_ref().map(|options| journal::check(trail::KIND, options)) {
+        if let Some(Err(problem)) =
+            config.journal.as_ref().map(|options| journal::check(trail::KIND, options, &config.state_dir))
+        {
             problems.at(&config.place).problem_that_may_pass("journal", problem);
         }
         assemble(config, problems, &Tokens::default(), now)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use der::Decode as _;
+use der::{Decode as _, Encode as _};
 use serde_json::json;
 use x509_ocsp::{BasicOcspResponse, OcspResponse};
 
@@ -20,7 +20,7 @@ use crate::{
     issuer_id::IssuerId,
     limits::transparency as limits,
     output::say,
-    pki::{Serial, Status, certificates, hex},
+    pki::{Certificate, Serial, Status, certificates, hex, verify_signed},
     transparency::{Answer, Head, Proof, Said, Statement, proof::Verdict, prove::Millis, sha256},
 };
 
@@ -33,8 +33,9 @@ pub(super) struct Verify {
     /// The public key of the server, or a file with it: 64 hexadecimal digits, as `ostia-precompute server list --json` tells it.
     #[arg(long, value_name = "HEX|FILE")]
     key: Option<String>,
-    /// An OCSP response in DER: fails unless the server had said that it gives it out.
-    #[arg(long, value_name = "FILE")]
+    /// An OCSP response in DER: fails unless the CA or a delegate of it has signed it and the server had said that it gives it
+    /// out. It takes --issuer-certificate.
+    #[arg(long, value_name = "FILE", requires = "issuer_certificate")]
     response: Option<PathBuf>,
     /// The CA's certificate: fails unless the proof is about one of its certificates.
     #[arg(long, value_name = "FILE")]
@@ -54,10 +55,9 @@ impl Verify {
         let bytes = read(&self.proof, limits::PROOF_OCTETS_MAX)?;
         let proof: Proof = serde_json::from_slice(&bytes).map_err(|error| format!("{path}: is no proof: {error}"))?;
         let verdict = proof.verify(&key).map_err(|fault| format!("{path}: proves nothing: {fault}"))?;
-        if let Some(certificate) = &self.issuer_certificate {
-            check_issuer(&proof, certificate)?;
-        }
-        let response = self.response.as_deref().map(|path| find(&verdict, path)).transpose()?;
+        let issuer = self.issuer_certificate.as_deref().map(|path| issuer(&proof, path)).transpose()?;
+        let response = self.response.as_deref().zip(issuer);
+        let response = response.map(|(path, issuer)| find(&verdict, &issuer, path)).transpose()?;
         match self.json {
             true => say(serde_json::to_string_pretty(&told(&proof, &verdict, response.as_ref()))?)?,
             false => lines(&proof, &verdict, response.as_ref()).into_iter().try_for_each(say)?,
@@ -87,51 +87,69 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn check_issuer(proof: &Proof, path: &Path) -> Result<(), Box<dyn Error>> {
+/// The CA's certificate, if the proof is about one of its certificates.
+fn issuer(proof: &Proof, path: &Path) -> Result<Certificate, Box<dyn Error>> {
     let Some(tenant) = &proof.tenant else {
         return Err("the proof names no tenant, so its issuer cannot be told from the CA's certificate; make it with the replica's configuration".into());
     };
-    let read = certificates(path)?;
-    if !read.iter().any(|certificate| *IssuerId::of(tenant, certificate).fingerprint() == proof.issuer) {
-        return Err(format!(
-            "{}: the proof is about another CA's certificate, or another tenant's than `{tenant}`",
-            path.display()
-        )
-        .into());
-    }
-    Ok(())
+    let is_it = |certificate: &Certificate| *IssuerId::of(tenant, certificate).fingerprint() == proof.issuer;
+    certificates(path)?.into_iter().find(is_it).ok_or_else(|| {
+        format!("{}: the proof is about another CA's certificate, or another tenant's than `{tenant}`", path.display())
+            .into()
+    })
 }
 
-/// Where a response stands among what was said.
+/// Where a response stands among what was said, and what it says itself.
 struct Given {
     statement: Statement,
     in_force: bool,
+    says: &'static str,
 }
 
-fn find(verdict: &Verdict, path: &Path) -> Result<Given, String> {
+/// A signature can be put under other words and another key, so it counts only once it was verified by this CA.
+fn find(verdict: &Verdict, issuer: &Certificate, path: &Path) -> Result<Given, String> {
     let told = |what: &str| format!("{}: {what}", path.display());
     let bytes = read(path, limits::RESPONSE_OCTETS_MAX)?;
-    let (serials, signature) = opened(&bytes).ok_or_else(|| told("is no signed OCSP response in DER"))?;
-    if !serials.contains(&verdict.serial) {
-        return Err(told("is about another certificate than the proof"));
+    let basic = opened(&bytes).ok_or_else(|| told("is no signed OCSP response in DER"))?;
+    let singles = basic.tbs_response_data.responses.iter();
+    let mut about = singles.filter(|single| {
+        Serial::from_der_content(single.cert_id.serial_number.as_bytes()).is_some_and(|serial| serial == verdict.serial)
+    });
+    let single = about.next().ok_or_else(|| told("is about another certificate than the proof"))?;
+    if !is_signed(&basic, issuer) {
+        return Err(told(
+            "is signed neither by the CA nor by a delegate of it whose certificate is in it: somebody changed it, or it is another CA's",
+        ));
     }
+    let signature = sha256(&[basic.signature.raw_bytes()]);
     let is_it =
         |statement: &&Statement| matches!(statement.said, Said::Answer(answer) if answer.signature == signature);
     let statement = verdict.known.iter().rev().find(is_it).ok_or_else(|| {
         told("was not said to be given out up to then: it was signed while a client waited, or is not this server's, or was given out before what was in force at the head before")
     })?;
-    let in_force = verdict.said.contains(statement);
-    Ok(Given { statement: *statement, in_force })
+    let says = match single.cert_status {
+        x509_ocsp::CertStatus::Good(_) => "good",
+        x509_ocsp::CertStatus::Revoked(_) => "revoked",
+        x509_ocsp::CertStatus::Unknown(_) => "unknown",
+    };
+    Ok(Given { statement: *statement, in_force: verdict.said.contains(statement), says })
 }
 
-/// The serial numbers in a response, and the hash of its signature.
-fn opened(bytes: &[u8]) -> Option<(Vec<Serial>, [u8; 32])> {
+fn opened(bytes: &[u8]) -> Option<BasicOcspResponse> {
     let response = OcspResponse::from_der(bytes).ok()?;
-    let basic = BasicOcspResponse::from_der(response.response_bytes?.response.as_bytes()).ok()?;
-    let singles = basic.tbs_response_data.responses.iter();
-    let serials =
-        singles.filter_map(|single| Serial::from_der_content(single.cert_id.serial_number.as_bytes())).collect();
-    Some((serials, sha256(&[basic.signature.raw_bytes()])))
+    BasicOcspResponse::from_der(response.response_bytes?.response.as_bytes()).ok()
+}
+
+/// Whether this CA has signed a response, or a delegate whose certificate it carries (RFC 6960 section 4.2.2.2).
+fn is_signed(basic: &BasicOcspResponse, issuer: &Certificate) -> bool {
+    let Ok(data) = basic.tbs_response_data.to_der() else { return false };
+    let carried = basic.certs.iter().flatten().take(limits::RESPONSE_CERTIFICATES_MAX);
+    let carried = carried.filter_map(|certificate| Certificate::from_der(&certificate.to_der().ok()?).ok());
+    let is_delegate =
+        |certificate: &Certificate| certificate.has_ocsp_signing() && certificate.verify_issued_by(issuer).is_ok();
+    let mut signers = carried.filter(is_delegate).chain([issuer.clone()]);
+    let signature = basic.signature.raw_bytes();
+    signers.any(|signer| verify_signed(signer.spki_der(), &basic.signature_algorithm, &data, signature).is_ok())
 }
 
 fn record(said: &[Statement]) -> Option<(u64, Option<Status>)> {
@@ -161,9 +179,10 @@ fn lines(proof: &Proof, verdict: &Verdict, response: Option<&Given>) -> Vec<Stri
         before.server,
         before.cluster
     )];
+    let doubt = if verdict.is_doubtful() { " as far as is known" } else { "" };
     lines.push(match record(said) {
-        None => "  nothing was said of it".into(),
-        Some((since, status)) => format!("  {}, said since {}", in_words(status), Millis(since)),
+        None => format!("  nothing was said of it{doubt}"),
+        Some((since, status)) => format!("  {}{}, said since {}", in_words(status), doubt, Millis(since)),
     });
     for (since, answer) in answers(said) {
         lines.push(format!(
@@ -180,9 +199,12 @@ fn lines(proof: &Proof, verdict: &Verdict, response: Option<&Given>) -> Vec<Stri
     if let Some(since) = after.gap {
         lines.push(format!("  statements since {} may be missing, as the server says itself", Millis(since)));
     }
+    if verdict.is_far() {
+        lines.push("  the two heads are further apart than any server makes them: its clock was changed, or it was off, and what it said in between is not all here".into());
+    }
     lines.extend(response.map(|given| {
         let ends = if given.in_force { "and was given out then" } else { "and no longer given out then" };
-        format!("  the response is one that was given out from {} on, {ends}", Millis(given.statement.at))
+        format!("  the response says {}; it was given out from {} on, {ends}", given.says, Millis(given.statement.at))
     }));
     lines
 }
@@ -214,9 +236,10 @@ fn told(proof: &Proof, verdict: &Verdict, response: Option<&Given>) -> serde_jso
         "cluster": before.cluster,
         "before": head(before),
         "after": head(after),
+        "heads_far_apart": verdict.is_far(),
         "missing_since": after.gap.map(|since| Millis(since).to_string()),
         "record": record(said).map(|(since, record)| json!({"since": Millis(since).to_string(), "is": status(record)})),
         "answers": answers(said).map(answer).collect::<Vec<_>>(),
-        "response": response.map(|given| json!({"since": Millis(given.statement.at).to_string(), "in_force": given.in_force})),
+        "response": response.map(|given| json!({"says": given.says, "since": Millis(given.statement.at).to_string(), "in_force": given.in_force})),
     })
 }

@@ -18,6 +18,13 @@ pub const STATEMENTS_MAX: usize = 100_000;
 pub const HELD_MAX: usize = 4 * STATEMENTS_MAX;
 /// Statements that wait for the thread, 30 MiB: those of a second of a load, while it makes a head.
 pub const WAITING_MAX: usize = 256 << 10;
+/// Bytes behind the last head that are looked through for another one: more than a crash can leave.
+pub const BEHIND_OCTETS_MAX: u64 = 256 << 20;
+/// Two heads that are further apart than this were not made one after the other by a clock that went right: twice what
+/// `head_every` may be at most, four minutes.
+pub const HEADS_APART_MAX: Duration = Duration::from_secs(480);
+/// How far the clock may have moved against the monotonic one between two heads.
+pub const CLOCK_MOVED_MAX: Duration = Duration::from_secs(1);
 /// How often the thread takes them.
 pub const TAKEN_EVERY: Duration = Duration::from_millis(100);
 /// Certificates that are compared at once, while no statement can come: a tenth of a millisecond.
@@ -28,6 +35,9 @@ pub const GROWN_OCTETS: u64 = 64 << 20;
 pub const PROOF_OCTETS_MAX: u64 = 256 << 10;
 /// Bytes of a response that a proof is compared with.
 pub const RESPONSE_OCTETS_MAX: u64 = 64 << 10;
+
+/// Certificates of such a response that are looked at.
+pub const RESPONSE_CERTIFICATES_MAX: usize = 8;
 
 const _: () = {
     assert!(CONTENT_STATEMENTS_MAX <= u16::MAX as usize && HELD_MAX > STATEMENTS_MAX);

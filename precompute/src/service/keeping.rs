@@ -32,6 +32,7 @@ use crate::{
     transparency::{
         Keeper, SignedHead, Tap,
         keeper::{Noted, Whose},
+        tap,
     },
 };
 
@@ -101,6 +102,7 @@ impl Keeping {
             comparing: None,
             wants_comparing: false,
             is_filled: false,
+            clocks: None,
             lasting: Lasting::default(),
         };
         let (stops, last) = (Arc::clone(&stop), threads.last_words("the thread that keeps what was said"));
@@ -139,6 +141,8 @@ struct Work {
     wants_comparing: bool,
     /// The replica has had everything once.
     is_filled: bool,
+    /// When the last head was made, by the monotonic clock and by the clock of the system, milliseconds since 1970.
+    clocks: Option<(Instant, u64)>,
     lasting: Lasting,
 }
 
@@ -244,10 +248,21 @@ impl Work {
             }
         }
         if is_due {
+            self.look_at_the_clock(keeper);
             self.head(keeper, now)?;
         }
         // What fills it has a head made at once.
         Ok(self.is_due() || !stops && self.compare(keeper)?)
+    }
+
+    /// A clock that was changed since the last head, or is behind it, has what was stated meanwhile stand at times that were not.
+    fn look_at_the_clock(&mut self, keeper: &mut Keeper) {
+        let (instant, clock) = (Instant::now(), tap::clock());
+        let before = self.clocks.replace((instant, clock));
+        if let Some(since) = doubtful_since(before, (instant, clock), keeper.last().head.at) {
+            keeper.lost(since);
+            self.wants_comparing = true;
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -310,6 +325,18 @@ impl Work {
     }
 }
 
+/// Since when times of statements are not to be relied on, milliseconds since 1970. `before` and `now`: the monotonic clock and
+/// that of the system at two heads; `last`: the time of the last head.
+fn doubtful_since(before: Option<(Instant, u64)>, now: (Instant, u64), last: u64) -> Option<u64> {
+    let most = limits::CLOCK_MOVED_MAX.as_millis() as u64;
+    if now.1.saturating_add(most) < last {
+        return Some(now.1);
+    }
+    let (instant, clock) = before?;
+    let wanted = clock.saturating_add(now.0.saturating_duration_since(instant).as_millis() as u64);
+    (now.1.abs_diff(wanted) > most).then_some(clock.min(now.1))
+}
+
 /// How long is compared before what waits is taken again.
 const SLICE: Duration = Duration::from_millis(200);
 
@@ -340,4 +367,30 @@ fn tempfile_in(directory: &std::path::Path) -> io::Result<()> {
     let path = directory.join(format!(".ostia-check-{}", std::process::id()));
     std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
     std::fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_changed_or_is_behind_the_last_head_makes_times_doubtful() {
+        let begun = Instant::now();
+        let (later, before) = (begun + Duration::from_secs(60), Some((begun, 1_000_000)));
+        for (before, clock, last, doubtful) in [
+            (before, 1_060_000, 1_000_000, None),
+            (before, 1_060_900, 1_000_000, None),
+            (None, 9_000_000, 1_000_000, None),
+            // It jumped ahead, with the time before as well as after it in doubt,
+            (before, 1_660_000, 1_000_000, Some(1_000_000)),
+            // was set back,
+            (before, 1_050_000, 1_000_000, Some(1_000_000)),
+            (before, 460_000, 400_000, Some(460_000)),
+            // and was ahead when the last head was made.
+            (before, 1_060_000, 1_600_000, Some(1_060_000)),
+            (None, 1_060_000, 1_600_000, Some(1_060_000)),
+        ] {
+            assert_eq!(doubtful_since(before, (later, clock), last), doubtful, "{clock} {last}");
+        }
+    }
 }

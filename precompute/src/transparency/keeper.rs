@@ -95,25 +95,27 @@ impl Keeper {
             leaves: 0,
             root: map.root(),
             previous: [0; 32],
-            gap: None,
+            gap: Some(now),
         };
         let last = first.sign(&whose.key);
         let (segment, file, whole) = write_segment(directory, &last, &mut map, None)?;
+        Ok(Self::new(directory, whose, map, (segment, file), (whole, whole), last))
+    }
+
+    /// Whatever was stated since the last head, or before a first one, may be missing until everything was compared. `whole`:
+    /// bytes up to the last head; `beginning`: of what the file begins with.
+    fn new(
+        directory: &Path,
+        whose: Whose,
+        map: Map,
+        (segment, file): (Segment, File),
+        (whole, beginning): (u64, u64),
+        last: SignedHead,
+    ) -> Self {
+        let gap = Some(last.head.gap.unwrap_or(last.head.at + 1));
         let (open, directory) = (HashMap::new(), directory.to_owned());
-        Ok(Self {
-            directory,
-            whose,
-            map,
-            segment,
-            file,
-            whole,
-            beginning: whole,
-            last,
-            open,
-            statements: 0,
-            gap: None,
-            is_compared: true,
-        })
+        let (statements, is_compared) = (0, false);
+        Self { directory, whose, map, segment, file, whole, beginning, last, open, statements, gap, is_compared }
     }
 
     fn go_on(directory: &Path, whose: Whose, segment: Segment) -> Result<Self, FileError> {
@@ -151,6 +153,11 @@ impl Keeper {
                 &"does not have what its last head was signed for: the disk or somebody changed it; move it away, and a map is begun anew",
             ));
         }
+        if let Some(at) = segment.head_behind(whole, &last).map_err(unread)? {
+            return Err(problem(&format_args!(
+                "was changed by the disk or somebody: a head begins near byte {at}, and nothing can be read from byte {whole} on; move it away, and a map is begun anew"
+            )));
+        }
         let open = || -> io::Result<File> {
             let file = OpenOptions::new().read(true).write(true).open(&segment.path)?;
             file.set_len(whole)?;
@@ -158,23 +165,7 @@ impl Keeper {
             Ok(file)
         };
         let file = open().map_err(|error| problem(&format_args!("cannot be written: {error}; {REMEDY}")))?;
-        // Whatever was stated since may be missing until everything was compared.
-        let gap = Some(last.head.at + 1);
-        let (open, directory) = (HashMap::new(), directory.to_owned());
-        Ok(Self {
-            directory,
-            whose,
-            map,
-            segment,
-            file,
-            whole,
-            beginning,
-            last,
-            open,
-            statements: 0,
-            gap,
-            is_compared: false,
-        })
+        Ok(Self::new(directory, whose, map, (segment, file), (whole, beginning), last))
     }
 
     /// The newest head.

@@ -16,7 +16,7 @@ use super::{
     map::{Step, climb, empty, leaf},
     sha256,
 };
-use crate::{pki::Serial, state_dir::ServerId};
+use crate::{limits::transparency as limits, pki::Serial, state_dir::ServerId};
 
 const VERSION: u8 = 1;
 
@@ -148,6 +148,18 @@ pub struct Verdict {
     pub known: Vec<Statement>,
     /// What was in force then: a record and answers; nothing if the server had said nothing of it.
     pub said: Vec<Statement>,
+}
+
+impl Verdict {
+    /// Whether the two heads are further apart than any server makes them while it runs with a right clock.
+    pub fn is_far(&self) -> bool {
+        self.after.at.saturating_sub(self.before.at) > limits::HEADS_APART_MAX.as_millis() as u64
+    }
+
+    /// Whether something may have been said that is not known here.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_far() || self.after.gap.is_some()
+    }
 }
 
 impl Side {

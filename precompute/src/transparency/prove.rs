@@ -112,6 +112,15 @@ pub fn prove(directory: &Path, issuers: &[[u8; 32]], serial: &Serial, at: u64) -
     }
     let last = before.ok_or(Refused::NoHeads)?;
     if last.head.at != at {
+        let damaged = segment.head_behind(frames.at(), &last).map_err(|error| unread(&segment.path, error))?;
+        let follows = all.iter().any(|other| other.number > segment.number);
+        if damaged.is_some() || follows {
+            let problem = format_args!(
+                "was changed by the disk or somebody: nothing can be read from byte {} on, and there are heads behind it; take a copy from a backup",
+                frames.at()
+            );
+            return Err(FileError::new(&segment.path, problem).into());
+        }
         return Err(Refused::TooLate(last.head.at));
     }
     let proof = |asked: &Asked| Ok(Proof::new(asked.issuer, serial, at, side(&mut map, &last, asked, segment)?, None));

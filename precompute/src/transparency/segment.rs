@@ -15,7 +15,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read},
+    io::{self, BufReader, Read, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -166,6 +166,18 @@ impl Segment {
         }
         all.sort();
         Ok(all)
+    }
+
+    /// Where a head like this one, the last that could be read, stands behind the bytes that could be: what is between them was
+    /// changed. A crash leaves leaves there, and one unfinished head at the very end.
+    pub fn head_behind(&self, whole: u64, last: &SignedHead) -> io::Result<Option<u64>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(whole))?;
+        let mut behind = Vec::new();
+        file.take(limits::BEHIND_OCTETS_MAX).read_to_end(&mut behind)?;
+        let searched = &behind[..behind.len().saturating_sub(FRAME + last.write().len())];
+        let id = last.head.server.bytes();
+        Ok(searched.windows(id.len()).position(|bytes| bytes == id).map(|at| whole + at as u64))
     }
 
     /// Reads it.

@@ -44,13 +44,13 @@ impl Tap {
     /// Waits for whoever holds it: for microseconds.
     pub fn hold(&self) -> Held<'_> {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = now().max(waiting.floor);
+        let now = clock().max(waiting.floor);
         Held { waiting, now }
     }
 }
 
-/// Milliseconds since 1970.
-fn now() -> u64 {
+/// What the clock of the system says, milliseconds since 1970.
+pub fn clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
@@ -106,7 +106,7 @@ mod tests {
         let (tap, serial) = (Tap::default(), Serial::from_magnitude(&[1]).unwrap());
         let state = |tap: &Tap| tap.hold().record(&[1; 32], &serial, None);
         // A clock that was an hour ahead and was set back.
-        let ahead = now() + 3_600_000;
+        let ahead = clock() + 3_600_000;
         tap.hold().not_before(ahead);
         state(&tap);
         let mut held = tap.hold();

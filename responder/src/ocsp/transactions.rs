@@ -18,6 +18,7 @@
 use std::{
     fmt::Write as _,
     net::IpAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -126,8 +127,8 @@ pub fn now() -> u64 {
 pub type Recorder = journal::Recorder<Transaction>;
 
 /// Why the record could not be written, or a new file begun, if so; the check leaves no trace.
-pub fn check(options: &Options) -> Result<(), FileError> {
-    journal::check(KIND, options)
+pub fn check(options: &Options, state_dir: &Path) -> Result<(), FileError> {
+    journal::check(KIND, options, state_dir)
 }
 
 /// Opens the file and starts the thread; returns a [`Recorder`] for each of `workers` serving threads.

@@ -15,7 +15,7 @@
 
 mod line;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 pub use precompute::journal::Options;
 use precompute::{
@@ -116,8 +116,8 @@ pub fn tell(transition: &Transition) {
 }
 
 /// Why the record could not be written, or a new file begun, if so; the check leaves no trace.
-pub fn check(options: &Options) -> Result<(), FileError> {
-    journal::check(KIND, options)
+pub fn check(options: &Options, state_dir: &Path) -> Result<(), FileError> {
+    journal::check(KIND, options, state_dir)
 }
 
 /// Opens the file and starts the thread; returns a [`Recorder`] for each of `workers` serving threads.

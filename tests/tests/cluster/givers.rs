@@ -177,6 +177,16 @@ fn url(address: SocketAddr) -> String {
     format!("http://{address}")
 }
 
+/// It has what was there, and learns of what comes.
+fn follows(cluster: &Cluster, edge: usize, gone: &str) {
+    cluster.until_filled(edge);
+    cluster.until_said(edge, gone, &Status::Revoked, SOON);
+    let serial = issued(cluster);
+    cluster.until_said(edge, &serial, &Status::Good, SOON);
+    cluster.revoke(&serial);
+    cluster.until_said(edge, &serial, &Status::Revoked, SOON);
+}
+
 #[test]
 fn a_hostile_giver_of_polls_changes_nothing_and_another_one_is_gone_to() {
     let mut cluster = ClusterPlan::of(1, 1).replicas_with_key().start();
@@ -206,12 +216,7 @@ fn a_hostile_giver_of_polls_changes_nothing_and_another_one_is_gone_to() {
         let what = format!("{giving:?}").chars().take(60).collect::<String>();
         let hostile = Hostile::giving(giving);
         let edge = edge_fed_by(&mut cluster, &[url(hostile.address), url(right)]);
-        cluster.until_filled(edge);
-        cluster.until_said(edge, &gone, &Status::Revoked, SOON);
-        let serial = issued(&cluster);
-        cluster.until_said(edge, &serial, &Status::Good, SOON);
-        cluster.revoke(&serial);
-        cluster.until_said(edge, &serial, &Status::Revoked, SOON);
+        follows(&cluster, edge, &gone);
         assert!(hostile.requests() > 0, "{what}: it was asked");
         let log = cluster.replicas[edge].log();
         let place = hostile.address.to_string();
@@ -284,12 +289,7 @@ fn polls_and_snapshots_are_fetched_over_tls_from_who_has_a_certificate_of_the_ca
     let checked = cluster.replicas[edge].site().check().text;
     assert!(checked.contains("gives the feed") && checked.contains("has the newest snapshot"), "{checked}");
     cluster.replicas[edge].start();
-    cluster.until_filled(edge);
-    cluster.until_said(edge, &gone, &Status::Revoked, SOON);
-    let serial = issued(&cluster);
-    cluster.until_said(edge, &serial, &Status::Good, SOON);
-    cluster.revoke(&serial);
-    cluster.until_said(edge, &serial, &Status::Revoked, SOON);
+    follows(&cluster, edge, &gone);
     let log = cluster.replicas[edge].log();
     assert!(!log.contains("cannot be had"), "{log}");
 }

@@ -7,8 +7,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use der::{Decode as _, Encode as _, asn1::OctetString};
 use ostia_tests::{Ca, Cluster, ClusterPlan, Ended, Member, Status, http, programs, run};
 use serde_json::Value;
+use x509_ocsp::{BasicOcspResponse, OcspResponse};
 
 use crate::{SOON, issued, until_logged};
 
@@ -72,6 +74,19 @@ fn verified(proof: &Path, key: &str, arguments: &[&str]) -> Value {
 #[track_caller]
 fn is_refused(ended: &Ended, why: &str) {
     assert!(!ended.status.success() && ended.status.code() != Some(101) && ended.text.contains(why), "{}", ended.text);
+}
+
+/// One response with the signature, and its algorithm, of another.
+fn with_signature_of(words: &[u8], signed: &[u8]) -> Vec<u8> {
+    let opened = |der: &[u8]| {
+        let response = OcspResponse::from_der(der).unwrap();
+        let basic = BasicOcspResponse::from_der(response.response_bytes.as_ref().unwrap().response.as_bytes()).unwrap();
+        (response, basic)
+    };
+    let ((mut response, mut basic), (_, other)) = (opened(words), opened(signed));
+    (basic.signature, basic.signature_algorithm) = (other.signature, other.signature_algorithm);
+    response.response_bytes.as_mut().unwrap().response = OctetString::new(basic.to_der().unwrap()).unwrap();
+    response.to_der().unwrap()
 }
 
 /// The public key of a replica, as the list of servers has it.
@@ -148,20 +163,45 @@ fn what_a_replica_said_is_proven_at_each_time_and_by_its_own_key_alone() {
 
     // The answers that were given out are among what was said, and no other.
     let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let authority = path(&cluster.ca.certificate());
     let replica = &cluster.replicas[0];
     let (early, late) = (prove(&cluster, replica, &serial, known), prove(&cluster, replica, &serial, last));
     for (proof, response) in [(&early, &good_response), (&late, &revoked_response)] {
-        let told = verified(proof, &keys[0], &["--response", &path(response)]);
+        let told = verified(proof, &keys[0], &["--issuer-certificate", &authority, "--response", &path(response)]);
         assert_eq!(told["response"]["in_force"], true, "{told}");
         assert!(told["answers"].as_array().is_some_and(|answers| !answers.is_empty()), "{told}");
     }
-    is_refused(&verify(&early, &keys[0], &["--response", &path(&revoked_response)]), "was not said to be given out");
-    let words = verify(&late, &keys[0], &["--response", &path(&revoked_response)]).text;
-    assert!(words.contains("keyCompromise, said since") && words.contains("was given out then"), "{words}");
+    is_refused(
+        &verify(&early, &keys[0], &["--issuer-certificate", &authority, "--response", &path(&revoked_response)]),
+        "was not said to be given out",
+    );
+    let words =
+        verify(&late, &keys[0], &["--issuer-certificate", &authority, "--response", &path(&revoked_response)]).text;
+    assert!(
+        words.contains(" keyCompromise")
+            && words.contains(", said since")
+            && words.contains("response says revoked")
+            && words.contains("was given out then"),
+        "{words}"
+    );
     let other = issued(&cluster);
     let of_another = response(&cluster, &cluster.replicas[0], &other, "other.der");
-    is_refused(&verify(&late, &keys[0], &["--response", &path(&of_another)]), "another certificate");
-    is_refused(&verify(&late, &keys[0], &["--response", &path(&late)]), "is no signed OCSP response");
+    is_refused(
+        &verify(&late, &keys[0], &["--issuer-certificate", &authority, "--response", &path(&of_another)]),
+        "another certificate",
+    );
+    is_refused(
+        &verify(&late, &keys[0], &["--issuer-certificate", &authority, "--response", &path(&late)]),
+        "is no signed OCSP response",
+    );
+
+    // The signature of one response under the words of another, which openssl does not take either.
+    let [says_good, says_revoked] = [&good_response, &revoked_response].map(|path| fs::read(path).unwrap());
+    let forged = replica.site().dir().join("forged.der");
+    fs::write(&forged, with_signature_of(&says_good, &says_revoked)).unwrap();
+    let with_forged = verify(&late, &keys[0], &["--issuer-certificate", &authority, "--response", &path(&forged)]);
+    is_refused(&with_forged, "is signed neither by the CA");
+    is_refused(&verify(&late, &keys[0], &["--response", &path(&revoked_response)]), "--issuer-certificate");
 
     // Whose CA it is, and whose key.
     verified(&late, &keys[0], &["--issuer-certificate", &path(&cluster.ca.certificate())]);

@@ -48,6 +48,22 @@ fn a_site_that_is_in_order_has_no_warning_and_is_strictly_in_order() {
     assert!(strict.status.success(), "{strict:?}");
 }
 
+/// The start makes the state directory, and every journal in it.
+#[test]
+fn a_new_host_without_a_state_directory_is_in_order_with_journals_as_well() {
+    let (ca, site) = ca_and_site();
+    ca.issue();
+    site.edit_config(|text| text + "\n[journal]\nocsp = true\n");
+    let _ = std::fs::remove_dir_all(site.dir().join("state"));
+    let checked = site.check();
+    assert!(checked.status.success() && checked.text.contains("everything is in order"), "{checked:?}");
+    site.edit_config(|text| text.replace("\n[journal]\n", "\n[journal]\npath = \"nowhere/journal.jsonl\"\n"));
+    let checked = site.check();
+    assert!(!checked.status.success() && checked.text.contains("cannot be written there"), "{checked:?}");
+    site.edit_config(|text| text.replace("path = \"nowhere/journal.jsonl\"\n", ""));
+    site.start();
+}
+
 #[test]
 fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
     type Spoil = fn(&Ca, &Site);

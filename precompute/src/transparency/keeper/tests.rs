@@ -236,6 +236,7 @@ fn a_tail_cut_at_any_byte_is_cut_off_and_stated_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (directory, whose) = (dir.path().join("map"), whose(dir.path()));
     let mut keeper = Keeper::open(&directory, whose.clone(), 1000).unwrap();
+    keeper.compared();
     state(&mut keeper, 1, 1100, GOOD);
     let first = keeper.head(2000).unwrap().clone();
     let whole = keeper.whole;
@@ -252,13 +253,15 @@ fn a_tail_cut_at_any_byte_is_cut_off_and_stated_anew() {
         let last = if length == end { &second } else { &first };
         assert_eq!(again.last(), last, "{length}");
         assert_eq!(fs::metadata(&path).unwrap().len(), if length == end { end } else { whole });
-        assert_eq!(again.gap(), Some(last.head.at + 1));
+        // The map was begun without everything, which the first head after a comparison still says.
+        let since = last.head.gap.unwrap_or(last.head.at + 1);
+        assert_eq!((again.gap(), since), (Some(since), if length == end { 3001 } else { 1000 }));
         state(&mut again, 1, 5100, revoked(2));
         again.compare();
         state(&mut again, 1, 5200, revoked(2));
         all_compared(&mut again, 5300);
         let gap = again.head(6000).unwrap().head.gap;
-        assert_eq!((gap, again.gap()), (Some(last.head.at + 1), None));
+        assert_eq!((gap, again.gap()), (Some(since), None));
         assert_eq!(again.head(7000).unwrap().head.gap, None);
         assert_eq!(proven(&directory, &whose.key.public(), 1, 6500), [revoked(2)]);
         // Whoever was not seen is not listed any more.
@@ -340,7 +343,9 @@ fn a_file_that_has_grown_is_followed_by_another_and_old_ones_go() {
 fn bounds_have_a_head_made_and_lose_nothing_in_silence() {
     let dir = tempfile::tempdir().unwrap();
     let (directory, whose) = (dir.path().join("map"), whose(dir.path()));
-    let mut keeper = Keeper::open(&directory, whose, 1000).unwrap();
+    let mut keeper = Keeper::open(&directory, whose, 900).unwrap();
+    keeper.compared();
+    keeper.head(1000).unwrap();
     let flip = |number: u64| if number.is_multiple_of(2) { GOOD } else { revoked(number) };
     let most = bounds::KEY_STATEMENTS_MAX as u64;
     for number in 0..most {
@@ -385,4 +390,55 @@ fn a_head_that_fails_is_made_later_with_everything() {
     // Moved away, it is not written to any more.
     fs::rename(&keeper.segment.path, dir.path().join("elsewhere")).unwrap();
     assert!(!keeper.is_in_place() && keeper.head(6000).unwrap_err().to_string().contains("moved away"));
+}
+
+#[test]
+fn a_map_that_is_begun_has_a_gap_until_everything_was_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let (directory, whose) = (dir.path().join("map"), whose(dir.path()));
+    let public = whose.key.public();
+    let mut keeper = Keeper::open(&directory, whose, 1000).unwrap();
+    keeper.head(2000).unwrap();
+    let verdict = proof(&directory, 1, 1500).unwrap().verify(&public).unwrap();
+    assert_eq!((verdict.said.len(), verdict.after.gap, verdict.is_doubtful()), (0, Some(1000), true));
+    keeper.compare();
+    state(&mut keeper, 1, 2100, revoked(2));
+    all_compared(&mut keeper, 2200);
+    assert_eq!(keeper.head(3000).unwrap().head.gap, Some(1000));
+    assert_eq!(keeper.head(4000).unwrap().head.gap, None);
+    assert!(!proof(&directory, 1, 3500).unwrap().verify(&public).unwrap().is_doubtful());
+    // No server makes two heads so far apart.
+    keeper.head(4001 + bounds::HEADS_APART_MAX.as_millis() as u64).unwrap();
+    let verdict = proof(&directory, 1, 4500).unwrap().verify(&public).unwrap();
+    assert!(verdict.is_far() && verdict.is_doubtful());
+}
+
+/// All behind it was cut off at the next start, and another line of heads was signed.
+#[test]
+fn a_file_that_was_changed_before_its_last_head_is_neither_cut_nor_proven_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let (directory, whose) = (dir.path().join("map"), whose(dir.path()));
+    let mut keeper = Keeper::open(&directory, whose.clone(), 1000).unwrap();
+    let mut ends = Vec::new();
+    for at in [2000, 3000, 4000] {
+        state(&mut keeper, 1, at - 100, if at == 3000 { revoked(2) } else { GOOD });
+        keeper.head(at).unwrap();
+        ends.push(keeper.whole as usize);
+    }
+    let path = keeper.segment.path.clone();
+    drop(keeper);
+    let bytes = fs::read(&path).unwrap();
+    for at in ends[0]..ends[1] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x20;
+        fs::write(&path, &changed).unwrap();
+        let opened = Keeper::open(&directory, whose.clone(), 5000).map(|keeper| keeper.last().head.number);
+        assert!(opened.is_err() || opened.as_ref().is_ok_and(|number| *number == 4), "{at}: {opened:?}");
+        assert!(fs::read(&path).unwrap() == changed, "{at}: nothing is cut off");
+        match proof(&directory, 1, 3500) {
+            Err(Refused::File(_)) => {}
+            Ok(proof) => _ = proof.verify(&whose.key.public()).unwrap_err(),
+            Err(other) => panic!("{at}: {other}"),
+        }
+    }
 }
